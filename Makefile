@@ -1,0 +1,90 @@
+# GNU make (3.81 or newer) and a POSIX shell; `make help` lists the targets.
+
+PORT ?= 8080
+DATA ?= ./data
+
+VENV := .venv
+PYTHON_IN_VENV := $(VENV)/bin/python
+# Stamps: an installation is repeated only when a lock file or pyproject.toml has changed since.
+RUNTIME := $(VENV)/.installed-runtime
+DEV := $(VENV)/.installed-dev
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: up
+up: $(RUNTIME) ## Set up and start the whole system on PORT (8080), data in DATA (./data)
+	@exec $(VENV)/bin/ticketmaster standalone -p "$(PORT)" -d "$(DATA)"
+
+.PHONY: setup
+setup: $(DEV) ## Set up .venv with everything that check, test and bench need
+
+.PHONY: check
+check: $(DEV) ## Check format, lint and types
+	$(PYTHON_IN_VENV) -m ruff format --check .
+	$(PYTHON_IN_VENV) -m ruff check .
+	$(PYTHON_IN_VENV) -m mypy
+
+.PHONY: test
+test: $(DEV) ## Run all tests
+	$(PYTHON_IN_VENV) -m pytest -q
+
+.PHONY: format
+format: $(DEV) ## Format the code and fix what ruff can fix
+	$(PYTHON_IN_VENV) -m ruff check --fix-only .
+	$(PYTHON_IN_VENV) -m ruff format .
+
+.PHONY: bench
+bench: $(DEV) ## Measure speed and memory
+	$(PYTHON_IN_VENV) scripts/perf/bench
+
+COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml
+
+.PHONY: lock
+lock: $(VENV)/pyvenv.cfg ## Write the lock files anew with the latest versions that pyproject.toml allows
+	$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --constraints requirements.lock --extra dev --extra perf --output-file requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove .venv, caches and builds; the data directory stays
+	rm -rf $(VENV) .cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The version is asked of each candidate, and whether it can make a venv: Debian's python3 comes without ensurepip.
+$(VENV)/pyvenv.cfg:
+	@for candidate in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: no Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3.12 …" >&2; exit 2; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "make: $$python cannot make a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 2; \
+	fi; \
+	echo "Making $(VENV) with $$("$$python" --version) …"; \
+	"$$python" -m venv --clear $(VENV)
+
+# Installs the lock file $(1), every file by its hash, then the package itself, editable.
+define install
+	@echo "Installing $(1) …"
+	@$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(1) && \
+	$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check --no-deps --editable . || { \
+		echo "make: the installation failed, see above. It needs the network, or a package registry that pip is configured for." >&2; \
+		exit 2; \
+	}
+	@touch $@
+endef
+
+$(RUNTIME): $(VENV)/pyvenv.cfg requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+
+# Holds the runtime's packages too, in the same versions.
+$(DEV): $(VENV)/pyvenv.cfg requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	@touch $(RUNTIME)

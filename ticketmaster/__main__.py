@@ -1,0 +1,5 @@
+"""``python -m ticketmaster``."""
+
+from ticketmaster.cli import main
+
+main()

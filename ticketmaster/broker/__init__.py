@@ -1,0 +1,1 @@
+"""The log that everything stands on: a port, and the adapters behind it."""

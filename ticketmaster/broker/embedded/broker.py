@@ -1,0 +1,293 @@
+"""The embedded broker: appends become durable in groups, one storage write for all that came since the last.
+
+A transaction's records enter the log when it commits, in the same write as its offsets. So the log holds neither markers nor
+aborted records, and a record that is durable is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
+from ticketmaster.broker.embedded.consumer import GroupMember, Reader
+from ticketmaster.broker.embedded.groups import Group
+from ticketmaster.broker.embedded.log import PartitionLog
+from ticketmaster.broker.embedded.storage import Extent, Replacement, Storage, Write, batch_bytes
+from ticketmaster.broker.port import Batch, Consumer, Pair, Producer, RebalanceListener, TopicPartition, TopicSpec, TransactionalProducer
+from ticketmaster.clock import Clock
+from ticketmaster.errors import Fatal, Retriable, TaskMigrated, UsageError
+
+_NOTHING = Extent(0, 0, 0)
+# How far compaction has come is kept as the offsets of a group.
+_CLEANER = "__cleaner"
+
+
+class Pace(NamedTuple):
+    """How writes are grouped: a small one goes at once, after a large one the next waits a little to be large as well."""
+
+    large_write_records: int = 64
+    interval_ms: float = 5.0
+
+
+_PACE = Pace()
+_RETENTION = Retention()
+
+
+class EmbeddedBroker:
+    """A broker in the process, for its own roles only."""
+
+    def __init__(
+        self, storage: Storage, clock: Clock, *, pace: Pace = _PACE, retention: Retention = _RETENTION, tail_bytes_max: int = 32 << 20
+    ) -> None:
+        """``tail_bytes_max`` bounds the newest batches kept in memory, over all partitions."""
+        self._storage = storage
+        self._clock = clock
+        self._pace = pace
+        self._tail_bytes_max = tail_bytes_max
+        self._tail: deque[tuple[PartitionLog, int]] = deque()
+        self._tail_bytes = 0
+        self._logs: dict[TopicPartition, PartitionLog] = {}
+        self._topics: dict[str, TopicSpec] = {}
+        self._committed: dict[tuple[str, TopicPartition], int] = {}
+        self._epochs: dict[str, int] = {}
+        self._groups: dict[str, Group] = {}
+        self._members = 0
+        self._readers: list[Reader] = []
+        self._write = Write.empty()
+        self._written: asyncio.Future[None] | None = None
+        self._records_waiting = 0
+        self._wake = asyncio.Event()
+        self._job: asyncio.Task[None] | None = None
+        self._cleaner = Cleaner(self, storage, retention)
+        self.failure: Fatal | None = None
+
+    async def start(self) -> None:
+        """Reads what the storage holds, and begins to write."""
+        contents = self._storage.load()
+        self._topics = {topic.name: topic for topic in contents.topics}
+        for topic in contents.topics:
+            self._add_logs(topic, contents.extents)
+        self._committed = dict(contents.offsets)
+        for log in self._logs.values():
+            log.resume_cleaning(self._committed.get((_CLEANER, log.source), log.start))
+        self._job = asyncio.create_task(self._write_groups(), name="broker-write")
+
+    async def close(self) -> None:
+        """Writes what waits, then releases the storage."""
+        await self._cleaner.stop()
+        if self._job:
+            if not self.failure:
+                await self._flushed()
+            self._job.cancel()
+            await asyncio.gather(self._job, return_exceptions=True)
+        self._storage.close()
+
+    # The port.
+
+    async def create_topics(self, specs: Collection[TopicSpec]) -> None:
+        for spec in specs:
+            existing = self._topics.get(spec.name)
+            if existing is None:
+                self._topics[spec.name] = spec
+                self._add_logs(spec, {})
+                self._write.topics.append(spec)
+            elif existing.partitions != spec.partitions:
+                raise UsageError(f"topic {spec.name} has {existing.partitions} partitions, not {spec.partitions}")
+        await self._flushed()
+
+    def producer(self) -> Producer:
+        return _Producer(self)
+
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        return _TransactionalProducer(self, transactional_id)
+
+    def group_consumer(self, group: str, topics: Collection[str], listener: RebalanceListener) -> Consumer:
+        self._members += 1
+        return GroupMember(self, f"{group}-{self._members}", group, topics, listener)
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+        return Reader(self, sources)
+
+    async def committed(self, group: str, source: TopicPartition) -> int | None:
+        return self._committed.get((group, source))
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {source: self._logs[source].durable_end for source in sources}
+
+    # For the producers, consumers and the cleaner.
+
+    @property
+    def logs(self) -> Collection[PartitionLog]:
+        """Every partition's log."""
+        return self._logs.values()
+
+    def consumed_to(self, source: TopicPartition) -> int | None:
+        """Where the slowest group stands that ever committed an offset of this partition."""
+        return min((offset for (_, at), offset in self._committed.items() if at == source), default=None)
+
+    def group(self, name: str, topics: Collection[str]) -> Group:
+        """A consumer group; the first member's topics say how many partitions there are."""
+        if name not in self._groups:
+            self._groups[name] = Group(max(self._topics[topic].partitions for topic in topics))
+        return self._groups[name]
+
+    def read(self, source: TopicPartition, offset: int) -> list[Batch]:
+        """Durable batches from ``offset`` on."""
+        return self._logs[source].read(offset, self._storage)
+
+    def add_reader(self, reader: Reader) -> None:
+        """A reader wants to be woken when there is something new."""
+        self._readers.append(reader)
+
+    def remove_reader(self, reader: Reader) -> None:
+        """A reader is gone."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+
+    def fence(self, transactional_id: str) -> int:
+        """The epoch of a new producer: from here on older ones can't commit."""
+        # Kept in memory only: a producer lives no longer than the broker's process.
+        epoch = self._epochs.get(transactional_id, -1) + 1
+        self._epochs[transactional_id] = epoch
+        return epoch
+
+    def is_fenced(self, transactional_id: str, epoch: int) -> bool:
+        """Whether a later producer of this id was started."""
+        return self._epochs[transactional_id] != epoch
+
+    async def append(
+        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int] | None = None, group: str = ""
+    ) -> dict[TopicPartition, int]:
+        """Appends and commits in one write; returns, once it is durable, the ends of the logs behind the records."""
+        self.raise_if_failed()
+        now = self._clock.now_ms()
+        write = self._write
+        ends: dict[TopicPartition, int] = {}
+        for source, records in outputs.items():
+            if records:
+                batch = self._logs[source].append(records, now)
+                write.batches.append(batch)
+                ends[source] = batch.next_offset
+                self._records_waiting += len(records)
+        for source, offset in (offsets or {}).items():
+            write.offsets[group, source] = offset
+        await self._flushed()
+        return ends
+
+    async def replace(self, replacements: Sequence[Replacement]) -> None:
+        """Rewrites stored batches, for the cleaner."""
+        self.raise_if_failed()
+        self._write.replacements.extend(replacements)
+        await self._flushed()
+
+    async def mark_cleaned(self, log: PartitionLog, offset: int) -> None:
+        """Compaction has seen a log up to ``offset``."""
+        log.cleaned(offset)
+        await self.append({}, {log.source: offset}, _CLEANER)
+
+    def raise_if_failed(self) -> None:
+        """Fatal: a write failed; nothing can be acknowledged any more."""
+        if self.failure:
+            raise Fatal(str(self.failure)) from self.failure
+
+    # Writing.
+
+    def _add_logs(self, topic: TopicSpec, extents: Mapping[TopicPartition, Extent]) -> None:
+        for number in range(topic.partitions):
+            source = TopicPartition(topic.name, number)
+            self._logs[source] = PartitionLog(source, extents.get(source, _NOTHING), compacted=topic.compacted)
+
+    async def _flushed(self) -> None:
+        """Everything appended so far is durable."""
+        self.raise_if_failed()
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+        self._wake.set()
+        # Shielded: the future is everybody's, and a waiter may be cancelled.
+        await asyncio.shield(self._written)
+
+    async def _write_groups(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            write, written, records = self._write, self._written, self._records_waiting
+            self._write, self._written, self._records_waiting = Write.empty(), None, 0
+            assert written is not None
+            started = loop.time()
+            try:
+                await self._storage.write(write)
+                self._publish(write)
+            except Exception as cause:  # noqa: BLE001 - whatever it is, the log can't be trusted to take more
+                self.fail(cause)
+                self._refuse(written)
+                return
+            if not self.failure:
+                written.set_result(None)
+            self._refuse(written)
+            self._cleaner.wake()
+            if records >= self._pace.large_write_records:
+                await asyncio.sleep(max(0.0, started + self._pace.interval_ms / 1000 - loop.time()))
+
+    def fail(self, cause: Exception) -> None:
+        """Nothing is acknowledged from here on: the log can't be written, or read back."""
+        self.failure = self.failure or (cause if isinstance(cause, Fatal) else Fatal(f"the log failed: {cause!r}"))
+        self._refuse(self._written)
+        for reader in self._readers:
+            reader.wake()
+
+    def _refuse(self, written: asyncio.Future[None] | None) -> None:
+        if written and not written.done():
+            written.set_exception(Fatal(str(self.failure)))
+            written.exception()  # it may be that nobody waits any more
+
+    def _publish(self, write: Write) -> None:
+        self._committed.update(write.offsets)
+        for batch in write.batches:
+            log = self._logs[batch.source]
+            size = batch_bytes(batch)
+            log.made_durable(batch, size)
+            self._tail.append((log, size))
+            self._tail_bytes += size
+        while self._tail_bytes > self._tail_bytes_max and len(self._tail) > 1:
+            log, size = self._tail.popleft()
+            log.tail.popleft()
+            self._tail_bytes -= size
+        if write.batches:
+            for reader in self._readers:
+                reader.wake()
+
+
+class _Producer:
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self._broker = broker
+
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
+        await self._broker.append(records)
+
+
+class _TransactionalProducer:
+    def __init__(self, broker: EmbeddedBroker, transactional_id: str) -> None:
+        self._broker = broker
+        self._id = transactional_id
+        self._epoch: int | None = None
+
+    async def start(self) -> None:
+        self._epoch = self._broker.fence(self._id)
+        # What the predecessor committed is on its way to the disk: wait, so that offsets read now are final.
+        await self._broker.append({})
+
+    async def commit(
+        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+    ) -> dict[TopicPartition, int]:
+        if self._epoch is None:
+            raise Retriable(f"producer {self._id} is not running")
+        if self._broker.is_fenced(self._id, self._epoch):
+            raise TaskMigrated(f"producer {self._id} of epoch {self._epoch} was fenced by a later one")
+        return await self._broker.append(outputs, offsets, group)
+
+    async def stop(self) -> None:
+        self._epoch = None

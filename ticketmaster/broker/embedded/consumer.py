@@ -1,0 +1,132 @@
+"""Reading the embedded broker: a reader of given partitions, and a member of a consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from ticketmaster.broker.embedded.groups import Group
+from ticketmaster.broker.port import Batch, RebalanceListener, TopicPartition
+
+_REJOIN_TIMEOUT_S = 60.0
+
+
+class Readable(Protocol):
+    """What a consumer needs of the broker."""
+
+    def read(self, source: TopicPartition, offset: int) -> list[Batch]:
+        """Durable batches from ``offset`` on."""
+
+    def raise_if_failed(self) -> None:
+        """Fatal: the log is gone."""
+
+    def add_reader(self, reader: Reader) -> None:
+        """A reader wants to be woken when there is something new."""
+
+    def remove_reader(self, reader: Reader) -> None:
+        """A reader is gone."""
+
+    def group(self, name: str, topics: Collection[str]) -> Group:
+        """A consumer group."""
+
+
+class Reader:
+    """Reads given partitions, each from its position on."""
+
+    def __init__(self, broker: Readable, positions: Mapping[TopicPartition, int]) -> None:
+        self._broker = broker
+        self.positions = dict(positions)
+        self._wake = asyncio.Event()
+        broker.add_reader(self)
+
+    def wake(self) -> None:
+        """There may be something to read."""
+        self._wake.set()
+
+    async def poll(self, timeout_ms: int) -> list[Batch]:
+        found = self._fetch()
+        if not found:
+            await self._wait(timeout_ms / 1000)
+            found = self._fetch()
+        return found
+
+    def _fetch(self) -> list[Batch]:
+        self._broker.raise_if_failed()
+        found: list[Batch] = []
+        positions = self.positions
+        for source, position in positions.items():
+            batches = self._broker.read(source, position)
+            if batches:
+                positions[source] = batches[-1].next_offset
+                found += batches
+        return found
+
+    async def _wait(self, timeout_s: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        self.positions[source] = offset
+        self._wake.set()
+
+    def pause(self, source: TopicPartition) -> None:
+        self.positions.pop(source, None)
+
+    async def stop(self) -> None:
+        self._broker.remove_reader(self)
+
+
+class GroupMember(Reader):
+    """Reads the partitions that its group assigns to it, once the owner says from where."""
+
+    def __init__(self, broker: Readable, name: str, group: str, topics: Collection[str], listener: RebalanceListener) -> None:
+        super().__init__(broker, {})
+        self._name = name
+        self._group = broker.group(group, topics)
+        self._topics = topics
+        self._listener = listener
+        self._owned: set[int] = set()
+        self._generation = -1
+
+    async def poll(self, timeout_ms: int) -> list[Batch]:
+        group = self._group
+        if not group.has(self._name):
+            await self._give_up()
+            group.add(self._name, self.wake)
+        if group.must_rejoin(self._name):
+            await self._give_up()
+            group.rejoin(self._name)
+            asyncio.get_running_loop().call_later(_REJOIN_TIMEOUT_S, self._expel_the_missing, group.generation)
+        assigned = group.assigned(self._name)
+        if assigned is None:
+            await self._wait(timeout_ms / 1000)
+            return []
+        if self._generation != group.generation:
+            self._generation = group.generation
+            self._owned = set(assigned)
+            self._listener.on_assigned(sorted(assigned), group.generation)
+        return await super().poll(timeout_ms)
+
+    async def _give_up(self) -> None:
+        if self._owned:
+            self.positions.clear()
+            owned, self._owned = self._owned, set()
+            await self._listener.on_revoked(sorted(owned))
+
+    def _expel_the_missing(self, generation: int) -> None:
+        if self._group.generation == generation:
+            self._group.expel_the_missing()
+
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        if source.topic not in self._topics or source.partition not in self._owned:
+            raise ValueError(f"{source} is not assigned to this member")
+        super().seek(source, offset)
+
+    async def stop(self) -> None:
+        await super().stop()
+        self._group.remove(self._name)

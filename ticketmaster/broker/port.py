@@ -1,0 +1,117 @@
+"""The broker port: partitions of records with offsets, consumer groups, transactions. Its semantics are Kafka's.
+
+What is acknowledged is durable; what is delivered is committed. One contract suite (``tests/contract``) holds every adapter to this text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+# Key and value of a record. A value of None is a tombstone: the key is gone.
+Pair = tuple[bytes, bytes | None]
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class TopicSpec(NamedTuple):
+    """A topic to be: of a compacted one only the last value of each key is kept."""
+
+    name: str
+    partitions: int
+    compacted: bool = False
+
+
+class Batch(NamedTuple):
+    """Records of one partition, in the order of their offsets.
+
+    ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap.
+    """
+
+    source: TopicPartition
+    records: Sequence[Pair]
+    offsets: Sequence[int]
+    next_offset: int
+    timestamp_ms: int
+
+
+class Producer(Protocol):
+    """Appends records outside any transaction."""
+
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
+        """Returns when every record is durable. Retriable: it is not known whether they are. Fatal: the broker is gone."""
+
+
+class TransactionalProducer(Protocol):
+    """Appends records and moves consumer offsets, all or nothing. Of one transactional id only the producer started last works."""
+
+    async def start(self) -> None:
+        """Fences every earlier producer of this id. Offsets and ends of logs that are read afterwards are final as to them."""
+
+    async def commit(
+        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+    ) -> dict[TopicPartition, int]:
+        """One transaction: returns, once it is durable, where each output partition's log ends behind its records.
+
+        ``offsets`` are the next offsets that ``group`` will read. TaskMigrated: a later producer has taken over, nothing was
+        written. Retriable: the outcome is unknown or nothing; this producer must not be used any more.
+        """
+
+    async def stop(self) -> None:
+        """Ends this producer. It may be called in any state."""
+
+
+class RebalanceListener(Protocol):
+    """Learns which partitions (by number, the same in all topics) a consumer owns. Its methods must not raise."""
+
+    async def on_revoked(self, partitions: Collection[int]) -> None:
+        """Everything owned is given up until the next assignment; return when no commit of theirs is under way."""
+
+    def on_assigned(self, partitions: Collection[int], generation: int) -> None:
+        """These are owned now. Each delivers nothing until :meth:`Consumer.seek` says from where."""
+
+
+class Consumer(Protocol):
+    """Reads partitions, each from a position on."""
+
+    async def poll(self, timeout_ms: int) -> list[Batch]:
+        """The next batches of all partitions that deliver, as soon as there is one, or an empty list after ``timeout_ms``."""
+
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        """Delivers an assigned partition from ``offset`` on; from the log's start if that is later."""
+
+    def pause(self, source: TopicPartition) -> None:
+        """Delivers nothing more of this partition, until :meth:`seek`."""
+
+    async def stop(self) -> None:
+        """Leaves the group, if any."""
+
+
+class Broker(Protocol):
+    """A log of partitioned topics."""
+
+    async def create_topics(self, specs: Collection[TopicSpec]) -> None:
+        """Creates what is missing. UsageError: a topic exists with other partitions."""
+
+    def producer(self) -> Producer:
+        """A producer without transactions."""
+
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        """A producer that must be started before it commits."""
+
+    def group_consumer(self, group: str, topics: Collection[str], listener: RebalanceListener) -> Consumer:
+        """A member of a consumer group; joins at its first poll. Topics of a group have the same number of partitions."""
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+        """A consumer outside any group, of given partitions from given offsets on."""
+
+    async def committed(self, group: str, source: TopicPartition) -> int | None:
+        """The next offset that a group will read, None where it never committed."""
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset behind the last record that is delivered now, for each partition."""

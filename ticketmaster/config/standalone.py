@@ -1,0 +1,31 @@
+"""All that ``ticketmaster standalone`` is told. Every limit has its unit last in its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandaloneConfig:
+    """The options of the command line, by their names there."""
+
+    state_dir: Path
+    port: int
+    hostname: str
+    bind: str
+    max_threads: int
+    selectors: int
+    request_logging: bool
+    log_level: str
+    partitions: int
+    request_body_bytes_max: int
+    areas_per_event_max: int
+    seats_per_area_max: int
+    seats_per_event_max: int
+    seats_per_reservation_max: int
+    waiting_requests_max: int
+    commands_in_flight_max: int
+    connections_max: int
+    consumed_log_bytes_max: int
+    drain_ms: int

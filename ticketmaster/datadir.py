@@ -1,0 +1,71 @@
+"""The data directory of a standalone process: whose it is, and that only one process uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ticketmaster.errors import UsageError
+
+_FORMAT = 1
+_MARKER = "ticketmaster.json"
+_LOCK = "ticketmaster.lock"
+# What a fresh volume may hold.
+_IGNORED = {_LOCK, "lost+found"}
+
+
+class _Marker(msgspec.Struct):
+    format: int
+    partitions: int
+
+
+@contextmanager
+def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
+    """Creates the directory if need be, and holds it for this process alone.
+
+    UsageError: it is not a directory, not ours, of another format or number of partitions, not accessible, or in use.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _IGNORED)
+        if foreign and _MARKER not in foreign:
+            raise UsageError(f"{path} holds other things ({foreign[0]}): choose an empty or a new directory with -d")
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as cause:
+        raise UsageError(f"the data directory {path} can't be used: {cause.strerror}") from cause
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise UsageError(f"the data directory {path} is in use by process {owner}: stop it, or choose another with -d") from cause
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _check_marker(path / _MARKER, partitions)
+        yield path
+    finally:
+        # The file stays: removing it could let two processes lock two files of the same name.
+        os.close(descriptor)
+
+
+def _check_marker(marker: Path, partitions: int) -> None:
+    try:
+        if not marker.exists():
+            fresh = marker.with_suffix(".new")
+            fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
+            fresh.replace(marker)
+            return
+        found = msgspec.json.decode(marker.read_bytes(), type=_Marker)
+    except (OSError, msgspec.DecodeError) as cause:
+        raise UsageError(f"{marker} can't be read: {cause}") from cause
+    if found.format != _FORMAT:
+        raise UsageError(f"{marker.parent} is of format {found.format}, this version reads {_FORMAT}")
+    if found.partitions != partitions:
+        raise UsageError(
+            f"{marker.parent} has {found.partitions} partitions: start with --partitions {found.partitions}, or with another -d"
+        )

@@ -1,0 +1,100 @@
+"""An event (a concert) and its areas, and the rules a new one must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+KEY_SEPARATOR = "#"
+
+
+class Area(Struct, frozen=True):
+    """An area as it is announced. Its key in the system is ``<event>#<areaId>``."""
+
+    area_id: str
+    price: int
+    row_count: int
+    col_count: int
+
+
+class Event(Struct, frozen=True):
+    """An event as it is announced; the times are nanoseconds since 1970."""
+
+    event_name: str
+    artist: str
+    reservation_opening_ns: int
+    reservation_closing_ns: int
+    event_start_ns: int
+    event_end_ns: int
+    areas: tuple[Area, ...] = ()
+
+
+class EventLimits(Struct, frozen=True):
+    """How large an event may be."""
+
+    areas_max: int = 1_000
+    # The AreaStatus of so many seats stays below a megabyte, Kafka's default limit of a record.
+    seats_per_area_max: int = 100_000
+    seats_per_event_max: int = 10_000_000
+    name_bytes_max: int = 255
+
+
+class Violation(Struct, frozen=True):
+    """A broken rule: a stable code and a sentence that says what to change."""
+
+    code: str
+    message: str
+
+
+def area_key(event_id: str, area_id: str) -> str:
+    """The key of an area's records."""
+    return f"{event_id}{KEY_SEPARATOR}{area_id}"
+
+
+def name_violation(field: str, name: str, bytes_max: int) -> Violation | None:
+    """A name is neither empty nor longer than ``bytes_max`` bytes of UTF-8."""
+    if not name:
+        return Violation("empty_name", f"{field} must not be empty")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return Violation("invalid_text", f"{field} is not valid Unicode text")
+    if size > bytes_max:
+        return Violation("name_too_long", f"{field} has {size} bytes, {bytes_max} are allowed")
+    return None
+
+
+def event_violation(event_name: str, artist: str, areas: Sequence[Area], limits: EventLimits) -> Violation | None:
+    """The first rule that a new event breaks, or None."""
+    broken = name_violation("eventName", event_name, limits.name_bytes_max)
+    if broken:
+        return broken
+    if KEY_SEPARATOR in event_name:
+        return Violation("invalid_event_name", f"eventName must not contain {KEY_SEPARATOR!r}")
+    if artist and (broken := name_violation("artist", artist, limits.name_bytes_max)):
+        return broken
+    if len(areas) > limits.areas_max:
+        return Violation("too_many_areas", f"the event has {len(areas)} areas, {limits.areas_max} are allowed")
+    seen: set[str] = set()
+    for area in areas:
+        if broken := _area_violation(area, limits):
+            return broken
+        if area.area_id in seen:
+            return Violation("duplicate_area", f"areaId {area.area_id!r} appears twice")
+        seen.add(area.area_id)
+    seats = sum(area.row_count * area.col_count for area in areas)
+    if seats > limits.seats_per_event_max:
+        return Violation("event_too_large", f"the event has {seats} seats, {limits.seats_per_event_max} are allowed")
+    return None
+
+
+def _area_violation(area: Area, limits: EventLimits) -> Violation | None:
+    if broken := name_violation("areaId", area.area_id, limits.name_bytes_max):
+        return broken
+    if area.row_count < 1 or area.col_count < 1:
+        return Violation("invalid_area_size", f"area {area.area_id!r}: rowCount and colCount must be at least 1")
+    seats = area.row_count * area.col_count
+    if seats > limits.seats_per_area_max:
+        return Violation("area_too_large", f"area {area.area_id!r} has {seats} seats, {limits.seats_per_area_max} are allowed")
+    return None

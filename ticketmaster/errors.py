@@ -1,0 +1,42 @@
+"""Errors, named by what the caller must do about them. Foreign errors are translated at the adapter and chained."""
+
+from __future__ import annotations
+
+
+class TicketmasterError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class Retriable(TicketmasterError):
+    """It did not happen and may work later: rebuild the task, or answer 503."""
+
+
+class TaskMigrated(TicketmasterError):
+    """Another process owns the task now: close it, keep the process."""
+
+
+class TaskCorrupted(TicketmasterError):
+    """The local state can't be trusted: drop it and restore from the changelog."""
+
+
+class Fatal(TicketmasterError):
+    """The process can't go on: say why, stop cleanly, exit with 1."""
+
+
+class UsageError(TicketmasterError):
+    """The operator must change something: one line on stderr, exit with 2."""
+
+
+class InvalidRecord(TicketmasterError):
+    """A record's bytes are not what its schema says."""
+
+
+class InvalidRequest(TicketmasterError):
+    """A client's request breaks a rule: a 400-class problem document.
+
+    ``code`` is a stable, machine-readable word; the message says what to change.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

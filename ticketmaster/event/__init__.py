@@ -1,0 +1,1 @@
+"""The event role: the seats of every area, and who gets them."""

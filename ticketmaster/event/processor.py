@@ -1,0 +1,142 @@
+"""What the event role decides: areas come to be once, and seats are given away once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair
+from ticketmaster.domain.event import area_key
+from ticketmaster.domain.reservation import Refusal, ReservationType
+from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
+from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.wire import events, topics
+from ticketmaster.wire.area_status import AreaImage
+from ticketmaster.wire.reservations import encode_run, encode_seats, read_command, read_reservation_id, read_seats, refused, succeeded
+
+_CACHED_BYTES_MAX = 64 << 20
+
+
+class LiveArea:
+    """An area in memory: its seats, and the record they make."""
+
+    __slots__ = ("image", "name", "seats", "size_bytes")
+
+    def __init__(self, key: bytes, value: bytes) -> None:
+        self.name = key.decode()
+        self.image, self.seats = AreaImage.parse(value)
+        self.size_bytes = len(value) + len(self.seats.free)
+
+    def reserve(self, value: bytes, reservation_id: bytes, count: int, kind: int, seats_at: int) -> tuple[bytes, bool]:
+        """(the result of a ``ReserveSeat``, whether seats were taken)."""
+        if kind == ReservationType.RANDOM:
+            picked = pick_random(self.seats, count, self.name)
+            if isinstance(picked, Refusal):
+                return refused(reservation_id, picked), False
+            row, col = picked
+            self.image.take_run(row, col, count)
+            return succeeded(reservation_id, encode_run(row, col, count)), True
+        if kind == ReservationType.SELF_PICK:
+            chosen, _ = read_seats(value, seats_at)
+            refusal = pick_chosen(self.seats, chosen, self.name)
+            if refusal:
+                return refused(reservation_id, refusal), False
+            self.image.take(chosen)
+            return succeeded(reservation_id, encode_seats(chosen)), True
+        return refused(reservation_id, UNKNOWN_TYPE), False
+
+
+class EventProcessor:
+    """One partition of the event role. A repeated ``ReserveSeat`` can't come: its one writer sends each id once, in transactions."""
+
+    def __init__(self, partition: int, partitions: int, cached_bytes_max: int = _CACHED_BYTES_MAX) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._cached_bytes_max = cached_bytes_max
+        # Areas by key, the least recently changed first.
+        self._areas: dict[bytes, LiveArea] = {}
+        self._cached_bytes = 0
+        self._changed: dict[bytes, LiveArea] = {}
+
+    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        """Commands to announce events, announced areas, commands to take seats."""
+        if topic == topics.RESERVE_SEAT.name:
+            self._reserve(records, state, outputs)
+        elif topic == topics.AREA_REPARTITION.name:
+            self._open_areas(records, state)
+        else:
+            self._announce(records, outputs)
+
+    def _announce(self, records: Sequence[Pair], outputs: Outputs) -> None:
+        """Sends each area of an event to the partition it lives on."""
+        for _, value in records:
+            if value is None:
+                continue
+            event_id, areas = events.read_areas(value)
+            for area in areas:
+                key = area_key(event_id, area.area_id).encode()
+                image = AreaImage.all_free(event_id.encode(), area.area_id.encode(), area.price, area.row_count, area.col_count)
+                announced = image.value(area.row_count * area.col_count)
+                outputs.to(topics.AREA_REPARTITION.name, partition_of(key, self._partitions)).append((key, announced))
+
+    def _open_areas(self, records: Sequence[Pair], state: State) -> None:
+        """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
+        for key, value in records:
+            if value is not None and self._area(key, state) is None:
+                self._changed[key] = self._cache(key, value)
+
+    def _reserve(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        areas, changed, partitions = self._areas, self._changed, self._partitions
+        for key, value in records:
+            if value is None:
+                continue
+            _, _, count, kind, seats_at = read_command(value)
+            reservation_id = read_reservation_id(value)
+            area = areas.get(key) or self._area(key, state)
+            if area is None:
+                result = refused(reservation_id, unknown_area(key.decode()))
+            else:
+                result, taken = area.reserve(value, reservation_id, count, kind, seats_at)
+                if taken:
+                    changed[key] = area
+            outputs.to(topics.RESERVATION_RESULT.name, partition_of(reservation_id, partitions)).append((reservation_id, result))
+
+    def end_transaction(self, state: State, outputs: Outputs) -> None:
+        """Writes each changed area once."""
+        if not self._changed:
+            return
+        statuses = outputs.to(topics.AREA_STATUS.name, self._partition)
+        for key, area in self._changed.items():
+            available = area.seats.available
+            assert available == area.seats.count_free(), f"{area.name}: {available} seats are said to be free"
+            value = area.image.value(available)
+            state.put(key, value)
+            statuses.append((key, value))
+            self._areas[key] = self._areas.pop(key)
+        self._changed.clear()
+        while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
+            self._cached_bytes -= self._areas.pop(next(iter(self._areas))).size_bytes
+
+    def _area(self, key: bytes, state: State) -> LiveArea | None:
+        area = self._areas.get(key)
+        if area is None:
+            value = state.get(key)
+            if value is not None:
+                area = self._cache(key, value)
+        return area
+
+    def _cache(self, key: bytes, value: bytes) -> LiveArea:
+        area = self._areas[key] = LiveArea(key, value)
+        self._cached_bytes += area.size_bytes
+        return area
+
+
+def event_topology(partitions: int) -> Topology:
+    """The event role on topics of ``partitions`` partitions."""
+    return Topology(
+        application_id=topics.EVENT_SERVICE,
+        sources=(topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name),
+        store="AreaStatus",
+        changelog=topics.AREA_CHANGELOG.name,
+        new_processor=lambda partition: EventProcessor(partition, partitions),
+    )

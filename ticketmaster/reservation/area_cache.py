@@ -1,0 +1,72 @@
+"""The areas as the filter knows them: the last status of the most recently used ones, kept as bytes until somebody looks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair
+from ticketmaster.domain.admission import admits_chosen, admits_random
+from ticketmaster.domain.reservation import ReservationType
+from ticketmaster.wire.area_status import AreaHeader, area_names, seat_is_free
+from ticketmaster.wire.reservations import read_seats
+
+_AREAS_MAX = 1_000
+
+
+class KnownArea:
+    """An area's last status. ``key`` and ``partition`` are those of the commands for it."""
+
+    __slots__ = ("_header", "_value", "key", "partition")
+
+    def __init__(self, key: bytes, partition: int, value: bytes) -> None:
+        self.key = key
+        self.partition = partition
+        self.update(value)
+
+    def update(self, value: bytes) -> None:
+        """A newer status came."""
+        self._value = value
+        self._header: AreaHeader | None = None
+
+    def admits(self, create: bytes, count: int, kind: int, seats_at: int) -> bool:
+        """Whether the area, as it was last seen, can serve a ``CreateReservation``."""
+        header = self._header
+        if header is None:
+            header = self._header = AreaHeader(self._value)
+        if kind == ReservationType.RANDOM:
+            return admits_random(count, header.available, header.cols)
+        chosen, _ = read_seats(create, seats_at)
+        return admits_chosen(chosen, lambda row, col: seat_is_free(self._value, header, row, col))
+
+
+class AreaCache:
+    """Areas by the encoded names of event and area: the very bytes that a command carries."""
+
+    def __init__(self, partitions: int, areas_max: int = _AREAS_MAX) -> None:
+        self._partitions = partitions
+        self._areas_max = areas_max
+        self._areas: OrderedDict[bytes, KnownArea] = OrderedDict()
+
+    def apply(self, records: Sequence[Pair]) -> None:
+        """Takes records of ``state.event.area_status``."""
+        areas = self._areas
+        for key, value in records:
+            if value is None:
+                continue
+            names = area_names(value)
+            area = areas.get(names)
+            if area is None:
+                areas[names] = KnownArea(key, partition_of(key, self._partitions), value)
+                if len(areas) > self._areas_max:
+                    areas.popitem(last=False)
+            else:
+                area.update(value)
+
+    def get(self, names: bytes) -> KnownArea | None:
+        """The area of these encoded names, which counts as a use."""
+        area = self._areas.get(names)
+        if area is not None:
+            self._areas.move_to_end(names)
+        return area

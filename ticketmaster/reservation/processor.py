@@ -1,0 +1,91 @@
+"""What the reservation role decides: which commands an area is asked for, and what became of each reservation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair
+from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.domain.reservation import REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
+from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.wire import topics
+from ticketmaster.wire.binary import read_string
+from ticketmaster.wire.reservations import decided, failed_at_once, is_processing, processing, read_command, reserve_seat
+
+_SEPARATOR = KEY_SEPARATOR.encode()
+_SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
+
+
+class ReservationProcessor:
+    """One partition of the reservation role."""
+
+    def __init__(self, partition: int, partitions: int, areas: AreaCache) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._areas = areas
+
+    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        """Commands to reserve, results of the event role."""
+        if topic == topics.CREATE_RESERVATION.name:
+            self._create(records, state, outputs)
+        else:
+            self._finish(records, state, outputs)
+
+    def end_transaction(self, state: State, outputs: Outputs) -> None:
+        """Nothing is written once a transaction."""
+
+    def _create(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        for key, create in records:
+            # A repeated command is the same reservation, not another one.
+            if create is None or state.get(key) is not None:
+                continue
+            names_at, names_end, count, kind, seats_at = read_command(create)
+            if kind not in _SUPPORTED:
+                self._fail(key, create, UNSUPPORTED_TYPE, state, outputs)
+                continue
+            names = create[names_at:names_end]
+            area = self._areas.get(names)
+            if area is None:
+                area_key = _area_key(names)
+                partition = partition_of(area_key, self._partitions)
+            elif area.admits(create, count, kind, seats_at):
+                area_key, partition = area.key, area.partition
+            else:
+                self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
+                continue
+            state.put(key, processing(key, create))
+            outputs.to(topics.RESERVE_SEAT.name, partition).append((area_key, reserve_seat(key, create, names_at)))
+
+    def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
+        self._decide(key, failed_at_once(key, create, reason), state, outputs)
+
+    def _finish(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        for key, result in records:
+            reservation = state.get(key)
+            # A decision is final: a second result, or one for an id nobody asked about, changes nothing.
+            if result is None or reservation is None or not is_processing(reservation):
+                continue
+            self._decide(key, decided(reservation, result), state, outputs)
+
+    def _decide(self, key: bytes, reservation: bytes, state: State, outputs: Outputs) -> None:
+        state.put(key, reservation)
+        outputs.to(topics.USER_RESERVATION.name, self._partition).append((key, reservation))
+
+
+def _area_key(names: bytes) -> bytes:
+    event_id, at = read_string(names, 0)
+    area_id, _ = read_string(names, at)
+    return event_id + _SEPARATOR + area_id
+
+
+def reservation_topology(partitions: int, areas: AreaCache) -> Topology:
+    """The reservation role on topics of ``partitions`` partitions; ``areas`` is fed with the status of every area."""
+    return Topology(
+        application_id=topics.RESERVATION_SERVICE,
+        sources=(topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name),
+        store="Reservation",
+        changelog=topics.RESERVATION_CHANGELOG.name,
+        new_processor=lambda partition: ReservationProcessor(partition, partitions, areas),
+    )

@@ -1,0 +1,93 @@
+"""A task: one partition of a role. Batches in, a commit plan out; what is committed is then applied."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.state.overlay import Overlay
+from ticketmaster.streams.topology import CommitPlan, Outputs, Topology
+
+
+class TaskState(Enum):
+    """Where a task stands."""
+
+    CREATED = auto()
+    FENCING = auto()
+    RESTORING = auto()
+    RUNNING = auto()
+    CLOSED = auto()
+
+
+# Fence, then restore, then run, in that order: a predecessor's late commit must fail before its changelog is read to the end.
+LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
+    TaskState.CREATED: frozenset({TaskState.FENCING, TaskState.CLOSED}),
+    TaskState.FENCING: frozenset({TaskState.RESTORING, TaskState.FENCING, TaskState.CLOSED}),
+    TaskState.RESTORING: frozenset({TaskState.RUNNING, TaskState.FENCING, TaskState.CLOSED}),
+    TaskState.RUNNING: frozenset({TaskState.FENCING, TaskState.CLOSED}),
+    TaskState.CLOSED: frozenset(),
+}
+
+
+class Task:
+    """The synchronous half of a task; :class:`~ticketmaster.streams.runner.TaskRunner` moves the bytes."""
+
+    def __init__(self, topology: Topology, partition: int) -> None:
+        self.partition = partition
+        self.changelog = TopicPartition(topology.changelog, partition)
+        self.sources = tuple(TopicPartition(topic, partition) for topic in topology.sources)
+        self.state = TaskState.CREATED
+        self._topology = topology
+        self._queue: deque[Batch] = deque()
+        self._queued_records = 0
+
+    def move_to(self, state: TaskState) -> None:
+        """Moves on, by a legal move."""
+        if state not in LEGAL_MOVES[self.state]:
+            raise AssertionError(f"task {self._topology.application_id}-{self.partition} can't go from {self.state.name} to {state.name}")
+        self.state = state
+
+    def start(self, overlay: Overlay) -> None:
+        """Begins to run on restored state, with nothing in the queue."""
+        self.move_to(TaskState.RUNNING)
+        self.overlay = overlay
+        self._processor = self._topology.new_processor(self.partition)
+        self.drop_queue()
+
+    @property
+    def queued_records(self) -> int:
+        """How many records wait."""
+        return self._queued_records
+
+    def queue(self, batch: Batch) -> None:
+        """Takes records that :meth:`decide` will look at."""
+        self._queue.append(batch)
+        self._queued_records += len(batch.records)
+
+    def drop_queue(self) -> None:
+        """Forgets what waits: it will be read again."""
+        self._queue.clear()
+        self._queued_records = 0
+
+    def decide(self, records_max: int) -> CommitPlan:
+        """The next transaction: of all that is queued, or of whole batches up to about ``records_max`` records."""
+        outputs = Outputs()
+        offsets: dict[TopicPartition, int] = {}
+        process, overlay = self._processor.process, self.overlay
+        taken = 0
+        while self._queue and taken < records_max:
+            batch = self._queue.popleft()
+            process(batch.source.topic, batch.records, overlay, outputs)
+            offsets[batch.source] = batch.next_offset
+            taken += len(batch.records)
+        self._queued_records -= taken
+        self._processor.end_transaction(overlay, outputs)
+        if overlay.open_writes:
+            outputs[self.changelog] = list(overlay.open_writes.items())
+        return CommitPlan(outputs, offsets)
+
+    def committed(self, ends: Mapping[TopicPartition, int]) -> None:
+        """The last plan is durable; ``ends`` says where each partition's log ends behind it."""
+        self.overlay.commit(ends.get(self.changelog))

@@ -1,0 +1,59 @@
+"""A role as data: what it reads, what it keeps, and the functions that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ticketmaster.broker.port import Pair, TopicPartition
+
+
+class Outputs(dict[TopicPartition, list[Pair]]):
+    """The records of one transaction by partition."""
+
+    def to(self, topic: str, partition: int) -> list[Pair]:
+        """Where records for a partition are appended."""
+        source = TopicPartition(topic, partition)
+        records = self.get(source)
+        if records is None:
+            records = self[source] = []
+        return records
+
+
+class State(Protocol):
+    """A task's state as its processor sees it: its own writes at once, in the open transaction."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Writes a value; None deletes."""
+
+
+class Processor(Protocol):
+    """One task's decisions: plain and synchronous, no I/O, no clock. It is made anew whenever the task starts over."""
+
+    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        """Decides about records of one topic, in order. May be called several times in a transaction."""
+
+    def end_transaction(self, state: State, outputs: Outputs) -> None:
+        """Adds what is written once a transaction, however many records it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A role. Its task number n reads partition n of every source and keeps one store, whose changelog has the same partitions."""
+
+    application_id: str
+    sources: tuple[str, ...]
+    store: str
+    changelog: str
+    new_processor: Callable[[int], Processor]
+
+
+class CommitPlan(NamedTuple):
+    """What a transaction will write: records by partition, changelog included, and the offsets that were read."""
+
+    outputs: Outputs
+    offsets: dict[TopicPartition, int]

@@ -1,0 +1,1 @@
+"""The ticket role: the HTTP gateway, and the table of reservations behind it."""

@@ -1,0 +1,217 @@
+"""Bodies of requests and responses: JSON in, commands out, and back. Names of fields are the contract's."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, name_violation
+from ticketmaster.domain.reservation import ReservationType, State
+from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.times import parse_time, time_json
+from ticketmaster.wire.reservations import encode_create, encode_seats, encode_who_and_where, read_reservation
+
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+_NO_TIME = Raw()
+_TYPES = {"SELF_PICK": ReservationType.SELF_PICK, "RANDOM": ReservationType.RANDOM}
+_TYPE_NAMES = tuple(kind.name for kind in ReservationType)
+_STATE_NAMES = tuple(state.name for state in State)
+
+_TIME_FIELDS = ("reservationOpeningTime", "reservationClosingTime", "eventStartTime", "eventEndTime")
+
+encode_json = msgspec.json.Encoder().encode
+
+
+class _AreaBody(Struct):
+    areaId: str
+    price: Int32 = 0
+    rowCount: Int32 = 0
+    colCount: Int32 = 0
+
+
+class _EventBody(Struct):
+    eventName: str
+    artist: str = ""
+    areas: list[_AreaBody] = []
+    reservationOpeningTime: Raw = _NO_TIME
+    reservationClosingTime: Raw = _NO_TIME
+    eventStartTime: Raw = _NO_TIME
+    eventEndTime: Raw = _NO_TIME
+
+
+class SeatBody(Struct, frozen=True, gc=False):
+    """A seat, counted from 0."""
+
+    row: Int32
+    col: Int32
+
+
+class _ReservationBody(Struct, gc=False):
+    userId: str
+    areaId: str
+    eventId: str | None = None
+    numOfSeats: Int32 = 0
+    type: str = "INVALID"
+    seats: list[SeatBody] | None = None
+
+
+class _ReservationView(Struct, gc=False):
+    reservationId: str
+    userId: str
+    eventId: str
+    areaId: str
+    numOfSeats: int
+    numOfSeat: int
+    type: str
+    seats: list[SeatBody]
+    state: str
+    failedReason: str
+
+
+class AreaView(Struct):
+    """An area in ``GET /v1/event/{id}``."""
+
+    areaId: str
+    price: int
+    rowCount: int
+    colCount: int
+    availableSeats: int
+
+
+class EventView(Struct):
+    """``GET /v1/event/{id}``."""
+
+    eventName: str
+    seats: int
+    availableSeats: int
+    areas: list[AreaView]
+
+
+class EventSummary(Struct):
+    """An event in ``GET /v1/event``."""
+
+    eventName: str
+    areas: int
+    seats: int
+    availableSeats: int
+
+
+class EventList(Struct):
+    """``GET /v1/event``; ``next`` is where the next page begins (``?after=``), null on the last."""
+
+    events: list[EventSummary]
+    next: str | None
+
+
+class SeatMapView(Struct):
+    """``GET /v1/event/{id}/area/{areaId}``: a string a row, ``.`` free and ``#`` taken."""
+
+    eventId: str
+    areaId: str
+    price: int
+    rowCount: int
+    colCount: int
+    availableSeats: int
+    rows: list[str]
+
+
+_decode_event = msgspec.json.Decoder(_EventBody).decode
+_decode_reservation = msgspec.json.Decoder(_ReservationBody).decode
+
+
+def _malformed(cause: Exception) -> Problem:
+    code = "invalid_field" if isinstance(cause, msgspec.ValidationError) else "malformed_json"
+    return Problem(400, code, f"The body is not what this path takes: {cause}.")
+
+
+def read_event(body: bytes, limits: EventLimits, now_ns: int) -> Event:
+    """The event that a client announces. Problem: it breaks a rule."""
+    try:
+        read = _decode_event(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise _malformed(cause) from cause
+    areas = tuple(Area(area.areaId, area.price, area.rowCount, area.colCount) for area in read.areas)
+    broken = event_violation(read.eventName, read.artist, areas, limits)
+    if broken:
+        raise Problem(400, broken.code, f"{broken.message}.")
+    opening, closing, start, end = (parse_time(field, bytes(getattr(read, field)), now_ns) for field in _TIME_FIELDS)
+    return Event(read.eventName, read.artist, opening, closing, start, end, areas)
+
+
+class _AnnouncedEvent(Struct):
+    eventName: str
+    artist: str
+    areas: list[_AreaBody]
+    reservationOpeningTime: Raw
+    reservationClosingTime: Raw
+    eventStartTime: Raw
+    eventEndTime: Raw
+
+
+def event_json(event: Event) -> bytes:
+    """The answer to an announcement."""
+    areas = [_AreaBody(area.area_id, area.price, area.row_count, area.col_count) for area in event.areas]
+    times = (event.reservation_opening_ns, event.reservation_closing_ns, event.event_start_ns, event.event_end_ns)
+    return encode_json(_AnnouncedEvent(event.event_name, event.artist, areas, *map(time_json, times)))
+
+
+def read_reservation_request(body: bytes, event_id: str, limits: TicketLimits) -> bytes:
+    """The ``CreateReservation`` that a client asks for. Problem: it breaks a rule."""
+    try:
+        read = _decode_reservation(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise _malformed(cause) from cause
+    if read.eventId is not None and read.eventId != event_id:
+        raise Problem(400, "event_id_mismatch", "eventId in the body is not the one in the path.")
+    seats = read.seats or ()
+    seats_max = limits.seats_per_reservation_max
+    if read.numOfSeats > seats_max or len(seats) > seats_max:
+        raise Problem(400, "too_many_seats", f"A reservation may have {seats_max} seats.")
+    return encode_create(
+        _checked_names(read.userId, event_id, read.areaId, limits.event.name_bytes_max),
+        read.numOfSeats,
+        _TYPES.get(read.type, ReservationType.INVALID),
+        encode_seats([(seat.row, seat.col) for seat in seats]),
+    )
+
+
+def _checked_names(user_id: str, event_id: str, area_id: str, bytes_max: int) -> bytes:
+    # A character has at most 4 bytes of UTF-8: short names need no closer look.
+    short = bytes_max // 4
+    if not (0 < len(user_id) <= short and 0 < len(event_id) <= short and 0 < len(area_id) <= short) or "#" in event_id:
+        for field, name in (("userId", user_id), ("eventId", event_id), ("areaId", area_id)):
+            broken = name_violation(field, name, bytes_max)
+            if broken:
+                raise Problem(400, broken.code, f"{broken.message}.")
+        if "#" in event_id:
+            raise Problem(400, "invalid_event_name", "An event's name must not contain '#'.")
+    return encode_who_and_where(user_id, event_id, area_id)
+
+
+def reservation_json(reservation: bytes) -> bytes:
+    """The JSON of a framed ``Reservation``, keys in the contract's order."""
+    fields = read_reservation(reservation)
+    return encode_json(
+        _ReservationView(
+            fields.reservation_id,
+            fields.user_id,
+            fields.event_id,
+            fields.area_id,
+            fields.seat_count,
+            fields.retired_seat_count,
+            _TYPE_NAMES[fields.kind],
+            [SeatBody(row, col) for row, col in fields.seats],
+            _STATE_NAMES[fields.state],
+            fields.failed_reason,
+        )
+    )
+
+
+class Page(NamedTuple):
+    """Which events ``GET /v1/event`` lists: at most ``limit``, those behind ``after``."""
+
+    limit: int
+    after: str

@@ -1,0 +1,83 @@
+"""Events and areas as the gateway shows them: the last status of each area, from the table of areas."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from ticketmaster.broker.port import Pair
+from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
+from ticketmaster.wire.area_status import AreaHeader, AreaImage
+
+
+class _Event:
+    __slots__ = ("areas", "available", "seats")
+
+    def __init__(self) -> None:
+        self.areas: dict[str, tuple[AreaHeader, bytes]] = {}
+        self.seats = 0
+        self.available = 0
+
+
+class Catalog:
+    """All areas in memory, as the bytes of their last status: about 4.5 bytes a seat."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, _Event] = {}
+        self._names: list[str] = []
+
+    def apply(self, records: Sequence[Pair]) -> None:
+        """Takes records of ``state.event.area_status``."""
+        for key, value in records:
+            if value is None:
+                continue
+            event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
+            event = self._events.get(event_id)
+            if event is None:
+                event = self._events[event_id] = _Event()
+                self._names.insert(bisect_right(self._names, event_id), event_id)
+            header = AreaHeader(value)
+            known = event.areas.get(area_id)
+            if known is None:
+                event.seats += header.rows * header.cols
+            else:
+                event.available -= known[0].available
+            event.available += header.available
+            event.areas[area_id] = (header, value)
+
+    def has_areas(self, event_id: str, area_ids: Sequence[str]) -> bool:
+        """Whether all these areas are known."""
+        event = self._events.get(event_id)
+        return event is not None and all(area_id in event.areas for area_id in area_ids)
+
+    def list_events(self, page: Page) -> EventList:
+        """A page of events, in the order of their names."""
+        start = bisect_right(self._names, page.after) if page.after else 0
+        names = self._names[start : start + page.limit]
+        summaries = [
+            EventSummary(name, len(event.areas), event.seats, event.available) for name in names for event in (self._events[name],)
+        ]
+        more = start + page.limit < len(self._names)
+        return EventList(summaries, names[-1] if more else None)
+
+    def event(self, event_id: str) -> EventView | None:
+        """An event and its areas, in the order of their ids."""
+        event = self._events.get(event_id)
+        if event is None:
+            return None
+        areas = [
+            AreaView(area_id, header.price, header.rows, header.cols, header.available)
+            for area_id, (header, _) in sorted(event.areas.items())
+        ]
+        return EventView(event_id, event.seats, event.available, areas)
+
+    def seat_map(self, event_id: str, area_id: str) -> SeatMapView | None:
+        """An area's seats."""
+        event = self._events.get(event_id)
+        known = event.areas.get(area_id) if event else None
+        if known is None:
+            return None
+        header, value = known
+        _, seats = AreaImage.parse(value)
+        return SeatMapView(event_id, area_id, header.price, header.rows, header.cols, header.available, seats.row_strings())

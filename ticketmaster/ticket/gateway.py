@@ -1,0 +1,215 @@
+"""The gateway: commands go to the log, decisions come back to those who wait for them.
+
+Everything but the hand-over to the log is synchronous, on the loop's thread: a request costs no coroutine and no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair, Producer, TopicPartition
+from ticketmaster.clock import Clock
+from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.streams.table import OwnedTable
+from ticketmaster.ticket import problems
+from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
+from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.ids import IdMint
+from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.problems import Headers, Problem
+from ticketmaster.ticket.waiting import Waiting
+from ticketmaster.wire import topics
+from ticketmaster.wire.events import encode_event
+
+_TEXT: Headers = [("content-type", "text/plain")]
+_JSON: Headers = [("content-type", "application/json")]
+_SWEEP_S = 0.25
+_DRAIN_POLL_S = 0.01
+# An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
+_VISIBLE_S = 5.0
+
+
+class Responder(Protocol):
+    """Takes the one response to a request."""
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        """Sends it; nothing happens if the client is gone."""
+
+
+def refuse(responder: Responder, problem: Problem) -> None:
+    """Answers with a problem document."""
+    responder.response_bytes(*problem.response)
+
+
+class Gateway:
+    """The requests of one ticket process."""
+
+    def __init__(
+        self, producer: Producer, reservations: OwnedTable, catalog: Catalog, partitions: int, clock: Clock, limits: TicketLimits
+    ) -> None:
+        self.catalog = catalog
+        self.draining = False
+        self._producer = producer
+        self._reservations = reservations
+        self._partitions = partitions
+        self._clock = clock
+        self._limits = limits
+        self._mint = IdMint(clock).mint
+        self._waiting: Waiting[Responder] = Waiting()
+        # Commands that came since the last hand-over to the log, and who gets their ids once they are durable.
+        self._commands: dict[TopicPartition, list[Pair]] = defaultdict(list)
+        self._acknowledge: list[tuple[Responder, bytes]] = []
+        self._handed_over = 0
+        self._announcing: set[asyncio.Task[None]] = set()
+        self._catalog_changed = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._sources = [TopicPartition(topics.CREATE_RESERVATION.name, partition) for partition in range(partitions)]
+
+    # Requests.
+
+    def post_reservation(self, event_id: str, body: bytes, responder: Responder) -> None:
+        """Takes a command; its id is the answer, once the log has it."""
+        refusal = self._refusal(self._commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
+        if refusal:
+            refuse(responder, refusal)
+            return
+        command = read_reservation_request(body, event_id, self._limits)
+        key = self._mint().encode()
+        self._commands[self._sources[partition_of(key, self._partitions)]].append((key, command))
+        self._acknowledge.append((responder, key))
+        self._wake.set()
+
+    def get_reservation(self, reservation_id: str, responder: Responder) -> None:
+        """Answers with the decision, now or when it comes."""
+        key = reservation_id.encode()
+        reservation = self._reservations.get(partition_of(key, self._partitions), key)
+        if reservation is not None:
+            responder.response_bytes(200, _JSON, reservation_json(reservation))
+            return
+        refusal = self._refusal(len(self._waiting), self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
+        if refusal:
+            refuse(responder, refusal)
+            return
+        self._waiting.add(key, responder, asyncio.get_running_loop().time() + self._limits.long_poll_ms / 1000)
+
+    def post_event(self, body: bytes, responder: Responder) -> None:
+        """Announces an event."""
+        refusal = self._refusal(self._commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
+        if refusal:
+            refuse(responder, refusal)
+            return
+        event = read_event(body, self._limits.event, self._clock.now_ns())
+        key = event.event_name.encode()
+        records: list[Pair] = [(key, encode_event(event))]
+        command = {TopicPartition(topics.CREATE_EVENT.name, partition_of(key, self._partitions)): records}
+        area_ids = [area.area_id for area in event.areas]
+        job = asyncio.create_task(self._announce(command, event.event_name, area_ids, event_json(event), responder))
+        self._announcing.add(job)
+        job.add_done_callback(self._announcing.discard)
+
+    @property
+    def _commands_in_flight(self) -> int:
+        return len(self._acknowledge) + self._handed_over + len(self._announcing)
+
+    def _refusal(self, count: int, count_max: int, problem: Problem) -> Problem | None:
+        """Why one more request of a kind is not taken on."""
+        if self.draining:
+            return problems.SHUTTING_DOWN
+        if count >= count_max:
+            return problem
+        all_max = self._limits.requests_in_flight_max
+        if all_max and self._commands_in_flight + len(self._waiting) >= all_max:
+            return problems.TOO_MANY_REQUESTS
+        return None
+
+    # Commands to the log.
+
+    async def hand_over(self) -> None:
+        """Sends what has come since the last time, for ever: the busier the log, the more goes at once."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            commands, acknowledge = self._commands, self._acknowledge
+            self._commands, self._acknowledge = defaultdict(list), []
+            self._handed_over = len(acknowledge)
+            try:
+                await self._producer.send(commands)
+            except Retriable:
+                for responder, _ in acknowledge:
+                    refuse(responder, problems.LOG_UNAVAILABLE)
+            except Fatal:
+                for responder, _ in acknowledge:
+                    refuse(responder, problems.LOG_UNAVAILABLE)
+                raise
+            else:
+                for responder, key in acknowledge:
+                    responder.response_bytes(200, _TEXT, key)
+            finally:
+                self._handed_over = 0
+
+    async def _announce(
+        self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
+    ) -> None:
+        try:
+            await self._producer.send(command)
+        except (Retriable, Fatal):
+            refuse(responder, problems.LOG_UNAVAILABLE)
+            return
+        try:
+            async with asyncio.timeout(_VISIBLE_S):
+                while area_ids and not self.catalog.has_areas(event_id, area_ids):
+                    self._catalog_changed.clear()
+                    await self._catalog_changed.wait()
+        except TimeoutError:
+            pass
+        responder.response_bytes(200, _JSON, answer)
+
+    # Decisions from the log.
+
+    def on_reservations(self, records: Sequence[Pair]) -> None:
+        """Answers those who wait for these reservations."""
+        take = self._waiting.take
+        for key, reservation in records:
+            responders = take(key)
+            if responders and reservation is not None:
+                answer = reservation_json(reservation)
+                for responder in responders:
+                    responder.response_bytes(200, _JSON, answer)
+
+    def on_areas(self, records: Sequence[Pair]) -> None:
+        """Takes the status of areas."""
+        self.catalog.apply(records)
+        self._catalog_changed.set()
+
+    async def sweep(self) -> None:
+        """Answers those who have waited long enough, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for responder in self._waiting.take_expired(loop.time()):
+                refuse(responder, problems.NOT_DECIDED)
+
+    async def drain(self) -> None:
+        """Takes nothing new on; returns when all that was is answered, those who wait too long with 503."""
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.drain_ms / 1000
+        while (self._commands_in_flight or len(self._waiting)) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
+            await asyncio.sleep(_DRAIN_POLL_S)
+        self._refuse_waiting()
+
+    def fail(self) -> None:
+        """The log is gone: everybody who waits gets 503, and so does whoever comes."""
+        self.draining = True
+        for responder, _ in self._acknowledge:
+            refuse(responder, problems.LOG_UNAVAILABLE)
+        self._acknowledge.clear()
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        for responder in self._waiting.take_expired(float("inf")):
+            refuse(responder, problems.SHUTTING_DOWN)

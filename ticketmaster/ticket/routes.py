@@ -1,0 +1,131 @@
+"""From method and path to the gateway. A handler answers through the responder; a Problem it raises is answered for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from msgspec import Struct
+
+from ticketmaster.ticket import problems
+from ticketmaster.ticket.bodies import Page, encode_json
+from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
+from ticketmaster.ticket.gateway import Gateway, Responder, refuse
+from ticketmaster.ticket.ids import is_reservation_id
+from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.problems import Problem
+
+_EVENT = "/v1/event"
+_EVENT_PREFIX = "/v1/event/"
+_RESERVATION_PREFIX = "/v1/reservation/"
+_RESERVATION_SUFFIX = "/reservation"
+_AREA = "/area/"
+_HEALTH = "/v1/health_check"
+
+
+class Request(NamedTuple):
+    """What a GET is answered from. The path is decoded: a name may hold any character."""
+
+    path: str
+    query: str
+    if_none_match: str
+
+
+class Routes:
+    """The HTTP surface: what each path takes, and who answers."""
+
+    def __init__(self, gateway: Gateway, ready: Callable[[], bool], limits: TicketLimits) -> None:
+        self._gateway = gateway
+        self._ready = ready
+        self._limits = limits
+        self.body_bytes_max = limits.request_body_bytes_max
+
+    def get(self, path: str, responder: Responder) -> bool:
+        """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
+        if not path.startswith(_RESERVATION_PREFIX):
+            return False
+        reservation_id = path[len(_RESERVATION_PREFIX) :]
+        if is_reservation_id(reservation_id):
+            self._gateway.get_reservation(reservation_id.lower(), responder)
+        else:
+            refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
+        return True
+
+    def post_target(self, path: str) -> Callable[[bytes, Responder], None] | None:
+        """Who takes the body of a POST; None: the path takes none."""
+        if path.startswith(_EVENT_PREFIX) and path.endswith(_RESERVATION_SUFFIX):
+            event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]
+            if event_id:
+                return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
+        return self._gateway.post_event if path == _EVENT else None
+
+    def get_other(self, request: Request, responder: Responder) -> None:
+        """Answers every GET but the hot one."""
+        path = request.path
+        if path == _HEALTH:
+            if self._ready() and not self._gateway.draining:
+                responder.response_bytes(200, [("content-type", "text/plain"), ("cache-control", "no-store")], b"")
+            else:
+                refuse(responder, problems.NOT_SERVING)
+        elif path == _EVENT:
+            page = _page(request.query, self._limits.listed_events_max)
+            _respond_cacheable(request, responder, self._gateway.catalog.list_events(page))
+        elif path.startswith(_EVENT_PREFIX):
+            self._get_event(request, responder)
+        elif path == "/openapi.json":
+            responder.response_bytes(200, [("content-type", "application/json")], OPENAPI_JSON)
+        elif path in ("/docs", "/"):
+            responder.response_bytes(200, [("content-type", "text/html; charset=utf-8")], DOCS_HTML)
+        else:
+            refuse(responder, problems.NO_SUCH_PATH)
+
+    def _get_event(self, request: Request, responder: Responder) -> None:
+        catalog = self._gateway.catalog
+        rest = request.path[len(_EVENT_PREFIX) :]
+        found: Struct | None = catalog.event(rest)
+        if found is None and _AREA in rest:
+            event_id, _, area_id = rest.partition(_AREA)
+            found = catalog.seat_map(event_id, area_id)
+        if found is not None:
+            _respond_cacheable(request, responder, found)
+        elif rest.endswith(_RESERVATION_SUFFIX):
+            refuse(responder, problems.wrong_method("POST"))
+        else:
+            refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
+
+
+def allowed_methods(path: str) -> str:
+    """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
+    if path == _EVENT:
+        return "GET, POST"
+    if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
+        return "POST" if path.endswith(_RESERVATION_SUFFIX) else "GET"
+    known = path in (_HEALTH, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
+    return "GET" if known else ""
+
+
+def wrong_method(path: str) -> Problem | None:
+    """The problem of a known path with another method; None: the path is unknown."""
+    allowed = allowed_methods(path)
+    return problems.wrong_method(allowed) if allowed else None
+
+
+def _page(query: str, limit_max: int) -> Page:
+    given = parse_qs(query, keep_blank_values=True)
+    limit, after = given.get("limit", [str(limit_max)])[-1], given.get("after", [""])[-1]
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= limit_max):
+        raise Problem(400, "invalid_limit", f"limit is a number from 1 to {limit_max}.")
+    return Page(int(limit), after)
+
+
+def _respond_cacheable(request: Request, responder: Responder, view: Struct) -> None:
+    body = encode_json(view)
+    tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    headers = [("content-type", "application/json"), ("etag", tag), ("cache-control", "no-cache")]
+    known = {candidate.strip().removeprefix("W/") for candidate in request.if_none_match.split(",")}
+    if tag in known or "*" in known:
+        responder.response_bytes(304, headers[1:], b"")
+    else:
+        responder.response_bytes(200, headers, body)

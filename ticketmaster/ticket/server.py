@@ -1,0 +1,291 @@
+"""The HTTP server: Granian, embedded in the process's own loop, HTTP/1.1 and cleartext HTTP/2 on one port.
+
+Granian's threads leave notes, the loop is woken once for a batch of them, and a request costs no coroutine. That needs names
+of Granian that are not public (:func:`_serve_notes`); the same handlers can be served through RSGI as documented.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.server.embed import Server
+
+from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.ticket import problems
+from ticketmaster.ticket.gateway import Responder, refuse
+from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.requests import RequestLog
+from ticketmaster.ticket.routes import Request, Routes, wrong_method
+from ticketmaster.ticket.settings import ServerSettings
+
+_BACKLOG = 4_096
+_STOP_TIMEOUT_S = 5.0
+
+
+def free_port(address: str, port: int) -> int:
+    """The port, if nobody listens on it; a free one for 0. UsageError: it is taken, or the address is none of ours."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Granian shares its port with whoever asks for it, so that a second process would go unnoticed.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            bound: int = probe.getsockname()[1]
+            return bound
+    except OSError as cause:
+        hint = "; choose another with -p" if cause.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise UsageError(f"can't listen on {address}:{port}: {cause.strerror or cause}{hint}") from cause
+
+
+class Dispatcher:
+    """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
+
+    def __init__(self, routes: Routes, log: RequestLog | None) -> None:
+        self._routes = routes
+        self._log = log
+        self.post_target = routes.post_target
+        self.body_bytes_max = routes.body_bytes_max
+
+    def responder(self, scope: Any, protocol: Any) -> Responder:
+        """Who takes the response: the protocol itself, or the request log before it."""
+        return self._log.watch(scope, protocol) if self._log else protocol
+
+    def refusal(self, scope: Any) -> Problem | None:
+        """Why a request is refused before its body is looked at."""
+        method, path = scope.method, scope.path
+        if method == "GET":
+            return None
+        if method != "POST" or self.post_target(path) is None:
+            return wrong_method(path) or problems.NO_SUCH_PATH
+        length = scope.headers.get("content-length")
+        if length is not None and int(length) > self.body_bytes_max:
+            return problems.body_too_large(self.body_bytes_max)
+        return None
+
+    def get(self, scope: Any, responder: Responder) -> None:
+        """Answers a GET."""
+        path = scope.path
+        try:
+            if not self._routes.get(path, responder):
+                request = Request(path, scope.query_string, scope.headers.get("if-none-match") or "")
+                self._routes.get_other(request, responder)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
+            self._answer_failure(failure, responder)
+
+    def post(self, path: str, body: bytes, responder: Responder) -> None:
+        """Answers a POST whose path takes one."""
+        target = self.post_target(path)
+        assert target is not None
+        try:
+            target(body, responder)
+        except Exception as failure:  # noqa: BLE001
+            self._answer_failure(failure, responder)
+
+    def _answer_failure(self, failure: Exception, responder: Responder) -> None:
+        if isinstance(failure, Problem):
+            refuse(responder, failure)
+        else:
+            structlog.get_logger().error("request_failed", exc_info=failure)
+            refuse(responder, problems.LOG_UNAVAILABLE if isinstance(failure, Fatal) else problems.INTERNAL_ERROR)
+
+    async def rsgi(self, scope: Any, protocol: Any) -> None:
+        """RSGI's documented interface: a coroutine per request, which ends when the response is sent."""
+        answered = _Answered(self.responder(scope, protocol))
+        refusal = self.refusal(scope)
+        if refusal:
+            refuse(answered, refusal)
+        elif scope.method == "GET":
+            self.get(scope, answered)
+        else:
+            await self._read(scope, protocol, answered)
+        await answered.wait()
+
+    async def _read(self, scope: Any, protocol: Any, responder: Responder) -> None:
+        chunks = []
+        size = 0
+        async for chunk in protocol:
+            size += len(chunk)
+            if size > self.body_bytes_max:
+                refuse(responder, problems.body_too_large(self.body_bytes_max))
+                return
+            chunks.append(chunk)
+        self.post(scope.path, b"".join(chunks), responder)
+
+
+class _Answered:
+    """A responder that can be awaited."""
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+        self._sent = asyncio.Event()
+
+    def response_bytes(self, status: int, headers: problems.Headers, body: bytes) -> None:
+        self._responder.response_bytes(status, headers, body)
+        self._sent.set()
+
+    async def wait(self) -> None:
+        await self._sent.wait()
+
+
+class _Notes:
+    """The loop, as Granian's threads see it: what they schedule is run in batches, with one wake-up for each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._notes: deque[tuple[Callable[..., object], Any]] = deque()
+        self._woken = False
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], argument: Any = None, context: Any = None) -> None:
+        self._notes.append((callback, argument))
+        # Set after the append and cleared before the notes are taken: no note stays behind.
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._woken = False
+        notes = self._notes
+        for _ in range(len(notes)):
+            callback, argument = notes.popleft()
+            callback(argument)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tuple[Any, ...]) -> None:
+    from granian._granian import CallbackScheduler, RSGIWorker  # noqa: PLC0415 - not public: only here, and only if asked for
+
+    loop = asyncio.get_running_loop()
+    notes = _Notes(loop)
+    stopped = loop.create_future()
+    signal.add_cb(lambda: loop.call_soon_threadsafe(stopped.set_result, None))
+
+    def schedule(watcher: Any) -> None:
+        # In Granian's thread, which ignores what this raises: it only looks at the head of the request.
+        scope, protocol = watcher.scope, watcher.proto
+        refusal = dispatcher.refusal(scope)
+        if refusal:
+            notes.call_soon_threadsafe(lambda _: refuse(dispatcher.responder(scope, protocol), refusal))
+        elif scope.method == "GET":
+            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, dispatcher.responder(scope, protocol)))
+        elif scope.headers.get("content-length") is None:
+            notes.call_soon_threadsafe(lambda _: _read_in_pieces(dispatcher, scope, protocol))
+        else:
+            responder, path = dispatcher.responder(scope, protocol), scope.path
+            protocol().add_done_callback(lambda body: _take_body(dispatcher, path, body, responder))
+
+    class Scheduler(CallbackScheduler):
+        __slots__ = ()
+
+        def __init__(self, *_: object) -> None:
+            super().__init__()
+            self._schedule_fn = schedule
+
+    worker: Any = RSGIWorker(*worker_options)
+    ignored = (lambda *_: None,) * 2
+    worker.serve_async(Scheduler(loop, None, None, *ignored), notes, signal)
+    await stopped
+
+
+def _take_body(dispatcher: Dispatcher, path: str, body: Any, responder: Responder) -> None:
+    try:
+        read = body.result()
+    except Exception:  # noqa: BLE001 - the client is gone: there is nobody to answer
+        return
+    dispatcher.post(path, read, responder)
+
+
+def _read_in_pieces(dispatcher: Dispatcher, scope: Any, protocol: Any) -> None:
+    """A body of unknown length, one piece after the other, so that the limit holds."""
+    responder, pieces = dispatcher.responder(scope, protocol), bytearray()
+    iterator = protocol.__aiter__()
+
+    def on_piece(piece: Any) -> None:
+        try:
+            pieces.extend(piece.result())
+        except StopAsyncIteration:
+            dispatcher.post(scope.path, bytes(pieces), responder)
+        except Exception:  # noqa: BLE001 - the client is gone
+            return
+        else:
+            if len(pieces) > dispatcher.body_bytes_max:
+                refuse(responder, problems.body_too_large(dispatcher.body_bytes_max))
+            else:
+                iterator.__anext__().add_done_callback(on_piece)
+
+    iterator.__anext__().add_done_callback(on_piece)
+
+
+class HttpServer:
+    """Serves routes until stopped."""
+
+    def __init__(self, routes: Routes, settings: ServerSettings, log: RequestLog | None) -> None:
+        self._settings = settings
+        self._dispatcher = Dispatcher(routes, log)
+        self._server: Any = None
+        self._job: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listens; returns the port. UsageError: it can't."""
+        settings = self._settings
+        port = free_port(settings.address, settings.port)
+        self._server = Server(
+            self._dispatcher.rsgi,
+            address=settings.address,
+            port=port,
+            interface=Interfaces.RSGI,
+            http=HTTPModes.auto,
+            websockets=False,
+            log_enabled=False,
+            backlog=_BACKLOG,
+            backpressure=settings.connections_max,
+            runtime_threads=settings.io_threads,
+            http1_settings=HTTP1Settings(header_read_timeout=settings.header_read_timeout_ms),
+            http2_settings=HTTP2Settings(
+                max_concurrent_streams=settings.http2_streams_max, max_headers_size=settings.http2_headers_bytes_max
+            ),
+        )
+        self._job = asyncio.create_task(self._server.serve(self._spawn if settings.notes else None), name="http")
+        await self._until_listening(port)
+        return port
+
+    async def _spawn(self, worker_id: int, signal: Any, _callback: Any, sock: Any, *options: Any) -> None:
+        # As Granian's own spawner for RSGI, but for the scheduler: what is left out are its blocking threads and Python-side options.
+        runtime_threads, runtime_blocking, blocking, blocking_idle, backpressure, _, mode, http1, http2, websockets, static, _, tls, _ = (
+            options
+        )
+        worker_options = (
+            *(worker_id, sock, None, runtime_threads, runtime_blocking, blocking, blocking_idle, backpressure),
+            *(mode, http1, http2, websockets, static, *tls, (None, None)),
+        )
+        await _serve_notes(self._dispatcher, signal, worker_options)
+
+    async def _until_listening(self, port: int) -> None:
+        assert self._job is not None
+        while not self._job.done():
+            try:
+                _, writer = await asyncio.open_connection(self._settings.address, port)
+            except OSError:
+                await asyncio.sleep(0.005)
+            else:
+                writer.close()
+                return
+        self._job.result()
+        raise UsageError(f"can't listen on {self._settings.address}:{port}")
+
+    async def stop(self) -> None:
+        """Stops listening and closes what is open."""
+        if self._server and self._job:
+            self._server.stop()
+            await asyncio.wait({self._job}, timeout=_STOP_TIMEOUT_S)
+            self._job.cancel()
+            await asyncio.gather(self._job, return_exceptions=True)

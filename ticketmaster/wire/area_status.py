@@ -1,0 +1,163 @@
+"""``AreaStatus`` as bytes: the Avro form of a seat map has a fixed layout, so that availability is patched in place.
+
+A row is its seat count, then (row, col, isAvailable) for each seat, then 0; the rows have the same around them. Where a seat's
+``isAvailable`` stands is arithmetic on the widths of its two integers: nothing here costs O(seats) for a reservation.
+"""
+
+from __future__ import annotations
+
+from array import array
+from functools import lru_cache
+
+from ticketmaster.domain.seat_map import SeatMap
+from ticketmaster.errors import InvalidRecord
+from ticketmaster.wire.binary import encode_int, encode_string, int_width, read_int, skip_string
+from ticketmaster.wire.registry import SCHEMA_IDS, frame
+
+_FRAME = frame(SCHEMA_IDS["AreaStatus"])
+_NAMES_AT = len(_FRAME)
+_LAYOUTS_CACHED = 64
+
+
+class Layout:
+    """Where things stand in the Avro form of the seats of an area of one shape."""
+
+    __slots__ = ("_available_at", "_row_at", "all_free", "cols", "rows")
+
+    def __init__(self, rows: int, cols: int) -> None:
+        self.rows = rows
+        self.cols = cols
+        count = encode_int(cols)
+        # A cell without its row number; a row is these joined by the row number.
+        cells = [encode_int(col) + b"\x01" for col in range(cols)]
+        parts = [encode_int(rows)]
+        row_at = array("Q")
+        at = len(parts[0])
+        for row in range(rows):
+            number = encode_int(row)
+            row_at.append(at + len(count))
+            part = b"".join((count, number, number.join(cells), b"\x00"))
+            parts.append(part)
+            at += len(part)
+        parts.append(b"\x00")
+        self.all_free = b"".join(parts)
+        self._row_at = row_at
+        # Of a column in a row whose number takes one byte: where its isAvailable stands, from the row's first cell on.
+        available_at = array("Q")
+        end = 0
+        for cell in cells:
+            end += len(cell) + 1
+            available_at.append(end - 1)
+        self._available_at = available_at
+
+    def seat_at(self, row: int, col: int) -> int:
+        """Where the ``isAvailable`` byte of an existing seat stands."""
+        return self._row_at[row] + self._available_at[col] + (col + 1) * (int_width(row) - 1)
+
+    def column_spans(self, row: int) -> list[tuple[int, int, slice]]:
+        """(first column, end column, slice of their ``isAvailable`` bytes), a span for each width of a column's number."""
+        spans = []
+        first = 0
+        for limit in (64, 8192, 1 << 20, 1 << 27, 1 << 34):
+            end = min(limit, self.cols)
+            if first < end:
+                step = int_width(row) + int_width(first) + 1
+                start = self.seat_at(row, first)
+                spans.append((first, end, slice(start, start + (end - first - 1) * step + 1, step)))
+            first = end
+        return spans
+
+
+@lru_cache(maxsize=_LAYOUTS_CACHED)
+def layout_of(rows: int, cols: int) -> Layout:
+    """The layout of a shape; areas of one shape share it."""
+    return Layout(rows, cols)
+
+
+class AreaHeader:
+    """What stands before the seats, parsed from a framed ``AreaStatus``."""
+
+    __slots__ = ("available", "cols", "names_end", "price", "rows", "seats_at", "tail_at")
+
+    def __init__(self, value: bytes) -> None:
+        """IndexError or InvalidRecord where ``value`` is no ``AreaStatus``."""
+        self.names_end = skip_string(value, skip_string(value, _NAMES_AT))
+        self.price, at = read_int(value, self.names_end)
+        self.rows, at = read_int(value, at)
+        self.cols, self.tail_at = read_int(value, at)
+        self.available, self.seats_at = read_int(value, self.tail_at)
+
+
+def area_names(value: bytes) -> bytes:
+    """The encoded (eventId, areaId) of a framed ``AreaStatus``: the very bytes that a command for this area carries."""
+    return value[_NAMES_AT : skip_string(value, skip_string(value, _NAMES_AT))]
+
+
+def seat_is_free(value: bytes, header: AreaHeader, row: int, col: int) -> bool:
+    """Whether a framed ``AreaStatus`` has this seat and shows it free."""
+    if not (0 <= row < header.rows and 0 <= col < header.cols):
+        return False
+    return value[header.seats_at + layout_of(header.rows, header.cols).seat_at(row, col)] != 0
+
+
+class AreaImage:
+    """The Avro form of one area, kept in step with its seat map."""
+
+    __slots__ = ("_head", "_layout", "_seats")
+
+    def __init__(self, head: bytes, layout: Layout, seats: bytearray) -> None:
+        """``head`` is all before the number of free seats; ``seats`` are laid out by ``layout``."""
+        self._head = head
+        self._layout = layout
+        self._seats = seats
+
+    @classmethod
+    def all_free(cls, event_id: bytes, area_id: bytes, price: int, rows: int, cols: int) -> AreaImage:
+        """An area with every seat free; the names are UTF-8."""
+        names = encode_string(event_id) + encode_string(area_id)
+        head = b"".join((_FRAME, names, encode_int(price), encode_int(rows), encode_int(cols)))
+        layout = layout_of(rows, cols)
+        return cls(head, layout, bytearray(layout.all_free))
+
+    def take_run(self, row: int, col: int, count: int) -> None:
+        """Marks ``count`` adjacent seats as taken."""
+        seats, seat_at = self._seats, self._layout.seat_at
+        for taken in range(col, col + count):
+            seats[seat_at(row, taken)] = 0
+
+    def take(self, chosen: list[tuple[int, int]]) -> None:
+        """Marks existing seats as taken."""
+        seats, seat_at = self._seats, self._layout.seat_at
+        for row, col in chosen:
+            seats[seat_at(row, col)] = 0
+
+    def value(self, available: int) -> bytes:
+        """The framed record; ``available`` is the number of free seats."""
+        return b"".join((self._head, encode_int(available), self._seats))
+
+    @classmethod
+    def parse(cls, value: bytes) -> tuple[AreaImage, SeatMap]:
+        """An area from its record. InvalidRecord: the seats are not laid out as this layout has them."""
+        try:
+            header = AreaHeader(value)
+        except IndexError as cause:
+            raise InvalidRecord("an AreaStatus that ends in its header") from cause
+        if not value.startswith(_FRAME) or header.rows < 1 or header.cols < 1:
+            raise InvalidRecord("not an AreaStatus")
+        layout = layout_of(header.rows, header.cols)
+        seats = bytearray(value[header.seats_at :])
+        if len(seats) != len(layout.all_free):
+            raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}, not {len(layout.all_free)}")
+        stride = header.cols + 1
+        free = bytearray(stride * header.rows)
+        check = bytearray(layout.all_free)
+        for row in range(header.rows):
+            start = row * stride
+            for first, end, span in layout.column_spans(row):
+                free[start + first : start + end] = check[span] = seats[span]
+        if check != seats or free.translate(None, b"\x00\x01"):
+            raise InvalidRecord("the seats of an AreaStatus are not in order")
+        area = SeatMap.from_free(header.rows, header.cols, free)
+        if area.available != header.available:
+            raise InvalidRecord(f"an AreaStatus says {header.available} free seats and shows {area.available}")
+        return cls(value[: header.tail_at], layout, seats), area

@@ -1,0 +1,42 @@
+"""The topics and application ids of the system, as data. Names are those of the system this one is compatible with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Topic(NamedTuple):
+    """A topic: its name, the Avro record of its values, and whether only the last value of a key is kept."""
+
+    name: str
+    record: str
+    compacted: bool = False
+
+
+TICKET_SERVICE = "ticket-service"
+RESERVATION_SERVICE = "reservation-service"
+EVENT_SERVICE = "event-service"
+
+CREATE_EVENT = Topic("command.event.create_event", "CreateEvent")
+CREATE_RESERVATION = Topic("command.reservation.create_reservation", "CreateReservation")
+RESERVE_SEAT = Topic("command.event.reserve_seat", "ReserveSeat")
+RESERVATION_RESULT = Topic("response.reservation.result", "ReservationResult")
+AREA_STATUS = Topic("state.event.area_status", "AreaStatus", compacted=True)
+USER_RESERVATION = Topic("state.user.reservation", "Reservation", compacted=True)
+
+# Internal to a role: an event's areas re-keyed to the partition each area lives on, and the two changelogs.
+AREA_REPARTITION = Topic(f"{EVENT_SERVICE}-KSTREAM-TOTABLE-0000000002-repartition", "AreaStatus")
+AREA_CHANGELOG = Topic(f"{EVENT_SERVICE}-AreaStatus-changelog", "AreaStatus", compacted=True)
+RESERVATION_CHANGELOG = Topic(f"{RESERVATION_SERVICE}-Reservation-changelog", "Reservation", compacted=True)
+
+ALL_TOPICS = (
+    CREATE_EVENT,
+    CREATE_RESERVATION,
+    RESERVE_SEAT,
+    RESERVATION_RESULT,
+    AREA_STATUS,
+    USER_RESERVATION,
+    AREA_REPARTITION,
+    AREA_CHANGELOG,
+    RESERVATION_CHANGELOG,
+)
