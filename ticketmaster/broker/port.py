@@ -19,6 +19,11 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+def partitions_of(topic: str, partitions: int) -> list[TopicPartition]:
+    """Every partition of a topic, by number."""
+    return [TopicPartition(topic, partition) for partition in range(partitions)]
+
+
 class TopicSpec(NamedTuple):
     """A topic to be: of a compacted one only the last value of each key is kept."""
 

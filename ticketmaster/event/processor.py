@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import Pair
+from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
@@ -50,8 +50,10 @@ class EventProcessor:
     """One partition of the event role. A repeated ``ReserveSeat`` can't come: its one writer sends each id once, in transactions."""
 
     def __init__(self, partition: int, partitions: int, cached_bytes_max: int = _CACHED_BYTES_MAX) -> None:
-        self._partition = partition
         self._partitions = partitions
+        self._statuses = TopicPartition(topics.AREA_STATUS.name, partition)
+        self._results = partitions_of(topics.RESERVATION_RESULT.name, partitions)
+        self._repartition = partitions_of(topics.AREA_REPARTITION.name, partitions)
         self._cached_bytes_max = cached_bytes_max
         # Areas by key, the least recently changed first.
         self._areas: dict[bytes, LiveArea] = {}
@@ -77,7 +79,7 @@ class EventProcessor:
                 key = area_key(event_id, area.area_id).encode()
                 image = AreaImage.all_free(event_id.encode(), area.area_id.encode(), area.price, area.row_count, area.col_count)
                 announced = image.value(area.row_count * area.col_count)
-                outputs.to(topics.AREA_REPARTITION.name, partition_of(key, self._partitions)).append((key, announced))
+                outputs[self._repartition[partition_of(key, self._partitions)]].append((key, announced))
 
     def _open_areas(self, records: Sequence[Pair], state: State) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
@@ -86,7 +88,7 @@ class EventProcessor:
                 self._changed[key] = self._cache(key, value)
 
     def _reserve(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
-        areas, changed, partitions = self._areas, self._changed, self._partitions
+        areas, changed, partitions, results = self._areas, self._changed, self._partitions, self._results
         for key, value in records:
             if value is None:
                 continue
@@ -99,13 +101,13 @@ class EventProcessor:
                 result, taken = area.reserve(value, reservation_id, count, kind, seats_at)
                 if taken:
                     changed[key] = area
-            outputs.to(topics.RESERVATION_RESULT.name, partition_of(reservation_id, partitions)).append((reservation_id, result))
+            outputs[results[partition_of(reservation_id, partitions)]].append((reservation_id, result))
 
     def end_transaction(self, state: State, outputs: Outputs) -> None:
         """Writes each changed area once."""
         if not self._changed:
             return
-        statuses = outputs.to(topics.AREA_STATUS.name, self._partition)
+        statuses = outputs[self._statuses]
         for key, area in self._changed.items():
             available = area.seats.available
             assert available == area.seats.count_free(), f"{area.name}: {available} seats are said to be free"

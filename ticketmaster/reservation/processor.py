@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import Pair
+from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.streams.topology import Outputs, State, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import read_string
-from ticketmaster.wire.reservations import decided, failed_at_once, is_processing, processing, read_command, reserve_seat
+from ticketmaster.wire.reservations import decided, failed_at_once, processing, read_command, reserve_seat
 
 _SEPARATOR = KEY_SEPARATOR.encode()
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
@@ -22,8 +22,9 @@ class ReservationProcessor:
     """One partition of the reservation role."""
 
     def __init__(self, partition: int, partitions: int, areas: AreaCache) -> None:
-        self._partition = partition
         self._partitions = partitions
+        self._decisions = TopicPartition(topics.USER_RESERVATION.name, partition)
+        self._commands = partitions_of(topics.RESERVE_SEAT.name, partitions)
         self._areas = areas
 
     def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
@@ -56,7 +57,7 @@ class ReservationProcessor:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
                 continue
             state.put(key, processing(key, create))
-            outputs.to(topics.RESERVE_SEAT.name, partition).append((area_key, reserve_seat(key, create, names_at)))
+            outputs[self._commands[partition]].append((area_key, reserve_seat(key, create, names_at)))
 
     def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
         self._decide(key, failed_at_once(key, create, reason), state, outputs)
@@ -65,13 +66,15 @@ class ReservationProcessor:
         for key, result in records:
             reservation = state.get(key)
             # A decision is final: a second result, or one for an id nobody asked about, changes nothing.
-            if result is None or reservation is None or not is_processing(reservation):
+            if result is None or reservation is None:
                 continue
-            self._decide(key, decided(reservation, result), state, outputs)
+            decision = decided(reservation, result)
+            if decision is not None:
+                self._decide(key, decision, state, outputs)
 
     def _decide(self, key: bytes, reservation: bytes, state: State, outputs: Outputs) -> None:
         state.put(key, reservation)
-        outputs.to(topics.USER_RESERVATION.name, self._partition).append((key, reservation))
+        outputs[self._decisions].append((key, reservation))
 
 
 def _area_key(names: bytes) -> bytes:

@@ -11,7 +11,7 @@ class StreamSettings:
 
     transaction_records_max: int = 5_000
     queued_records_max: int = 20_000
-    write_behind_records: int = 2_000
+    write_behind_records: int = 4_000
     write_behind_interval_ms: int = 1_000
     restart_backoff_ms: int = 100
     poll_timeout_ms: int = 500

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-from ticketmaster.broker.port import Broker, Pair, TopicPartition
+from ticketmaster.broker.port import Broker, Pair, TopicPartition, partitions_of
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
@@ -24,7 +24,7 @@ class GlobalTable:
         self, broker: Broker, topic: str, partitions: int, apply: Callable[[Sequence[Pair]], None], settings: StreamSettings
     ) -> None:
         self._broker = broker
-        self._sources = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._sources = partitions_of(topic, partitions)
         self._apply = apply
         self._settings = settings
         self._behind: dict[TopicPartition, int] | None = None

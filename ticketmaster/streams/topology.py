@@ -10,14 +10,10 @@ from ticketmaster.broker.port import Pair, TopicPartition
 
 
 class Outputs(dict[TopicPartition, list[Pair]]):
-    """The records of one transaction by partition."""
+    """The records of one transaction by partition; a partition that nothing was sent to yet has an empty list."""
 
-    def to(self, topic: str, partition: int) -> list[Pair]:
-        """Where records for a partition are appended."""
-        source = TopicPartition(topic, partition)
-        records = self.get(source)
-        if records is None:
-            records = self[source] = []
+    def __missing__(self, source: TopicPartition) -> list[Pair]:
+        records = self[source] = []
         return records
 
 

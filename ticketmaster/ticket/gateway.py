@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import Pair, Producer, TopicPartition
+from ticketmaster.broker.port import Pair, Producer, TopicPartition, partitions_of
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
 from ticketmaster.streams.table import OwnedTable
@@ -28,6 +28,7 @@ from ticketmaster.wire.events import encode_event
 _TEXT: Headers = [("content-type", "text/plain")]
 _JSON: Headers = [("content-type", "application/json")]
 _SWEEP_S = 0.25
+_UNDECIDED_MAX = 200_000
 _DRAIN_POLL_S = 0.01
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S = 5.0
@@ -64,10 +65,12 @@ class Gateway:
         self._commands: dict[TopicPartition, list[Pair]] = defaultdict(list)
         self._acknowledge: list[tuple[Responder, bytes]] = []
         self._handed_over = 0
+        # Ids minted here whose decision has not come: the table need not be asked for them.
+        self._undecided: set[bytes] = set()
         self._announcing: set[asyncio.Task[None]] = set()
         self._catalog_changed = asyncio.Event()
         self._wake = asyncio.Event()
-        self._sources = [TopicPartition(topics.CREATE_RESERVATION.name, partition) for partition in range(partitions)]
+        self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
 
     # Requests.
 
@@ -81,15 +84,18 @@ class Gateway:
         key = self._mint().encode()
         self._commands[self._sources[partition_of(key, self._partitions)]].append((key, command))
         self._acknowledge.append((responder, key))
+        if len(self._undecided) < _UNDECIDED_MAX:
+            self._undecided.add(key)
         self._wake.set()
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes."""
         key = reservation_id.encode()
-        reservation = self._reservations.get(partition_of(key, self._partitions), key)
-        if reservation is not None:
-            responder.response_bytes(200, _JSON, reservation_json(reservation))
-            return
+        if key not in self._undecided:
+            reservation = self._reservations.get(partition_of(key, self._partitions), key)
+            if reservation is not None:
+                responder.response_bytes(200, _JSON, reservation_json(reservation))
+                return
         refusal = self._refusal(len(self._waiting), self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
         if refusal:
             refuse(responder, refusal)
@@ -173,6 +179,7 @@ class Gateway:
     def on_reservations(self, records: Sequence[Pair]) -> None:
         """Answers those who wait for these reservations."""
         take = self._waiting.take
+        self._undecided.difference_update([key for key, _ in records])
         for key, reservation in records:
             responders = take(key)
             if responders and reservation is not None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from ticketmaster.clock import Clock
 
 _COUNTER_BITS = 12
+_RANDOM_BYTES = 8
+_POOL_BYTES = 512 * _RANDOM_BYTES
 _RANDOM_BITS = 62
 _VERSION = 7 << 76
 _VARIANT = 2 << 62
@@ -27,6 +29,9 @@ class IdMint:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
+        # Asking the operating system for each id would cost more than all the rest of it.
+        self._pool = b""
+        self._drawn = 0
 
     def mint(self) -> str:
         """A new id."""
@@ -34,6 +39,14 @@ class IdMint:
         stamp = max(self._clock.now_ms() << _COUNTER_BITS, self._last + 1)
         self._last = stamp
         milliseconds, counter = stamp >> _COUNTER_BITS, stamp & ((1 << _COUNTER_BITS) - 1)
-        number = (milliseconds << 80) | _VERSION | (counter << 64) | _VARIANT | self._clock.random_bits(_RANDOM_BITS)
+        number = (milliseconds << 80) | _VERSION | (counter << 64) | _VARIANT | self._random()
         text = f"{number:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def _random(self) -> int:
+        if self._drawn == len(self._pool):
+            self._pool = self._clock.random_bits(_POOL_BYTES * 8).to_bytes(_POOL_BYTES, "big")
+            self._drawn = 0
+        drawn = self._drawn
+        self._drawn = drawn + _RANDOM_BYTES
+        return int.from_bytes(self._pool[drawn : drawn + _RANDOM_BYTES], "big") >> (_RANDOM_BYTES * 8 - _RANDOM_BITS)

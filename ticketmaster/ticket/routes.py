@@ -25,6 +25,9 @@ _AREA = "/area/"
 _HEALTH = "/v1/health_check"
 
 
+PostTarget = Callable[[bytes, Responder], None]
+
+
 class Request(NamedTuple):
     """What a GET is answered from. The path is decoded: a name may hold any character."""
 
@@ -53,7 +56,7 @@ class Routes:
             refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
         return True
 
-    def post_target(self, path: str) -> Callable[[bytes, Responder], None] | None:
+    def post_target(self, path: str) -> PostTarget | None:
         """Who takes the body of a POST; None: the path takes none."""
         if path.startswith(_EVENT_PREFIX) and path.endswith(_RESERVATION_SUFFIX):
             event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]

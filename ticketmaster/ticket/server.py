@@ -23,7 +23,7 @@ from ticketmaster.ticket import problems
 from ticketmaster.ticket.gateway import Responder, refuse
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.requests import RequestLog
-from ticketmaster.ticket.routes import Request, Routes, wrong_method
+from ticketmaster.ticket.routes import PostTarget, Request, Routes, wrong_method
 from ticketmaster.ticket.settings import ServerSettings
 
 _BACKLOG = 4_096
@@ -51,24 +51,21 @@ class Dispatcher:
     def __init__(self, routes: Routes, log: RequestLog | None) -> None:
         self._routes = routes
         self._log = log
-        self.post_target = routes.post_target
         self.body_bytes_max = routes.body_bytes_max
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or the request log before it."""
         return self._log.watch(scope, protocol) if self._log else protocol
 
-    def refusal(self, scope: Any) -> Problem | None:
-        """Why a request is refused before its body is looked at."""
-        method, path = scope.method, scope.path
-        if method == "GET":
-            return None
-        if method != "POST" or self.post_target(path) is None:
+    def target(self, scope: Any, length: str | None) -> PostTarget | Problem:
+        """Who takes the body of a request that is no GET, or why it is refused before its body is looked at."""
+        path = scope.path
+        target = self._routes.post_target(path) if scope.method == "POST" else None
+        if target is None:
             return wrong_method(path) or problems.NO_SUCH_PATH
-        length = scope.headers.get("content-length")
         if length is not None and int(length) > self.body_bytes_max:
             return problems.body_too_large(self.body_bytes_max)
-        return None
+        return target
 
     def get(self, scope: Any, responder: Responder) -> None:
         """Answers a GET."""
@@ -80,10 +77,8 @@ class Dispatcher:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self._answer_failure(failure, responder)
 
-    def post(self, path: str, body: bytes, responder: Responder) -> None:
-        """Answers a POST whose path takes one."""
-        target = self.post_target(path)
-        assert target is not None
+    def post(self, target: PostTarget, body: bytes, responder: Responder) -> None:
+        """Answers a POST."""
         try:
             target(body, responder)
         except Exception as failure:  # noqa: BLE001
@@ -99,16 +94,15 @@ class Dispatcher:
     async def rsgi(self, scope: Any, protocol: Any) -> None:
         """RSGI's documented interface: a coroutine per request, which ends when the response is sent."""
         answered = _Answered(self.responder(scope, protocol))
-        refusal = self.refusal(scope)
-        if refusal:
-            refuse(answered, refusal)
-        elif scope.method == "GET":
+        if scope.method == "GET":
             self.get(scope, answered)
+        elif isinstance(target := self.target(scope, scope.headers.get("content-length")), Problem):
+            refuse(answered, target)
         else:
-            await self._read(scope, protocol, answered)
+            await self._read(target, protocol, answered)
         await answered.wait()
 
-    async def _read(self, scope: Any, protocol: Any, responder: Responder) -> None:
+    async def _read(self, target: PostTarget, protocol: Any, responder: Responder) -> None:
         chunks = []
         size = 0
         async for chunk in protocol:
@@ -117,7 +111,7 @@ class Dispatcher:
                 refuse(responder, problems.body_too_large(self.body_bytes_max))
                 return
             chunks.append(chunk)
-        self.post(scope.path, b"".join(chunks), responder)
+        self.post(target, b"".join(chunks), responder)
 
 
 class _Answered:
@@ -172,16 +166,18 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     def schedule(watcher: Any) -> None:
         # In Granian's thread, which ignores what this raises: it only looks at the head of the request.
         scope, protocol = watcher.scope, watcher.proto
-        refusal = dispatcher.refusal(scope)
-        if refusal:
-            notes.call_soon_threadsafe(lambda _: refuse(dispatcher.responder(scope, protocol), refusal))
-        elif scope.method == "GET":
-            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, dispatcher.responder(scope, protocol)))
-        elif scope.headers.get("content-length") is None:
-            notes.call_soon_threadsafe(lambda _: _read_in_pieces(dispatcher, scope, protocol))
+        responder = dispatcher.responder(scope, protocol)
+        if scope.method == "GET":
+            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
+            return
+        length = scope.headers.get("content-length")
+        target = dispatcher.target(scope, length)
+        if isinstance(target, Problem):
+            notes.call_soon_threadsafe(lambda _: refuse(responder, target))
+        elif length is None:
+            notes.call_soon_threadsafe(lambda _: _read_in_pieces(dispatcher, target, protocol, responder))
         else:
-            responder, path = dispatcher.responder(scope, protocol), scope.path
-            protocol().add_done_callback(lambda body: _take_body(dispatcher, path, body, responder))
+            protocol().add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
 
     class Scheduler(CallbackScheduler):
         __slots__ = ()
@@ -196,24 +192,24 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     await stopped
 
 
-def _take_body(dispatcher: Dispatcher, path: str, body: Any, responder: Responder) -> None:
+def _take_body(dispatcher: Dispatcher, target: PostTarget, body: Any, responder: Responder) -> None:
     try:
         read = body.result()
     except Exception:  # noqa: BLE001 - the client is gone: there is nobody to answer
         return
-    dispatcher.post(path, read, responder)
+    dispatcher.post(target, read, responder)
 
 
-def _read_in_pieces(dispatcher: Dispatcher, scope: Any, protocol: Any) -> None:
+def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
     """A body of unknown length, one piece after the other, so that the limit holds."""
-    responder, pieces = dispatcher.responder(scope, protocol), bytearray()
+    pieces = bytearray()
     iterator = protocol.__aiter__()
 
     def on_piece(piece: Any) -> None:
         try:
             pieces.extend(piece.result())
         except StopAsyncIteration:
-            dispatcher.post(scope.path, bytes(pieces), responder)
+            dispatcher.post(target, bytes(pieces), responder)
         except Exception:  # noqa: BLE001 - the client is gone
             return
         else:

@@ -22,6 +22,7 @@ _RESULT_FRAME = frame(SCHEMA_IDS["ReservationResult"])
 _BODY_AT = len(CREATE_FRAME)
 
 _PROCESSING_TAIL = SMALL_INTS[State.PROCESSING] + encode_string("")
+_NO_SEATS_PROCESSING = encode_int(0) + _PROCESSING_TAIL
 _RESERVED_TAIL = SMALL_INTS[State.RESERVED] + encode_string("")
 _TYPES = tuple(encode_int(kind) for kind in ReservationType)
 _SMALL = len(SMALL_INTS)
@@ -143,29 +144,31 @@ def _seats_of(reservation: bytes) -> int:
     return at + 1
 
 
-def state_of(reservation: bytes) -> State:
-    """Where a ``Reservation`` stands."""
-    _, at = read_seats(reservation, _seats_of(reservation))
-    return State(reservation[at] >> 1)
+def decided(reservation: bytes, result: bytes) -> bytes | None:
+    """A ``Reservation`` in PROCESSING, after its ``ReservationResult``; None: it is decided already.
 
-
-def is_processing(reservation: bytes) -> bool:
-    """Whether a ``Reservation`` still waits for its decision."""
-    # The tail alone does not tell: a reason may end in the same two bytes.
-    return reservation.endswith(_PROCESSING_TAIL) and state_of(reservation) is State.PROCESSING
-
-
-def decided(reservation: bytes, result: bytes) -> bytes:
-    """The ``Reservation`` in PROCESSING, after its ``ReservationResult``. InvalidRecord where the result makes no sense."""
+    InvalidRecord: the result makes no sense.
+    """
+    seats_at = _seats_of(reservation)
+    # The tail alone does not tell: a reason may end in the same bytes. No seats, then the tail, is the usual case.
+    if reservation[seats_at:] != _NO_SEATS_PROCESSING:
+        _, state_at = read_seats(reservation, seats_at)
+        if reservation[state_at:] != _PROCESSING_TAIL:
+            return None
     at = skip_string(result, _BODY_AT)
     if result[at] == 0:
         if result[at + 1] != 2 or not result.endswith(_NO_ERROR):
             raise InvalidRecord("a ReservationResult of success without seats")
-        return b"".join((reservation[: _seats_of(reservation)], result[at + 2 : -2], _RESERVED_TAIL))
-    if result[at + 1] == 2:
-        _, at = read_seats(result, at + 2)
+        return b"".join((reservation[:seats_at], result[at + 2 : -2], _RESERVED_TAIL))
+    return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(_reason(result, at + 1))))
+
+
+def _reason(result: bytes, at: int) -> bytes:
+    """The ``failedReason`` of a failed ``ReservationResult``, whose union of seats starts at ``at``."""
+    if result[at] == 2:
+        _, at = read_seats(result, at + 1)
     else:
-        at += 2
+        at += 1
     code = ErrorCode.INTERNAL_ERROR
     if result[at] == 2:
         code = ErrorCode(result[at + 1] >> 1)
@@ -173,8 +176,7 @@ def decided(reservation: bytes, result: bytes) -> bytes:
     else:
         at += 1
     message = read_string(result, at + 1)[0] if result[at] == 2 else b""
-    reason = encode_string(f"[{code.name}]: ".encode() + message)
-    return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], reason))
+    return f"[{code.name}]: ".encode() + message
 
 
 class ReservationFields(NamedTuple):

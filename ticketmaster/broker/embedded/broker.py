@@ -26,10 +26,14 @@ _CLEANER = "__cleaner"
 
 
 class Pace(NamedTuple):
-    """How writes are grouped: a small one goes at once, after a large one the next waits a little to be large as well."""
+    """How writes are grouped: the next one starts so long after the last, by how many records that had.
 
-    large_write_records: int = 64
-    interval_ms: float = 5.0
+    Few records go at once. From about 1 / ``us_per_record`` on, each write has more than the one before, up to the longest
+    interval: what costs by the write, and by each area it changes, is then shared by many records.
+    """
+
+    us_per_record: float = 40.0
+    interval_max_ms: float = 20.0
 
 
 _PACE = Pace()
@@ -229,8 +233,9 @@ class EmbeddedBroker:
                 written.set_result(None)
             self._refuse(written)
             self._cleaner.wake()
-            if records >= self._pace.large_write_records:
-                await asyncio.sleep(max(0.0, started + self._pace.interval_ms / 1000 - loop.time()))
+            interval_s = min(records * self._pace.us_per_record / 1e6, self._pace.interval_max_ms / 1e3)
+            if (rest_s := started + interval_s - loop.time()) > 0.001:
+                await asyncio.sleep(rest_s)
 
     def fail(self, cause: Exception) -> None:
         """Nothing is acknowledged from here on: the log can't be written, or read back."""

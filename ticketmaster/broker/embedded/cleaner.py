@@ -106,26 +106,29 @@ class Cleaner:
         end = log.durable_end
         while log.cleaned_to < end:
             start = log.cleaned_to
-            newest, stop = await self._newest_offsets(log.source, start, end)
-            if newest:
+            newest, superseded, stop = await self._newest_offsets(log.source, start, end)
+            if superseded:
                 await self._drop_superseded(log.source, start, stop, newest)
+            if newest:
                 # Only at the edges of a piece do time-ordered keys meet older batches; other keys may be anywhere.
                 for base, next_offset in self._storage.ranges_with_keys(log.source, start, min(newest), max(newest)):
                     await self._drop_superseded(log.source, base, next_offset, newest)
             await self._broker.mark_cleaned(log, stop)
 
-    async def _newest_offsets(self, source: TopicPartition, start: int, end: int) -> tuple[dict[bytes, int], int]:
-        """({key: its newest offset}, where the piece ends) of a bounded piece from ``start`` on."""
+    async def _newest_offsets(self, source: TopicPartition, start: int, end: int) -> tuple[dict[bytes, int], int, int]:
+        """({key: its newest offset}, how many records have a later one, where the piece ends) of a bounded piece from ``start`` on."""
         newest: dict[bytes, int] = {}
+        records = 0
         stop = end
         for index, found in enumerate(self._storage.key_ranges(source, start, end)):
             newest.update(zip(found.keys, found.offsets, strict=True))
+            records += len(found.keys)
             if len(newest) > self._retention.piece_keys_max:
                 stop = found.next_offset
                 break
             if index % 64 == 63:
                 await asyncio.sleep(0)
-        return newest, stop
+        return newest, records - len(newest), stop
 
     async def _drop_superseded(self, source: TopicPartition, start: int, end: int, newest: dict[bytes, int]) -> None:
         at = start

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ticketmaster.broker.embedded.storage import Contents, Extent, KeyRange, Write, batch_bytes, pairs
+from ticketmaster.broker.embedded.storage import Contents, Extent, KeyRange, Write, pairs
 from ticketmaster.broker.port import Batch, TopicPartition, TopicSpec
 from ticketmaster.errors import Fatal
 from ticketmaster.sqlitefile import open_database
@@ -127,7 +127,7 @@ class SqliteStorage:
             batch.offsets[0],
             batch.next_offset,
             batch.timestamp_ms,
-            batch_bytes(batch),
+            len(keys) + len(values),
             zlib.crc32(values, zlib.crc32(keys)),
             min(columns),
             max(columns),

@@ -84,7 +84,7 @@ class Storage(Protocol):
 
 def batch_bytes(batch: Batch) -> int:
     """Bytes of keys and values."""
-    return sum(len(key) + len(value or b"") for key, value in batch.records)
+    return sum([len(key) + len(value or b"") for key, value in batch.records])
 
 
 def trimmed(batch: Batch, offset: int) -> Batch:
