@@ -137,7 +137,7 @@ class _Standalone:
         gateway = self._gateway
         work = {
             "areas": self._areas.run(),
-            "reservations": self._reservations.run(gateway.on_reservations),
+            "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
             "event": self._event.run(),
             "reservation": self._reservation.run(),
             "hand-over": gateway.hand_over(),

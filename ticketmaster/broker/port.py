@@ -88,7 +88,10 @@ class Consumer(Protocol):
         """The next batches of all partitions that deliver, as soon as there is one, or an empty list after ``timeout_ms``."""
 
     def seek(self, source: TopicPartition, offset: int) -> None:
-        """Delivers an assigned partition from ``offset`` on; from the log's start if that is later."""
+        """Delivers an assigned partition from ``offset`` on; from the log's start if that is later.
+
+        Nothing happens if the partition is not assigned any more: its owner may not know yet.
+        """
 
     def pause(self, source: TopicPartition) -> None:
         """Delivers nothing more of this partition, until :meth:`seek`."""

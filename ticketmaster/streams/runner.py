@@ -70,6 +70,7 @@ class TaskRunner:
                 self._observer.task_restarted(self._name, str(reason))
                 self._corrupted = isinstance(reason, TaskCorrupted)
                 self._release(write_behind=not self._corrupted)
+                self.task.move_to(TaskState.FENCING)
                 await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
 
     async def _take_over(self) -> None:

@@ -84,10 +84,11 @@ class OwnedTable:
         overlay = self._overlays.get(partition)
         return overlay.get(key) if overlay else None
 
-    async def run(self, on_records: Callable[[Sequence[Pair]], None]) -> None:
+    async def run(self, on_records: Callable[[Sequence[Pair]], None], on_opened: Callable[[], None]) -> None:
         """Follows the owned partitions until cancelled, then closes them.
 
-        ``on_records`` sees every record as soon as it can be looked up, but for those from before the partition was opened.
+        ``on_records`` sees records as soon as they can be looked up; ``on_opened`` is told when many can be at once that it did not
+        see, because partitions were opened.
         """
         self._consumer = self._broker.group_consumer(self._application_id, (self._topic,), self)
         try:
@@ -97,7 +98,9 @@ class OwnedTable:
                     if overlay:
                         overlay.apply(batch.records, batch.next_offset)
                         on_records(batch.records)
-                await self._open_assigned()
+                if self._opening:
+                    await self._open_assigned()
+                    on_opened()
                 self._write_behind_if_due()
         finally:
             await self.on_revoked(tuple(self._overlays))

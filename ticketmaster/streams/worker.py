@@ -94,6 +94,9 @@ class StreamWorker:
     async def on_revoked(self, partitions: Collection[int]) -> None:
         """Closes the runners, each after the commit it has under way."""
         self._assigned = False
-        stopping = [(self._runners.pop(partition), self._jobs.pop(partition)) for partition in partitions]
+        stopping = [self._runners[partition].stop(self._jobs[partition]) for partition in partitions]
         # A store that can't be written any more must not keep the others from closing; whoever wrote to it has reported why.
-        await asyncio.gather(*(runner.stop(job) for runner, job in stopping), return_exceptions=True)
+        await asyncio.gather(*stopping, return_exceptions=True)
+        # Not before: if this is cancelled, :meth:`run` still finds what it has to stop.
+        for partition in partitions:
+            del self._runners[partition], self._jobs[partition]

@@ -187,6 +187,12 @@ class Gateway:
                 for responder in responders:
                     responder.response_bytes(200, _JSON, answer)
 
+    def on_table_opened(self) -> None:
+        """Partitions were opened, with decisions that :meth:`on_reservations` did not see: looks for all that is waited for."""
+        self._undecided.clear()
+        decided = ((key, self._reservations.get(partition_of(key, self._partitions), key)) for key in self._waiting.awaited())
+        self.on_reservations([(key, reservation) for key, reservation in decided if reservation is not None])
+
     def on_areas(self, records: Sequence[Pair]) -> None:
         """Takes the status of areas."""
         self.catalog.apply(records)

@@ -20,6 +20,10 @@ class Waiting(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiters)
 
+    def awaited(self) -> list[bytes]:
+        """The keys that are waited for."""
+        return list(self._by_key)
+
     def add(self, key: bytes, waiter: T, deadline: float) -> None:
         """Waits for a key; a deadline is no earlier than those before it."""
         number = self._numbers = self._numbers + 1

@@ -39,14 +39,15 @@ class Retention(NamedTuple):
 
     # Records of commands and results that every group has read are kept up to this size, newest last.
     consumed_bytes_max: int = 256 << 20
-    # A compacted partition is looked at when so much was appended to it.
+    # A compacted partition is looked at when so much was appended to it, and no less than it held before: so it is at most twice
+    # as large as need be, and a record is rewritten once for as many that come.
     uncleaned_bytes_max: int = 8 << 20
     # Survivors of compaction are merged into batches of about this size.
     merged_batch_bytes: int = 256 << 10
     # Compaction remembers the newest offset of so many keys at a time.
     piece_keys_max: int = 50_000
     # How much of a log is read in one step.
-    step_bytes: int = 1 << 20
+    step_bytes: int = 8 << 20
 
 
 class Cleaner:
@@ -67,7 +68,7 @@ class Cleaner:
 
     def _is_due(self, log: PartitionLog) -> bool:
         if log.compacted:
-            return log.uncleaned_bytes > self._retention.uncleaned_bytes_max
+            return log.uncleaned_bytes > max(self._retention.uncleaned_bytes_max, log.size_bytes - log.uncleaned_bytes)
         return log.size_bytes > self._retention.consumed_bytes_max and log.start < (self._broker.consumed_to(log.source) or 0)
 
     async def stop(self) -> None:
@@ -108,11 +109,11 @@ class Cleaner:
             start = log.cleaned_to
             newest, superseded, stop = await self._newest_offsets(log.source, start, end)
             if superseded:
-                await self._drop_superseded(log.source, start, stop, newest)
+                await self._drop_superseded(log, start, stop, newest)
             if newest:
                 # Only at the edges of a piece do time-ordered keys meet older batches; other keys may be anywhere.
                 for base, next_offset in self._storage.ranges_with_keys(log.source, start, min(newest), max(newest)):
-                    await self._drop_superseded(log.source, base, next_offset, newest)
+                    await self._drop_superseded(log, base, next_offset, newest)
             await self._broker.mark_cleaned(log, stop)
 
     async def _newest_offsets(self, source: TopicPartition, start: int, end: int) -> tuple[dict[bytes, int], int, int]:
@@ -130,8 +131,8 @@ class Cleaner:
                 await asyncio.sleep(0)
         return newest, records - len(newest), stop
 
-    async def _drop_superseded(self, source: TopicPartition, start: int, end: int, newest: dict[bytes, int]) -> None:
-        at = start
+    async def _drop_superseded(self, log: PartitionLog, start: int, end: int, newest: dict[bytes, int]) -> None:
+        source, at = log.source, start
         while at < end:
             batches = [batch for batch in self._storage.read(source, at, self._retention.step_bytes) if batch.offsets[0] < end]
             if not batches:
@@ -146,6 +147,7 @@ class Cleaner:
             if len(kept) < sum(len(batch.records) for batch in batches) or len(batches) > 1:
                 merged = self._merged(source, kept, at, max(batch.timestamp_ms for batch in batches))
                 await self._broker.replace([Replacement(source, first, at, merged)])
+                log.size_bytes -= sum(map(batch_bytes, batches)) - sum(map(batch_bytes, merged))
             await asyncio.sleep(0)
 
     def _merged(self, source: TopicPartition, kept: list[tuple[int, Pair]], end: int, timestamp_ms: int) -> list[Batch]:

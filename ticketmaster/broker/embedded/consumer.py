@@ -95,13 +95,13 @@ class GroupMember(Reader):
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
         group = self._group
-        if not group.has(self._name):
+        if not group.has(self._name) or group.must_rejoin(self._name):
             await self._give_up()
-            group.add(self._name, self.wake)
-        if group.must_rejoin(self._name):
-            await self._give_up()
-            group.rejoin(self._name)
+            # That may have taken so long that the group has gone on without it.
+            if not group.has(self._name):
+                group.add(self._name, self.wake)
             asyncio.get_running_loop().call_later(_REJOIN_TIMEOUT_S, self._expel_the_missing, group.generation)
+            group.rejoin(self._name)
         assigned = group.assigned(self._name)
         if assigned is None:
             await self._wait(timeout_ms / 1000)
@@ -123,9 +123,8 @@ class GroupMember(Reader):
             self._group.expel_the_missing()
 
     def seek(self, source: TopicPartition, offset: int) -> None:
-        if source.topic not in self._topics or source.partition not in self._owned:
-            raise ValueError(f"{source} is not assigned to this member")
-        super().seek(source, offset)
+        if source.partition in self._owned:
+            super().seek(source, offset)
 
     async def stop(self) -> None:
         await super().stop()

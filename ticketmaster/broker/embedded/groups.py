@@ -67,6 +67,8 @@ class Group:
 
     def expel_the_missing(self) -> None:
         """The time to rejoin is over: go on without those who did not."""
+        if not self._rebalancing:
+            return
         for member in self._owned.keys() - self._rejoined:
             del self._owned[member], self._wake[member]
         self._complete_if_all_rejoined()

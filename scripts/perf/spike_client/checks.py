@@ -1,0 +1,222 @@
+"""Whether the replies are right: distinct ids, every one decided, no seat sold twice, the same seats taken in the server's maps."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import quote
+
+import msgspec
+
+from scripts.perf.spike_client.replies import ID_BYTES, Outcome, Replies
+from scripts.perf.spike_client.transport import UnreachableError
+from scripts.perf.spike_client.workload import Workload
+
+VIOLATIONS_MAX = 20
+# The maps are read from a state that follows the decisions; this is how long it may lag behind.
+SETTLE_S = 5.0
+SETTLE_PAUSE_S = 0.1
+
+
+class Area(msgspec.Struct):
+    """An area in the reply to GET /v1/event/{event}."""
+
+    areaId: str  # noqa: N815 - names on the wire
+    rowCount: int  # noqa: N815
+    colCount: int  # noqa: N815
+    availableSeats: int  # noqa: N815
+
+
+class Event(msgspec.Struct):
+    """The reply to GET /v1/event/{event}."""
+
+    areas: list[Area]
+
+
+class AreaMap(msgspec.Struct):
+    """The reply to GET /v1/event/{event}/area/{areaId}: '.' is free, '#' is taken."""
+
+    availableSeats: int  # noqa: N815
+    rows: list[str]
+
+
+class Reader(Protocol):
+    """Reads the server's routes."""
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body; raises `UnreachableError`."""
+
+
+@dataclass(slots=True)
+class Violations:
+    """What must never happen: all are counted, the first ones are told."""
+
+    texts: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, text: str) -> None:
+        """Note one."""
+        self.total += 1
+        if len(self.texts) < VIOLATIONS_MAX:
+            self.texts.append(text)
+
+    def extend(self, others: Violations) -> None:
+        """Note all of another list."""
+        self.texts += others.texts[: max(0, VIOLATIONS_MAX - len(self.texts))]
+        self.total += others.total
+
+
+class SoldSeats:
+    """Who owns which seat of an event by the replies: per area one number a seat, 0 while it is free."""
+
+    def __init__(self, areas: int, rows: int, cols: int) -> None:
+        self.rows = rows
+        self.cols = cols
+        self.total = 0
+        self._owners = [array("I", bytes(4 * rows * cols)) for _ in range(areas)]
+
+    def sell(self, area: int, row: int, col: int, owner: int) -> int | None:
+        """Give a seat to an owner (> 0). The one who had it already, 0 if it was free, None if there is no such seat."""
+        if not (0 <= row < self.rows and 0 <= col < self.cols):
+            return None
+        place = row * self.cols + col
+        before = self._owners[area][place]
+        if not before:
+            self._owners[area][place] = owner
+            self.total += 1
+        return before
+
+    def rows_of(self, area: int) -> list[str]:
+        """The area's map as the server would write it."""
+        flat = "".join("#" if owner else "." for owner in self._owners[area])
+        return [flat[start : start + self.cols] for start in range(0, len(flat), self.cols)]
+
+
+def seats_of(number: int, workload: Workload, replies: Replies) -> list[tuple[int, int]]:
+    """The seats that a RESERVED request got."""
+    if number in replies.odd_seats:
+        return replies.odd_seats[number]
+    row, col = replies.first_rows[number], replies.first_cols[number]
+    return [(row, col + offset) for offset in range(workload.seats[number])]
+
+
+def check_ids(parts: list[Replies], violations: Violations, *, interrupted: bool) -> None:
+    """Every id is distinct; every one is decided, unless the spike was interrupted."""
+    seen: set[bytes] = set()
+    for replies in parts:
+        for number, outcome in enumerate(replies.outcomes):
+            if outcome in {Outcome.UNANSWERED, Outcome.FAILED}:
+                continue
+            value = bytes(replies.ids[ID_BYTES * number : ID_BYTES * (number + 1)])
+            if value in seen:
+                violations.add(f"id {replies.id_text(number)} was handed out twice")
+            seen.add(value)
+            if outcome == Outcome.UNDECIDED and not interrupted:
+                violations.add(f"reservation {replies.id_text(number)} was accepted and never decided")
+
+
+def sell_all(shares: list[Workload], parts: list[Replies], sold: SoldSeats, violations: Violations) -> None:
+    """Put every sold seat where it belongs, and find those that are sold already."""
+    # Owner n + 1 is request `n // workers` of worker `n % workers`.
+    workers = len(parts)
+    for worker, (workload, replies) in enumerate(zip(shares, parts, strict=True)):
+        for number, outcome in enumerate(replies.outcomes):
+            if outcome != Outcome.RESERVED:
+                continue
+            area, owner = workload.areas[number], number * workers + worker + 1
+            for row, col in seats_of(number, workload, replies):
+                before = sold.sell(area, row, col, owner)
+                if before is None:
+                    violations.add(f"reservation {replies.id_text(number)} got seat ({row}, {col}), which area {area} does not have")
+                elif before:
+                    other = parts[(before - 1) % workers].id_text((before - 1) // workers)
+                    violations.add(f"area {area} seat ({row}, {col}) was sold twice: to {other} and to {replies.id_text(number)}")
+
+
+def check_replies(shares: list[Workload], parts: list[Replies], sold: SoldSeats, *, interrupted: bool) -> Violations:
+    """Everything that the replies alone can show."""
+    violations = Violations()
+    for replies in parts:
+        for text in replies.faults:
+            violations.add(text)
+        violations.total += replies.faults_total - len(replies.faults)
+    check_ids(parts, violations, interrupted=interrupted)
+    sell_all(shares, parts, sold, violations)
+    return violations
+
+
+@dataclass(slots=True)
+class Comparison:
+    """The server's maps against the replies: what was found, and what of it is wrong."""
+
+    text: str
+    violations: Violations = field(default_factory=Violations)
+
+
+def compare_maps(reader: Reader, event: str, areas: int, sold: SoldSeats, *, extra_allowed: bool, settle_s: float = SETTLE_S) -> Comparison:
+    """Compare until the maps agree or have had the time to.
+
+    `extra_allowed`: a request whose connection broke may have been served, so more seats may be taken than the replies say.
+    """
+    deadline_s = time.monotonic() + settle_s
+    while True:
+        try:
+            comparison = compare_once(reader, event, areas, sold, extra_allowed=extra_allowed)
+        except UnreachableError as error:
+            return Comparison(f"not checked: {error}")
+        except msgspec.MsgspecError as error:
+            return Comparison("malformed", Violations([f"the event or the map of an area is malformed: {error}"], 1))
+        if not comparison.violations.total or time.monotonic() >= deadline_s:
+            return comparison
+        time.sleep(SETTLE_PAUSE_S)
+
+
+def compare_once(reader: Reader, event: str, areas: int, sold: SoldSeats, *, extra_allowed: bool) -> Comparison:
+    """One pass over the event and each area's map."""
+    path = f"/v1/event/{quote(event, safe='')}"
+    status, body = reader.get(path)
+    if status != 200:
+        return Comparison(f"not checked: GET {path} answers {status}")
+    available = {area.areaId: area for area in msgspec.json.decode(body, type=Event).areas}
+    wrong, extra, maps = Violations(), 0, 0
+    for number in range(areas):
+        name, expected = str(number), sold.rows_of(number)
+        free = sum(row.count(".") for row in expected)
+        area = available.get(name)
+        if area is None or (area.rowCount, area.colCount) != (sold.rows, sold.cols):
+            wrong.add(f"area {name} is not in the event as it was created")
+            continue
+        if area.availableSeats > free or (area.availableSeats < free and not extra_allowed):
+            wrong.add(f"area {name} has {area.availableSeats} free seats in the event, {free} by the replies")
+        status, body = reader.get(f"{path}/area/{name}")
+        if status == 404:
+            continue
+        if status != 200:
+            wrong.add(f"the map of area {name} answers {status}")
+            continue
+        maps += 1
+        found = msgspec.json.decode(body, type=AreaMap)
+        if found.availableSeats != sum(row.count(".") for row in found.rows):
+            wrong.add(f"area {name} says {found.availableSeats} free seats and shows another number")
+        for row, col, taken in map_differences(expected, found.rows):
+            extra += taken
+            if not (taken and extra_allowed):
+                wrong.add(f"area {name} seat ({row}, {col}) is {'taken' if taken else 'free'} in the map, not so by the replies")
+    if wrong.total:
+        return Comparison("disagree with the replies", wrong)
+    what = f"{areas} areas and {maps} seat maps agree with the replies" if maps else f"{areas} areas agree; no seat maps (404)"
+    return Comparison(what + (f"; {extra} more seats are taken, by requests whose connection broke" if extra else ""))
+
+
+def map_differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, int, bool]]:
+    """Row, column and whether it is taken in the found map, of each seat that differs; a missing seat counts as free."""
+    for row in range(max(len(expected), len(found))):
+        left = expected[row] if row < len(expected) else ""
+        right = found[row] if row < len(found) else ""
+        if left != right:
+            for col in range(max(len(left), len(right))):
+                if left[col : col + 1] != right[col : col + 1]:
+                    yield row, col, right[col : col + 1] == "#"

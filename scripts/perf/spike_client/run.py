@@ -1,0 +1,193 @@
+"""The parent process: creates the event, leads the workers, judges their replies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import FrameType
+
+from rich.console import Console
+
+from scripts.perf.spike_client import checks, driver, report, workload
+from scripts.perf.spike_client.driver import Progress, Task
+from scripts.perf.spike_client.options import BadOptionError, Options
+from scripts.perf.spike_client.progress import ProgressView
+from scripts.perf.spike_client.replies import Replies
+from scripts.perf.spike_client.transport import Api, UnreachableError
+
+API_TIMEOUT_S = 30.0
+POLL_S = 0.1
+# What a worker may need to hand over after the stop.
+STOP_TIMEOUT_S = 30.0
+FILES_SPARE = 100
+
+
+class WorkerDiedError(Exception):
+    """A worker ended without handing its replies over: the check would be incomplete."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker process and the parent's end of its pipe."""
+
+    task: Task
+    process: SpawnProcess
+    control: Connection
+    progress: Progress = field(default_factory=Progress)
+    replies: Replies | None = None
+
+
+def spike(options: Options, console: Console) -> report.Report:
+    """Run a spike. Progress goes to the console.
+
+    Raises `BadOptionError` for what the machine can't do, `UnreachableError` when the server can't be reached or does not
+    create the event, `WorkerDiedError` when replies are lost.
+    """
+    allow_files(options)
+    event = f"spike-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    api = Api(options.url, http2=options.http2, timeout_s=API_TIMEOUT_S)
+    create(api, options, event)
+    requests = workload.draw(options)
+    shares = [requests.share(number, options.processes) for number in range(options.processes)]
+    workers = start(options, event, shares)
+    try:
+        for worker in workers:
+            receive(worker)  # ready
+        if options.sleep_s:
+            console.print(f"event {event} is created; the spike starts in {options.sleep_s:g} s", highlight=False)
+            time.sleep(options.sleep_s)
+        before = driver.cpu_s()
+        interrupted = lead(workers, console, options.requests)
+        parent_cpu_s = driver.cpu_s() - before
+    finally:
+        for worker in workers:
+            worker.control.close()
+            worker.process.join(STOP_TIMEOUT_S if worker.replies else 0)
+            if worker.process.is_alive():
+                worker.process.terminate()
+                worker.process.join()
+    parts = [worker.replies for worker in workers if worker.replies]
+    sold = checks.SoldSeats(options.areas, options.rows, options.cols)
+    violations = checks.check_replies(shares, parts, sold, interrupted=interrupted)
+    disturbed = any(part.transport_errors for part in parts) or any(part.errors for part in parts)
+    if interrupted:
+        comparison = checks.Comparison("not checked: interrupted")
+    else:
+        comparison = checks.compare_maps(api, event, options.areas, sold, extra_allowed=disturbed)
+    return report.make(
+        options,
+        event,
+        parts,
+        parent_cpu_s=parent_cpu_s,
+        seats_sold=sold.total,
+        violations=violations,
+        comparison=comparison,
+        interrupted=interrupted,
+    )
+
+
+def allow_files(options: Options) -> None:
+    """Allow as many open sockets as HTTP/1.1 needs, here and in the workers, which inherit it."""
+    needed = (options.clients if options.http2 else options.in_flight) + FILES_SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        if hard != resource.RLIM_INFINITY and needed > hard:
+            raise BadOptionError(f"--in-flight {options.in_flight} needs {needed} open files, the limit is {hard} (ulimit -n)")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def create(api: Api, options: Options, event: str) -> None:
+    """Create the event, or raise `UnreachableError`."""
+    try:
+        status, body = api.post("/v1/event", workload.event_body(options, event))
+    except UnreachableError as error:
+        raise UnreachableError(f"{options.url} can't be reached: {error}") from error
+    if status != 200:
+        text = " ".join(body.decode(errors="replace").split())
+        raise UnreachableError(f"{options.url} does not create an event: HTTP {status} {text[:300]}")
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Children that start in here ignore Ctrl-C from their first instruction on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def start(options: Options, event: str, shares: list[workload.Workload]) -> list[Worker]:
+    """Start a worker process for each share."""
+    context: SpawnContext = multiprocessing.get_context("spawn")
+    workers = []
+    with without_interrupts():
+        for number, share in enumerate(shares):
+            control, theirs = context.Pipe()
+            task = Task(options, event, number, len(shares), share)
+            process = context.Process(target=driver.work, args=(task, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            workers.append(Worker(task, process, control))
+    return workers
+
+
+def receive(worker: Worker) -> None:
+    """Take the worker's next message."""
+    try:
+        message = worker.control.recv()
+    except (EOFError, ConnectionError) as error:
+        raise WorkerDiedError(f"worker {worker.task.worker} died; its replies are lost") from error
+    if isinstance(message, Replies):
+        worker.replies = message
+    else:
+        worker.progress = message
+
+
+def lead(workers: list[Worker], console: Console, requests: int) -> bool:
+    """Let the workers go and wait for their replies. The first Ctrl-C asks them for what they have. Whether that happened."""
+    interrupts = 0
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    stopped_s = None
+    try:
+        start_s = time.monotonic()
+        for worker in workers:
+            worker.control.send(start_s)
+        with ProgressView(console, requests) as view:
+            while missing := {worker.control: worker for worker in workers if worker.replies is None}:
+                for control in wait(list(missing), POLL_S):
+                    assert isinstance(control, Connection)
+                    receive(missing[control])
+                view.update([worker.progress for worker in workers])
+                if interrupts and stopped_s is None:
+                    stopped_s = time.monotonic()
+                    for worker in missing.values():
+                        stop(worker)
+                if stopped_s is not None and time.monotonic() - stopped_s > STOP_TIMEOUT_S:
+                    raise WorkerDiedError("a worker does not stop")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return interrupts > 0
+
+
+def stop(worker: Worker) -> None:
+    """Ask a worker for what it has, unless it is just handing it over."""
+    try:
+        worker.control.send(None)
+    except ConnectionError:
+        return

@@ -1,0 +1,49 @@
+"""What is asked of the server: the event, and for each request an area and a number of seats."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from dataclasses import dataclass
+
+import msgspec
+
+from scripts.perf.spike_client.options import Options
+
+USER_ID = "spike"
+PRICE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Request i asks for `seats[i]` adjacent seats of area `areas[i]`."""
+
+    areas: array[int]
+    seats: bytes
+
+    def __len__(self) -> int:
+        return len(self.seats)
+
+    def share(self, worker: int, workers: int) -> Workload:
+        """Every `workers`-th request, from request `worker` on."""
+        return Workload(self.areas[worker::workers], self.seats[worker::workers])
+
+
+def draw(options: Options) -> Workload:
+    """The same requests for the same seed, whatever the number of processes and clients."""
+    rng = random.Random(options.seed)  # noqa: S311 - a seeded load, no secret
+    areas = array("I", rng.choices(range(options.areas), k=options.requests))
+    return Workload(areas, bytes(rng.choices(range(1, options.seats_max + 1), k=options.requests)))
+
+
+def event_body(options: Options, event: str) -> bytes:
+    """The body of POST /v1/event; the areas are named "0", "1", …; missing times mean now."""
+    area = {"price": PRICE, "rowCount": options.rows, "colCount": options.cols}
+    areas = [{"areaId": str(number), **area} for number in range(options.areas)]
+    return msgspec.json.encode({"eventName": event, "artist": "The Spikes", "areas": areas})
+
+
+def reservation_template(event: str) -> bytes:
+    """The body of POST /v1/event/{event}/reservation, to be filled with `% (area, seats)`."""
+    name = msgspec.json.encode(event).replace(b"%", b"%%")
+    return b'{"userId":"%s","eventId":%s,"areaId":"%%d","numOfSeats":%%d,"seats":[],"type":"RANDOM"}' % (USER_ID.encode(), name)

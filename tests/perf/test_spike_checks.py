@@ -1,0 +1,219 @@
+"""The load client's judgement over replies and maps that are made up here, right and wrong ones."""
+
+from __future__ import annotations
+
+import uuid
+from array import array
+
+import msgspec
+import pytest
+
+from scripts.perf.spike_client.checks import Comparison, SoldSeats, Violations, check_replies, compare_maps
+from scripts.perf.spike_client.replies import Outcome, Replies, Seat, adjacent, empty, id_bytes
+from scripts.perf.spike_client.transport import UnreachableError
+from scripts.perf.spike_client.workload import Workload
+
+AREAS, ROWS, COLS = 2, 3, 4
+
+
+def answered(*requests: tuple[int, int, int, int]) -> tuple[Workload, Replies]:
+    """RESERVED requests as (area, seats, first row, first col)."""
+    workload = Workload(array("I", [area for area, *_ in requests]), bytes(seats for _, seats, *_ in requests))
+    replies = empty(len(requests))
+    for number, (_, _, row, col) in enumerate(requests):
+        replies.outcomes[number] = Outcome.RESERVED
+        replies.ids[16 * number : 16 * number + 16] = uuid.uuid4().bytes
+        replies.first_rows[number], replies.first_cols[number] = row, col
+    return workload, replies
+
+
+def judge(*parts: tuple[Workload, Replies], interrupted: bool = False) -> tuple[Violations, SoldSeats]:
+    sold = SoldSeats(AREAS, ROWS, COLS)
+    violations = check_replies([workload for workload, _ in parts], [replies for _, replies in parts], sold, interrupted=interrupted)
+    return violations, sold
+
+
+def test_different_seats_and_equal_seats_of_different_areas_are_fine() -> None:
+    violations, sold = judge(answered((0, 2, 0, 0), (0, 2, 0, 2)), answered((1, 2, 0, 0)))
+    assert violations.total == 0
+    assert sold.total == 6
+    assert sold.rows_of(0) == ["####", "....", "...."]
+    assert sold.rows_of(1) == ["##..", "....", "...."]
+
+
+def test_a_seat_sold_by_two_workers_names_the_seat_and_both_ids() -> None:
+    first, second = answered((1, 1, 2, 3)), answered((0, 1, 0, 0), (1, 2, 2, 2))
+    violations, _ = judge(first, second)
+    assert violations.texts == [f"area 1 seat (2, 3) was sold twice: to {first[1].id_text(0)} and to {second[1].id_text(1)}"]
+
+
+def test_a_seat_twice_in_one_reply_is_sold_twice() -> None:
+    workload, replies = answered((0, 2, 0, 0))
+    replies.odd_seats[0] = [(1, 1), (1, 1)]
+    violations, _ = judge((workload, replies))
+    assert "area 0 seat (1, 1) was sold twice" in violations.texts[0]
+
+
+@pytest.mark.parametrize("seat", [(-1, 0), (0, -1), (ROWS, 0), (0, COLS), (10**30, 0)])
+def test_a_seat_that_does_not_exist_is_found(seat: tuple[int, int]) -> None:
+    workload, replies = answered((0, 1, 0, 0))
+    replies.odd_seats[0] = [seat]
+    violations, sold = judge((workload, replies))
+    assert "which area 0 does not have" in violations.texts[0]
+    assert sold.total == 0
+
+
+def test_an_id_that_is_handed_out_twice_is_found() -> None:
+    first, second = answered((0, 1, 0, 0)), answered((0, 1, 0, 1))
+    second[1].ids[:] = first[1].ids
+    violations, _ = judge(first, second)
+    assert violations.texts == [f"id {first[1].id_text(0)} was handed out twice"]
+
+
+def test_an_undecided_id_is_lost_unless_the_spike_was_interrupted() -> None:
+    workload, replies = answered((0, 1, 0, 0))
+    replies.outcomes[0] = Outcome.UNDECIDED
+    assert judge((workload, replies))[0].texts == [f"reservation {replies.id_text(0)} was accepted and never decided"]
+    assert judge((workload, replies), interrupted=True)[0].total == 0
+
+
+def test_requests_without_an_id_are_no_equal_ids() -> None:
+    workload, replies = answered((0, 1, 0, 0), (0, 1, 0, 1), (0, 1, 0, 2))
+    replies.outcomes[0], replies.outcomes[1], replies.outcomes[2] = Outcome.FAILED, Outcome.FAILED, Outcome.UNANSWERED
+    replies.ids[:] = bytes(48)
+    assert judge((workload, replies))[0].total == 0
+
+
+def test_faulty_replies_count_even_where_they_are_not_told() -> None:
+    workload, replies = answered((0, 1, 0, 0))
+    for number in range(1_000):
+        replies.fault(f"fault {number}")
+    violations, _ = judge((workload, replies))
+    assert violations.total == 1_000
+    assert violations.texts[0] == "fault 0"
+    assert len(violations.texts) == 20
+
+
+def test_seats_are_adjacent_in_one_row_and_in_order_only() -> None:
+    assert adjacent([Seat(1, 2)])
+    assert adjacent([Seat(1, 2), Seat(1, 3), Seat(1, 4)])
+    assert not adjacent([Seat(1, 2), Seat(1, 4)])
+    assert not adjacent([Seat(1, 3), Seat(2, 0)])
+    assert not adjacent([Seat(1, 3), Seat(1, 2)])
+    assert not adjacent([Seat(1, 2), Seat(1, 2)])
+
+
+def test_an_id_is_a_canonical_uuid_and_survives_its_packing() -> None:
+    text = "0190f6a2-7b1c-7def-8123-456789abcdef"
+    replies = empty(1)
+    replies.ids[:] = id_bytes(text) or b""
+    assert replies.id_text(0) == text
+    for wrong in ("", text[:-1], text + "0", text.replace("-", "_"), "g" + text[1:], f'"{text[:34]}"', " " + text[1:], "é" + text[1:]):
+        assert id_bytes(wrong) is None
+
+
+class Maps:
+    """A server's maps, as strings."""
+
+    def __init__(self, *areas: list[str]) -> None:
+        self.areas = list(areas)
+        self.replies = 0
+        self.settled: list[list[str]] = []
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        self.replies += 1
+        if "/area/" not in path:
+            if self.settled and self.replies > 1:
+                self.areas = self.settled
+            areas = [
+                {"areaId": str(name), "rowCount": len(rows), "colCount": len(rows[0]), "availableSeats": "".join(rows).count(".")}
+                for name, rows in enumerate(self.areas)
+            ]
+            return 200, msgspec.json.encode({"areas": areas})
+        rows = self.areas[int(path.rpartition("/")[2])]
+        return 200, msgspec.json.encode({"rows": rows, "availableSeats": "".join(rows).count(".")})
+
+
+class NoMaps:
+    """A server that knows the event and no map."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        area = {"areaId": "0", "rowCount": ROWS, "colCount": COLS, "availableSeats": self.free}
+        return (404, b"") if "/area/" in path else (200, msgspec.json.encode({"areas": [area]}))
+
+
+class Gone:
+    """A server that went away."""
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        raise UnreachableError("connection refused")
+
+
+class Garbled:
+    """A server that answers something else."""
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        return 200, b"<html>"
+
+
+def sold_seats() -> SoldSeats:
+    _, sold = judge(answered((0, 2, 1, 1)))
+    return sold
+
+
+def compare(server: Maps | NoMaps | Gone | Garbled, areas: int = 2, *, extra_allowed: bool = False, settle_s: float = 0.0) -> Comparison:
+    return compare_maps(server, "an event", areas, sold_seats(), extra_allowed=extra_allowed, settle_s=settle_s)
+
+
+FREE = ["....", "....", "...."]
+SOLD = ["....", ".##.", "...."]
+MORE = ["#...", ".##.", "...."]
+LESS = ["....", ".#..", "...."]
+
+
+def test_equal_maps_agree() -> None:
+    comparison = compare(Maps(SOLD, FREE))
+    assert comparison.violations.total == 0
+    assert comparison.text == "2 areas and 2 seat maps agree with the replies"
+
+
+def test_a_seat_that_was_sold_and_is_free_in_the_map_is_wrong_in_any_case() -> None:
+    for extra_allowed in (False, True):
+        comparison = compare(Maps(LESS, FREE), extra_allowed=extra_allowed)
+        assert "area 0 seat (1, 2) is free in the map, not so by the replies" in comparison.violations.texts
+        assert "area 0 has 11 free seats in the event, 10 by the replies" in comparison.violations.texts
+
+
+def test_a_taken_seat_that_nobody_got_is_wrong_unless_a_request_broke() -> None:
+    assert "area 0 seat (0, 0) is taken in the map, not so by the replies" in compare(Maps(MORE, FREE)).violations.texts
+    comparison = compare(Maps(MORE, FREE), extra_allowed=True)
+    assert comparison.violations.total == 0
+    assert "1 more seats are taken, by requests whose connection broke" in comparison.text
+
+
+def test_maps_may_lag_a_little_behind_the_decisions() -> None:
+    server = Maps(FREE, FREE)
+    server.settled = [SOLD, FREE]
+    assert compare(server, settle_s=5).violations.total == 0
+
+
+def test_a_missing_area_and_a_wrong_size_are_found() -> None:
+    assert compare(Maps(SOLD)).violations.texts == ["area 1 is not in the event as it was created"]
+    assert compare(Maps([*SOLD, "...."], FREE)).violations.texts == ["area 0 is not in the event as it was created"]
+
+
+def test_without_seat_maps_the_free_seats_are_compared() -> None:
+    assert compare(NoMaps(10), 1).text == "1 areas agree; no seat maps (404)"
+    assert compare(NoMaps(9), 1).violations.texts == ["area 0 has 9 free seats in the event, 10 by the replies"]
+
+
+def test_a_server_that_is_gone_is_not_compared() -> None:
+    comparison = compare(Gone())
+    assert (comparison.text, comparison.violations.total) == ("not checked: connection refused", 0)
+
+
+def test_a_garbled_map_is_a_violation() -> None:
+    assert compare(Garbled()).violations.total == 1
