@@ -61,7 +61,7 @@ TABLE: Final = (
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),
     Row("event.*", ROLE),
     Row("reservation.*", ROLE),
-    Row("ticket.*", ROLE, ("granian", "msgspec", "structlog")),
+    Row("ticket.*", ("", *ROLE), ("granian", "msgspec", "structlog")),
     Row("config.*", ("errors",), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("structlog", "uvloop")),
     Row("cli.*", ("", "config.*", "bootstrap.*", "errors"), ("click", "rich")),

@@ -68,6 +68,7 @@ def _limits(config: StandaloneConfig) -> TicketLimits:
         waiting_requests_max=config.waiting_requests_max,
         commands_in_flight_max=config.commands_in_flight_max,
         requests_in_flight_max=config.max_threads,
+        long_poll_ms=config.long_poll_ms,
         drain_ms=config.drain_ms,
     )
 

@@ -14,9 +14,10 @@ from ticketmaster.errors import UsageError
 
 _FORMAT = 1
 _MARKER = "ticketmaster.json"
+_NEW_MARKER = "ticketmaster.new"
 _LOCK = "ticketmaster.lock"
-# What a fresh volume may hold.
-_IGNORED = {_LOCK, "lost+found"}
+# What a fresh volume may hold, and what a process leaves that was killed in here.
+_IGNORED = {_LOCK, _NEW_MARKER, "lost+found"}
 
 
 class _Marker(msgspec.Struct):
@@ -44,8 +45,11 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
         except OSError as cause:
             owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             raise UsageError(f"the data directory {path} is in use by process {owner}: stop it, or choose another with -d") from cause
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as cause:
+            raise UsageError(f"the data directory {path} can't be used: {cause.strerror}") from cause
         _check_marker(path / _MARKER, partitions)
         yield path
     finally:
@@ -56,13 +60,13 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
 def _check_marker(marker: Path, partitions: int) -> None:
     try:
         if not marker.exists():
-            fresh = marker.with_suffix(".new")
+            fresh = marker.with_name(_NEW_MARKER)
             fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
             fresh.replace(marker)
             return
         found = msgspec.json.decode(marker.read_bytes(), type=_Marker)
     except (OSError, msgspec.DecodeError) as cause:
-        raise UsageError(f"{marker} can't be read: {cause}") from cause
+        raise UsageError(f"{marker} can't be read or written: {cause}") from cause
     if found.format != _FORMAT:
         raise UsageError(f"{marker.parent} is of format {found.format}, this version reads {_FORMAT}")
     if found.partitions != partitions:

@@ -37,10 +37,13 @@ def _prepared(connection: sqlite3.Connection, path: Path, synchronous: str, form
     if pages and (application_id, version) != (_APPLICATION_ID, format_version):
         whose = f"of format {version}, not {format_version}" if application_id == _APPLICATION_ID else "not a file of ticketmaster"
         raise UsageError(f"{path} is {whose}: choose another directory, or move the file away")
+    if not pages:
+        # In one transaction, and first: whenever the process is killed, the file is empty or ours.
+        connection.execute("BEGIN")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {format_version}")
+        connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    if not pages:
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {format_version}")
     return Database(connection, recursive_triggers=False, execute_plugins=False)

@@ -85,7 +85,10 @@ class Consumer(Protocol):
     """Reads partitions, each from a position on."""
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
-        """The next batches of all partitions that deliver, as soon as there is one, or an empty list after ``timeout_ms``."""
+        """The next batches of all partitions that deliver, as soon as there is one.
+
+        An empty list after ``timeout_ms``, or when what is assigned has changed.
+        """
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         """Delivers an assigned partition from ``offset`` on; from the log's start if that is later.

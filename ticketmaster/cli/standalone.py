@@ -49,6 +49,7 @@ def _limit(name: str, default: int, text: str) -> Callable[[Callable[..., None]]
 @_limit("commands-in-flight-max", 50_000, "Most commands that wait for the disk.")
 @_limit("connections-max", 10_000, "Most open connections.")
 @_limit("consumed-log-bytes-max", 256 << 20, "Bytes kept of commands that are worked off, per partition.")
+@click.option("--long-poll-ms", default=10_000, type=_AT_LEAST_1, metavar="MS", help="How long a request waits for a decision.")
 @click.option(
     "--drain-ms", default=5_000, type=click.IntRange(min=0), metavar="MS", help="How long open requests are waited for at the end."
 )

@@ -28,4 +28,5 @@ class StandaloneConfig:
     commands_in_flight_max: int
     connections_max: int
     consumed_log_bytes_max: int
+    long_poll_ms: int
     drain_ms: int

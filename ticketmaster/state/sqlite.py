@@ -11,6 +11,7 @@ from ticketmaster.sqlitefile import open_database
 
 _FORMAT_VERSION = 1
 _CACHE_KIB = 8_192
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SqliteStore:
@@ -21,9 +22,12 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the file. UsageError: it is another program's, or can't be read."""
+        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read."""
         self._path = path
-        self._open()
+        try:
+            self._open()
+        except TaskCorrupted:
+            self.clear()
 
     def _open(self) -> None:
         # NORMAL: a power failure may lose the newest writes, which the changelog has, but does not damage the file.
@@ -78,6 +82,8 @@ class SqliteStore:
         except sqlite3.Error as cause:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
+            if getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+                raise self._unreadable(cause) from cause
             raise Fatal(f"the state {self._path} can't be written: {cause}") from cause
         if stored:
             self._highest = max(self._highest, stored[-1][0])

@@ -17,11 +17,15 @@ async def restore(broker: Broker, changelog: TopicPartition, store: StateStore) 
     end = (await broker.end_offsets([changelog]))[changelog]
     try:
         position = store.checkpoint()
+        if position is not None and position <= end:
+            return await _read(broker, changelog, position, end, store)
     except TaskCorrupted:
-        position = None
-    if position is None or position > end:
-        store.clear()
-        position = 0
+        pass
+    store.clear()
+    return await _read(broker, changelog, 0, end, store)
+
+
+async def _read(broker: Broker, changelog: TopicPartition, position: int, end: int, store: StateStore) -> int:
     restored = 0
     reader = broker.reader({changelog: position})
     try:

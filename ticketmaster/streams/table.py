@@ -110,8 +110,12 @@ class OwnedTable:
         for partition in sorted(self._opening):
             store = self._open_store(self._application_id, self._store, partition)
             source = TopicPartition(self._topic, partition)
-            restored = await restore(self._broker, source, store)
-            overlay = self._overlays[partition] = Overlay(store)
+            try:
+                restored = await restore(self._broker, source, store)
+                overlay = self._overlays[partition] = Overlay(store)
+            except BaseException:
+                store.close()
+                raise
             self._observer.task_restored(f"{self._application_id}-{partition}", restored)
             self._opening.discard(partition)
             self._consumer.seek(source, overlay.position or 0)

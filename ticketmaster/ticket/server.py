@@ -27,7 +27,7 @@ from ticketmaster.ticket.routes import PostTarget, Request, Routes, wrong_method
 from ticketmaster.ticket.settings import ServerSettings
 
 _BACKLOG = 4_096
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 1.0
 
 
 def free_port(address: str, port: int) -> int:
@@ -55,7 +55,8 @@ class Dispatcher:
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or the request log before it."""
-        return self._log.watch(scope, protocol) if self._log else protocol
+        answering = _Bodiless(protocol) if scope.method == "HEAD" else protocol
+        return self._log.watch(scope, answering) if self._log else answering
 
     def target(self, scope: Any, length: str | None) -> PostTarget | Problem:
         """Who takes the body of a request that is no GET, or why it is refused before its body is looked at."""
@@ -112,6 +113,16 @@ class Dispatcher:
                 return
             chunks.append(chunk)
         self.post(target, b"".join(chunks), responder)
+
+
+class _Bodiless:
+    """A responder for HEAD, which must not be answered with a body."""
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+
+    def response_bytes(self, status: int, headers: problems.Headers, body: bytes) -> None:
+        self._responder.response_bytes(status, headers, b"")
 
 
 class _Answered:
@@ -205,6 +216,14 @@ def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, r
     pieces = bytearray()
     iterator = protocol.__aiter__()
 
+    def read_on() -> None:
+        try:
+            piece = iterator.__anext__()
+        except StopAsyncIteration:
+            dispatcher.post(target, bytes(pieces), responder)
+        else:
+            piece.add_done_callback(on_piece)
+
     def on_piece(piece: Any) -> None:
         try:
             pieces.extend(piece.result())
@@ -216,9 +235,9 @@ def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, r
             if len(pieces) > dispatcher.body_bytes_max:
                 refuse(responder, problems.body_too_large(dispatcher.body_bytes_max))
             else:
-                iterator.__anext__().add_done_callback(on_piece)
+                read_on()
 
-    iterator.__anext__().add_done_callback(on_piece)
+    read_on()
 
 
 class HttpServer:

@@ -17,6 +17,7 @@ from ticketmaster.wire.registry import SCHEMA_IDS, frame
 _FRAME = frame(SCHEMA_IDS["AreaStatus"])
 _NAMES_AT = len(_FRAME)
 _LAYOUTS_CACHED = 64
+_SEAT_BYTES_MIN = 3
 
 
 class Layout:
@@ -144,8 +145,11 @@ class AreaImage:
             raise InvalidRecord("an AreaStatus that ends in its header") from cause
         if not value.startswith(_FRAME) or header.rows < 1 or header.cols < 1:
             raise InvalidRecord("not an AreaStatus")
-        layout = layout_of(header.rows, header.cols)
         seats = bytearray(value[header.seats_at :])
+        # Before the layout is made: a size that is corrupt must not cost the time and memory of its layout.
+        if header.rows * header.cols * _SEAT_BYTES_MIN > len(seats):
+            raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}")
+        layout = layout_of(header.rows, header.cols)
         if len(seats) != len(layout.all_free):
             raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}, not {len(layout.all_free)}")
         stride = header.cols + 1

@@ -30,6 +30,8 @@ _SMALL = len(SMALL_INTS)
 _SUCCESS_WITH_SEATS = b"\x00\x02"
 _FAILED_WITHOUT_SEATS = b"\x02\x00"
 _NO_ERROR = b"\x00\x00"
+# The end of the seats, then no error: without the first, an errorCode of 0 would pass for no errorMessage.
+_SEATS_END_NO_ERROR = b"\x00" + _NO_ERROR
 
 
 def encode_seats(seats: Sequence[tuple[int, int]]) -> bytes:
@@ -157,8 +159,8 @@ def decided(reservation: bytes, result: bytes) -> bytes | None:
             return None
     at = skip_string(result, _BODY_AT)
     if result[at] == 0:
-        if result[at + 1] != 2 or not result.endswith(_NO_ERROR):
-            raise InvalidRecord("a ReservationResult of success without seats")
+        if result[at + 1] != 2 or not result.endswith(_SEATS_END_NO_ERROR):
+            raise InvalidRecord("a ReservationResult of success without seats, or with an error")
         return b"".join((reservation[:seats_at], result[at + 2 : -2], _RESERVED_TAIL))
     return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(_reason(result, at + 1))))
 
@@ -171,7 +173,10 @@ def _reason(result: bytes, at: int) -> bytes:
         at += 1
     code = ErrorCode.INTERNAL_ERROR
     if result[at] == 2:
-        code = ErrorCode(result[at + 1] >> 1)
+        try:
+            code = ErrorCode(result[at + 1] >> 1)
+        except ValueError as cause:
+            raise InvalidRecord("a ReservationResult with an unknown errorCode") from cause
         at += 2
     else:
         at += 1

@@ -81,13 +81,17 @@ class EmbeddedBroker:
 
     async def close(self) -> None:
         """Writes what waits, then releases the storage."""
-        await self._cleaner.stop()
-        if self._job:
-            if not self.failure:
+        try:
+            if self._job and not self.failure:
                 await self._flushed()
-            self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
-        self._storage.close()
+        finally:
+            if self._job:
+                self._job.cancel()
+                await asyncio.gather(self._job, return_exceptions=True)
+            # Behind the last write, which wakes it.
+            await self._cleaner.stop()
+            self.fail(Fatal("the broker is closed"))
+            self._storage.close()
 
     # The port.
 

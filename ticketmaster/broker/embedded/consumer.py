@@ -110,6 +110,8 @@ class GroupMember(Reader):
             self._generation = group.generation
             self._owned = set(assigned)
             self._listener.on_assigned(sorted(assigned), group.generation)
+            # At once: the listener's owner has partitions to open.
+            return []
         return await super().poll(timeout_ms)
 
     async def _give_up(self) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlite_utils import Database
 
 from ticketmaster.broker.embedded.storage import Contents, Extent, KeyRange, Write, pairs
 from ticketmaster.broker.port import Batch, TopicPartition, TopicSpec
-from ticketmaster.errors import Fatal
+from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.sqlitefile import open_database
 
 _FORMAT_VERSION = 1
@@ -48,21 +49,11 @@ class SqliteStorage:
         self._path = path
         database = open_database(path, synchronous="FULL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
         self._writer: sqlite3.Connection = database.conn
-        with database.atomic():
-            database["partition"].create(  # type: ignore[union-attr]
-                {"id": int, "topic": str, "number": int, "partitions": int, "compacted": int}, pk="id", if_not_exists=True
-            )
-            columns = ("partition_id", "base_offset", "next_offset", "timestamp_ms", "size_bytes", "crc")
-            database["batch"].create(  # type: ignore[union-attr]
-                {**dict.fromkeys(columns, int), **dict.fromkeys(("low_key", "high_key", "offsets", "keys", "vals"), bytes)},
-                if_not_exists=True,
-            )
-            database["batch"].create_index(  # type: ignore[union-attr]
-                ["partition_id", "base_offset", "next_offset", "size_bytes"], unique=True, if_not_exists=True
-            )
-            database["committed"].create(  # type: ignore[union-attr]
-                {"consumer_group": str, "partition_id": int, "next_offset": int}, pk=("consumer_group", "partition_id"), if_not_exists=True
-            )
+        try:
+            _create_tables(database)
+        except sqlite3.Error as cause:
+            self._writer.close()
+            raise UsageError(f"the log {path} can't be set up: {cause}") from cause
         # Reads have a connection of their own: a commit may be under way in the writer's thread.
         self._reader = sqlite3.connect(path, isolation_level=None)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="log-commit")
@@ -70,6 +61,12 @@ class SqliteStorage:
         self._failed: Fatal | None = None
 
     def load(self) -> Contents:
+        try:
+            return self._contents()
+        except sqlite3.Error as cause:
+            raise UsageError(f"the log {self._path} can't be read: {cause}") from cause
+
+    def _contents(self) -> Contents:
         topics: dict[str, TopicSpec] = {}
         for partition_id, topic, number, partitions, compacted in self._reader.execute("SELECT * FROM partition"):
             self._ids[TopicPartition(topic, number)] = partition_id
@@ -171,6 +168,24 @@ class SqliteStorage:
         self._committer.shutdown()
         self._reader.close()
         self._writer.close()
+
+
+def _create_tables(database: Database) -> None:
+    with database.atomic():
+        database["partition"].create(  # type: ignore[union-attr]
+            {"id": int, "topic": str, "number": int, "partitions": int, "compacted": int}, pk="id", if_not_exists=True
+        )
+        columns = ("partition_id", "base_offset", "next_offset", "timestamp_ms", "size_bytes", "crc")
+        database["batch"].create(  # type: ignore[union-attr]
+            {**dict.fromkeys(columns, int), **dict.fromkeys(("low_key", "high_key", "offsets", "keys", "vals"), bytes)},
+            if_not_exists=True,
+        )
+        database["batch"].create_index(  # type: ignore[union-attr]
+            ["partition_id", "base_offset", "next_offset", "size_bytes"], unique=True, if_not_exists=True
+        )
+        database["committed"].create(  # type: ignore[union-attr]
+            {"consumer_group": str, "partition_id": int, "next_offset": int}, pk=("consumer_group", "partition_id"), if_not_exists=True
+        )
 
 
 def _offsets_of(base: int, stored: bytes | None, count: int) -> Sequence[int]:
