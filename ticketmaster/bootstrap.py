@@ -20,7 +20,7 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.datadir import locked_data_directory
 from ticketmaster.domain.event import EventLimits
-from ticketmaster.errors import TicketmasterError
+from ticketmaster.errors import Fatal, TicketmasterError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
@@ -112,7 +112,10 @@ class _Standalone:
 
     def _open_store(self, application_id: str, store: str, partition: int) -> StateStore:
         folder = self._directory / "state" / application_id / str(partition)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise Fatal(f"the state {folder} can't be created: {cause.strerror}") from cause
         return SqliteStore(folder / f"{store}.db")
 
     @property

@@ -33,10 +33,14 @@ class SqliteStore:
         # NORMAL: a power failure may lose the newest writes, which the changelog has, but does not damage the file.
         database = open_database(self._path, synchronous="NORMAL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
         self._connection: sqlite3.Connection = database.conn
-        if not database["state"].exists():
-            with database.atomic():
-                database.execute("CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-                database["checkpoint"].create({"id": int, "next_offset": int}, pk="id")  # type: ignore[union-attr]
+        try:
+            if not database["state"].exists():
+                with database.atomic():
+                    database.execute("CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+                    database["checkpoint"].create({"id": int, "next_offset": int}, pk="id")  # type: ignore[union-attr]
+        except sqlite3.Error as cause:
+            self._connection.close()
+            raise self._unwritable(cause) from cause
         self._highest: bytes = self._one("SELECT max(key) FROM state") or b""
 
     def _one(self, statement: str, parameters: tuple[bytes, ...] = ()) -> bytes | None:
@@ -48,6 +52,11 @@ class SqliteStore:
 
     def _unreadable(self, cause: sqlite3.Error) -> TaskCorrupted:
         return TaskCorrupted(f"the state {self._path} can't be read: {cause}")
+
+    def _unwritable(self, cause: sqlite3.Error) -> TaskCorrupted | Fatal:
+        if getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+            return self._unreadable(cause)
+        return Fatal(f"the state {self._path} can't be written: {cause}")
 
     def get(self, key: bytes) -> bytes | None:
         if key > self._highest:
@@ -82,9 +91,7 @@ class SqliteStore:
         except sqlite3.Error as cause:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
-            if getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
-                raise self._unreadable(cause) from cause
-            raise Fatal(f"the state {self._path} can't be written: {cause}") from cause
+            raise self._unwritable(cause) from cause
         if stored:
             self._highest = max(self._highest, stored[-1][0])
 

@@ -88,9 +88,12 @@ class Routes:
         catalog = self._gateway.catalog
         rest = request.path[len(_EVENT_PREFIX) :]
         found: Struct | None = catalog.event(rest)
-        if found is None and _AREA in rest:
-            event_id, _, area_id = rest.partition(_AREA)
-            found = catalog.seat_map(event_id, area_id)
+        # A name may hold "/area/", too: every place in reach where the event's name can end.
+        behind = self._limits.event.name_bytes_max + len(_AREA)
+        at = rest.find(_AREA, 0, behind)
+        while found is None and at >= 0:
+            found = catalog.seat_map(rest[:at], rest[at + len(_AREA) :])
+            at = rest.find(_AREA, at + 1, behind)
         if found is not None:
             _respond_cacheable(request, responder, found)
         elif rest.endswith(_RESERVATION_SUFFIX):

@@ -15,7 +15,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # 0001-01-01 to 9999-12-31, as ISO-8601 has them.
 _SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
 _NUMBER_CHARACTERS_MAX = 40
-_FRACTION = re.compile(r"[.,](\d{1,9})\d*")
+# Decimals of the seconds of the time, not of its offset nor of anything else.
+_FRACTION = re.compile(r"(?:(?<=[^\d+-]\d\d:\d\d:\d\d)|(?<=[^\d+-]\d{6}))[.,](\d{1,9})\d*(?=[Zz+-]|$)", re.ASCII)
 
 
 def parse_time(field: str, raw: bytes, now_ns: int) -> int:
@@ -32,7 +33,11 @@ def parse_time(field: str, raw: bytes, now_ns: int) -> int:
 
 
 def _of_number(raw: bytes) -> int | None:
-    return int(Decimal(raw.decode()) * _NS) if len(raw) <= _NUMBER_CHARACTERS_MAX else None
+    if len(raw) > _NUMBER_CHARACTERS_MAX:
+        return None
+    seconds = Decimal(raw.decode())
+    # Compared before it is an integer: to make one of 1e999980 takes half a minute.
+    return int(seconds * _NS) if _SECONDS_MIN <= seconds <= _SECONDS_MAX else None
 
 
 def _of_text(text: str) -> int:
@@ -40,8 +45,10 @@ def _of_text(text: str) -> int:
     moment = datetime.fromisoformat(_FRACTION.sub("", text, count=1))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    seconds = round((moment - _EPOCH).total_seconds())
-    return seconds * _NS + (int(fraction[1].ljust(9, "0")) if fraction else 0)
+    since = moment - _EPOCH
+    if since.microseconds:
+        raise ValueError("only seconds have decimals")
+    return (since.days * 86_400 + since.seconds) * _NS + (int(fraction[1].ljust(9, "0")) if fraction else 0)
 
 
 def time_json(nanoseconds: int) -> msgspec.Raw:

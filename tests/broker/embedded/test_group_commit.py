@@ -1,0 +1,228 @@
+"""Appends become durable in groups: one storage write for all that came since the last, and nothing is seen before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.consuming import read_records, take, take_nothing
+from tests.support.storages import GatedStorage
+from ticketmaster.broker.embedded.broker import EmbeddedBroker, Pace
+from ticketmaster.broker.embedded.cleaner import Retention
+from ticketmaster.broker.embedded.storage import MemoryStorage
+from ticketmaster.broker.port import Consumer, Pair, TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.errors import Fatal
+
+SOURCE = TopicPartition("t", 0)
+OTHER = TopicPartition("t", 1)
+
+
+def record(number: int) -> list[Pair]:
+    return [(b"k", b"%d" % number)]
+
+
+async def steps(count: int = 10) -> None:
+    """Lets every job go as far as it can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def storage() -> GatedStorage:
+    return GatedStorage()
+
+
+@pytest.fixture
+async def broker(storage: GatedStorage) -> AsyncIterator[EmbeddedBroker]:
+    broker = EmbeddedBroker(storage, SystemClock())
+    await broker.start()
+    await broker.create_topics([TopicSpec("t", 2)])
+    storage.writes.clear()
+    yield broker
+    storage.gate.set()
+    if not storage.closed:
+        await broker.close()
+
+
+async def test_what_comes_while_a_write_is_under_way_is_one_write(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    storage.gate.clear()
+    sending = [asyncio.create_task(broker.producer().send({SOURCE: record(0)}))]
+    await steps()
+    sending += [asyncio.create_task(broker.producer().send({SOURCE: record(number)})) for number in range(1, 100)]
+    await steps()
+    assert len(storage.writes) == 1
+
+    storage.gate.set()
+    await asyncio.gather(*sending)
+
+    assert [len(write.batches) for write in storage.writes] == [1, 99]
+
+
+async def test_writes_are_in_the_order_of_the_appends(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    sending = []
+    for number in range(200):
+        sending.append(asyncio.create_task(broker.producer().send({SOURCE: record(number)})))
+        if number % 7 == 0:
+            await steps(number % 5)
+    await asyncio.gather(*sending)
+
+    batches = [batch for write in storage.writes for batch in write.batches]
+    assert [batch.offsets[0] for batch in batches] == list(range(200))
+    assert await read_records(broker, SOURCE) == [pair for number in range(200) for pair in record(number)]
+
+
+async def test_nothing_is_acknowledged_or_seen_before_the_write_returns(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    producer = broker.transactional_producer("id")
+    await producer.start()
+    reader = broker.reader({SOURCE: 0})
+    storage.gate.clear()
+    committing = asyncio.create_task(producer.commit({SOURCE: record(1)}, {OTHER: 5}, "group"))
+    await steps()
+
+    assert not committing.done()
+    assert await broker.end_offsets([SOURCE]) == {SOURCE: 0}
+    assert await broker.committed("group", OTHER) is None
+    await take_nothing(reader)
+
+    storage.gate.set()
+    assert await committing == {SOURCE: 1}
+    assert await broker.committed("group", OTHER) == 5
+    assert [batch.records for batch in await take(reader, 1)] == [record(1)]
+
+
+async def test_a_start_waits_for_the_write_under_way(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    earlier, later = broker.transactional_producer("id"), broker.transactional_producer("id")
+    await earlier.start()
+    storage.gate.clear()
+    committing = asyncio.create_task(earlier.commit({SOURCE: record(1)}, {OTHER: 5}, "group"))
+    await steps()
+    starting = asyncio.create_task(later.start())
+    await steps()
+    assert not starting.done()
+
+    storage.gate.set()
+    await starting
+    assert await broker.committed("group", OTHER) == 5
+    await committing
+
+
+async def test_a_waiter_that_is_cancelled_disturbs_no_other(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    storage.gate.clear()
+    sending = [asyncio.create_task(broker.producer().send({SOURCE: record(number)})) for number in range(3)]
+    await steps()
+    sending[1].cancel()
+    await steps()
+    storage.gate.set()
+
+    results = await asyncio.gather(*sending, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), asyncio.CancelledError, type(None)]
+    assert len(await read_records(broker, SOURCE)) == 3
+
+
+async def test_after_a_large_write_the_next_one_waits(storage: GatedStorage) -> None:
+    broker = EmbeddedBroker(storage, SystemClock(), pace=Pace(us_per_record=1_000, interval_max_ms=50))
+    await broker.start()
+    await broker.create_topics([TopicSpec("t", 2)])
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await broker.producer().send({SOURCE: record(0) * 40})
+    await broker.producer().send({SOURCE: record(0)})
+
+    assert loop.time() - started > 0.03
+    await broker.close()
+
+
+class Waiting:
+    """Everything that can wait for a broker."""
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self.reader: Consumer = broker.reader({SOURCE: 0})
+        self._broker = broker
+        self.tasks: list[asyncio.Task[object]] = []
+
+    async def begin(self) -> None:
+        broker = self._broker
+        producer = broker.transactional_producer("id")
+        await producer.start()
+        self.storage_gate.clear()
+        self.tasks = [
+            asyncio.create_task(broker.producer().send({SOURCE: record(1)})),
+            asyncio.create_task(producer.commit({SOURCE: record(2)}, {OTHER: 1}, "group")),
+        ]
+        await steps()
+        # These come too late for the write that is under way.
+        self.tasks += [
+            asyncio.create_task(broker.producer().send({SOURCE: record(3)})),
+            asyncio.create_task(broker.create_topics([TopicSpec("another", 1)])),
+            asyncio.create_task(self.reader.poll(60_000)),
+        ]
+        await steps()
+
+    storage_gate: asyncio.Event
+
+
+@pytest.mark.parametrize("failure", [Fatal("the disk is full"), OSError("the disk is full")], ids=["Fatal", "OSError"])
+async def test_a_failed_write_is_fatal_for_all_who_wait_and_all_who_come(
+    broker: EmbeddedBroker, storage: GatedStorage, failure: Exception
+) -> None:
+    waiting = Waiting(broker)
+    waiting.storage_gate = storage.gate
+    await waiting.begin()
+    storage.failure = failure
+    storage.gate.set()
+
+    for result in await asyncio.gather(*waiting.tasks, return_exceptions=True):
+        assert isinstance(result, Fatal), result
+        assert "the disk is full" in str(result)
+    with pytest.raises(Fatal, match="the disk is full"):
+        await broker.producer().send({SOURCE: record(4)})
+    with pytest.raises(Fatal, match="the disk is full"):
+        await broker.transactional_producer("id").start()
+    with pytest.raises(Fatal, match="the disk is full"):
+        await broker.create_topics([TopicSpec("more", 1)])
+    for reader in (waiting.reader, broker.reader({SOURCE: 0})):
+        with pytest.raises(Fatal, match="the disk is full"):
+            await reader.poll(0)
+    assert await broker.end_offsets([SOURCE]) == {SOURCE: 0}
+    assert await broker.committed("group", OTHER) is None
+
+
+async def test_close_writes_what_waits(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    sending = asyncio.create_task(broker.producer().send({SOURCE: record(1)}))
+    await asyncio.sleep(0)
+    await broker.close()
+
+    assert sending.done()
+    assert [batch.records for batch in storage.read(SOURCE, 0, 1_000)] == [record(1)]
+
+
+async def test_close_releases_the_storage_even_if_it_cannot_be_written(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    storage.failure = Fatal("the disk is full")
+    with pytest.raises(Fatal, match="the disk is full"):
+        await broker.close()
+
+    assert storage.closed
+
+
+async def test_a_closed_broker_refuses_instead_of_waiting_for_ever(broker: EmbeddedBroker) -> None:
+    await broker.close()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(Fatal, match="closed"):
+            await broker.producer().send({SOURCE: record(1)})
+
+
+async def test_nothing_is_cleaned_after_close() -> None:
+    storage = MemoryStorage()
+    broker = EmbeddedBroker(storage, SystemClock(), retention=Retention(uncleaned_bytes_max=1))
+    await broker.start()
+    await broker.create_topics([TopicSpec("c", 1, compacted=True)])
+    sending = [asyncio.create_task(broker.producer().send({TopicPartition("c", 0): record(number)})) for number in range(10)]
+    await asyncio.sleep(0)
+    await broker.close()
+    await asyncio.gather(*sending)
+
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("broker")] == []

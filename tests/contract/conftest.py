@@ -1,0 +1,121 @@
+"""The brokers and state stores that the contract suites run over."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.sqlite import SqliteStorage
+from ticketmaster.broker.embedded.storage import MemoryStorage, Storage
+from ticketmaster.broker.port import Broker, TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.port import StateStore
+from ticketmaster.state.sqlite import SqliteStore
+
+
+class Cluster(Protocol):
+    """A broker's data, which outlive the clients."""
+
+    async def open(self) -> Broker:
+        """A broker on these data."""
+
+    async def reopen(self) -> Broker:
+        """Closes the broker and opens another one on the same data."""
+
+    async def close(self) -> None:
+        """The test is over."""
+
+
+class EmbeddedCluster:
+    """One embedded broker at a time."""
+
+    def __init__(self, open_storage: Callable[[], Storage]) -> None:
+        self._open_storage = open_storage
+
+    async def open(self) -> Broker:
+        self._broker = EmbeddedBroker(self._open_storage(), SystemClock())
+        await self._broker.start()
+        return self._broker
+
+    async def reopen(self) -> Broker:
+        await self.close()
+        return await self.open()
+
+    async def close(self) -> None:
+        await self._broker.close()
+
+
+def _memory(_: Path) -> Cluster:
+    storage = MemoryStorage()
+    return EmbeddedCluster(lambda: storage)
+
+
+def _sqlite(folder: Path) -> Cluster:
+    return EmbeddedCluster(lambda: SqliteStorage(folder / "log.db"))
+
+
+@pytest.fixture(params=[_memory, _sqlite], ids=["memory", "sqlite"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+    """Another adapter joins the suite by one more parameter."""
+    new_cluster: Callable[[Path], Cluster] = request.param
+    return new_cluster(tmp_path)
+
+
+@pytest.fixture
+async def broker(cluster: Cluster) -> AsyncIterator[Broker]:
+    """A running broker."""
+    yield await cluster.open()
+    await cluster.close()
+
+
+@pytest.fixture
+def group() -> str:
+    """The name of a group that nobody else uses."""
+    return f"group-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def topic(broker: Broker) -> str:
+    """A new topic of four partitions."""
+    name = f"topic-{uuid.uuid4().hex}"
+    await broker.create_topics([TopicSpec(name, 4)])
+    return name
+
+
+@pytest.fixture
+def source(topic: str) -> TopicPartition:
+    """One partition of it."""
+    return TopicPartition(topic, 2)
+
+
+OpenStateStore = Callable[[], StateStore]
+
+
+def _memory_stores(_: Path) -> OpenStateStore:
+    store = MemoryStore()
+    return lambda: store
+
+
+def _sqlite_stores(folder: Path) -> OpenStateStore:
+    return lambda: SqliteStore(folder / "state.db")
+
+
+@pytest.fixture(params=[_memory_stores, _sqlite_stores], ids=["memory", "sqlite"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStateStore:
+    """Opens the state store, with what was written to it before."""
+    new_stores: Callable[[Path], OpenStateStore] = request.param
+    return new_stores(tmp_path)
+
+
+@pytest.fixture
+def store(open_store: OpenStateStore) -> Iterator[StateStore]:
+    """An open state store."""
+    opened = open_store()
+    yield opened
+    opened.close()

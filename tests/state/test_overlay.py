@@ -1,0 +1,204 @@
+"""The overlay: a transaction's writes are seen at once, and reach the store only when they are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ticketmaster.errors import Fatal
+from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.overlay import Overlay
+
+
+class NotedStore(MemoryStore):
+    """Counts look-ups, notes writes, and fails them if told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[bytes] = []
+        self.writes: list[tuple[dict[bytes, bytes | None], int]] = []
+        self.failing = False
+        self.closed = False
+
+    def get(self, key: bytes) -> bytes | None:
+        self.asked.append(key)
+        return super().get(key)
+
+    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
+        if self.failing:
+            raise Fatal("the disk is full")
+        self.writes.append((dict(changes), checkpoint))
+        super().write(changes, checkpoint)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def store() -> NotedStore:
+    return NotedStore()
+
+
+@pytest.fixture
+def overlay(store: NotedStore) -> Overlay:
+    return Overlay(store)
+
+
+def test_the_open_transaction_is_looked_up_first_and_the_store_last(overlay: Overlay, store: NotedStore) -> None:
+    store.write({b"stored": b"s", b"older": b"s", b"newer": b"s", b"open": b"s"}, 1)
+    overlay.put(b"older", b"o")
+    overlay.put(b"newer", b"o")
+    overlay.put(b"open", b"o")
+    overlay.commit(2)
+    overlay.write_behind()
+    overlay.put(b"newer", b"n")
+    overlay.put(b"open", b"n")
+    overlay.commit(3)
+    overlay.put(b"open", b"x")
+
+    assert [overlay.get(key) for key in (b"stored", b"older", b"newer", b"open")] == [b"s", b"o", b"n", b"x"]
+    assert store.asked == [b"stored"]
+
+
+def test_a_deleted_key_is_gone_whatever_lies_below(overlay: Overlay, store: NotedStore) -> None:
+    store.write({b"k": b"v"}, 1)
+    overlay.put(b"k", None)
+
+    assert overlay.get(b"k") is None
+    overlay.commit(2)
+    assert overlay.get(b"k") is None
+    overlay.write_behind()
+    assert overlay.get(b"k") is None
+    overlay.write_behind()
+    assert overlay.get(b"k") is None
+    assert list(store.items()) == []
+
+
+def test_nothing_reaches_the_store_before_it_is_committed(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"v")
+    overlay.write_behind()
+    overlay.write_behind()
+
+    assert store.writes == []
+    assert overlay.open_writes == {b"k": b"v"}
+
+
+def test_the_open_transaction_is_forgotten_when_the_overlay_is_closed(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"committed", b"v")
+    overlay.commit(4)
+    overlay.put(b"open", b"v")
+    overlay.close()
+
+    assert list(store.items()) == [(b"committed", b"v")]
+    assert store.checkpoint() == 4
+    assert store.closed
+
+
+def test_a_store_that_is_not_trusted_is_closed_as_it_is(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"v")
+    overlay.commit(4)
+    overlay.close(write_behind=False)
+
+    assert store.writes == []
+    assert store.closed
+
+
+def test_a_store_that_cannot_be_written_is_closed_all_the_same(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"v")
+    overlay.commit(4)
+    store.failing = True
+    with pytest.raises(Fatal):
+        overlay.close()
+
+    assert store.closed
+
+
+def test_a_failed_write_keeps_the_values_in_memory(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"v")
+    overlay.commit(4)
+    overlay.write_behind()
+    store.failing = True
+    with pytest.raises(Fatal):
+        overlay.write_behind()
+
+    assert overlay.get(b"k") == b"v"
+    assert store.checkpoint() is None
+
+
+def test_a_transaction_without_writes_does_not_move_the_position(overlay: Overlay) -> None:
+    overlay.commit(5)
+    overlay.commit(None)
+
+    assert overlay.position == 5
+
+
+def test_the_position_begins_at_the_checkpoint(store: NotedStore) -> None:
+    store.write({b"k": b"v"}, 9)
+
+    assert Overlay(store).position == 9
+    assert Overlay(MemoryStore()).position is None
+
+
+def test_a_store_that_is_up_to_date_is_not_written(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"v")
+    overlay.commit(1)
+    overlay.write_behind()
+    overlay.write_behind()
+    written = len(store.writes)
+    overlay.write_behind()
+
+    assert len(store.writes) == written
+
+
+def test_a_table_takes_records_without_a_transaction(overlay: Overlay, store: NotedStore) -> None:
+    overlay.apply([(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)], 4)
+
+    assert (overlay.get(b"a"), overlay.get(b"b"), overlay.position) == (b"2", None, 4)
+    overlay.close()
+    assert list(store.items()) == [(b"a", b"2")]
+    assert store.checkpoint() == 4
+
+
+_STEP = st.one_of(
+    st.tuples(st.just("put"), st.integers(0, 5), st.none() | st.integers(0, 9)),
+    st.tuples(st.sampled_from(["commit", "write_behind", "crash"]), st.just(0), st.just(0)),
+)
+
+
+@given(steps=st.lists(_STEP, max_size=40))
+def test_the_store_is_never_ahead_and_leads_with_the_rest_of_the_log_to_what_was_committed(
+    steps: list[tuple[str, int, int | None]],
+) -> None:
+    store = MemoryStore()
+    overlay = Overlay(store)
+    log: list[tuple[bytes, bytes | None]] = []
+    seen: dict[bytes, bytes | None] = {}
+    for what, key_number, value_number in steps:
+        key = b"%d" % key_number
+        value = None if value_number is None else b"%d" % value_number
+        if what == "put":
+            overlay.put(key, value)
+            seen[key] = value
+            assert overlay.get(key) == value
+        elif what == "commit":
+            log += overlay.open_writes.items()
+            overlay.commit(len(log) if overlay.open_writes else None)
+        elif what == "write_behind":
+            overlay.write_behind()
+        else:
+            # Only the store survives, and the log.
+            at = store.checkpoint() or 0
+            store.write(dict(log[at:]), len(log))
+            overlay = Overlay(store)
+            seen = dict(log)
+        at = store.checkpoint() or 0
+        assert at <= len(log)
+        restored: dict[bytes, bytes | None] = {**dict(store.items()), **dict(log[at:])}
+        assert {key: value for key, value in restored.items() if value is not None} == {
+            key: value for key, value in dict(log).items() if value is not None
+        }
+        for key, expected in seen.items():
+            assert overlay.get(key) == expected

@@ -1,0 +1,149 @@
+"""The state store in a file: quick about keys that can't be there, and of no harm when it is damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
+from ticketmaster.state.sqlite import SqliteStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+def queries_of(store: SqliteStore) -> list[str]:
+    """The statements that the store runs from now on."""
+    statements: list[str] = []
+    store._connection.set_trace_callback(statements.append)
+    return statements
+
+
+def damage(path: Path, *, first_page: int = 2) -> None:
+    """Overwrites every page from ``first_page`` on; the header stays. All is in the file itself: the store was closed."""
+    with sqlite3.connect(path) as database:
+        ((page_bytes,),) = database.execute("PRAGMA page_size").fetchall()
+    database.close()
+    content = path.read_bytes()
+    at = page_bytes * (first_page - 1)
+    path.write_bytes(content[:at] + b"\xa5" * (len(content) - at))
+
+
+def filled(path: Path) -> None:
+    """A store of many pages, closed."""
+    store = SqliteStore(path)
+    store.write({b"key-%06d" % number: bytes(100) for number in range(2_000)}, 2_000)
+    store.close()
+
+
+def test_a_key_above_the_highest_is_answered_without_a_query(store: SqliteStore) -> None:
+    store.write({b"b": b"1", b"d": b"1"}, 1)
+    statements = queries_of(store)
+
+    assert [store.get(key) for key in (b"da", b"e", b"\xff")] == [None, None, None]
+    assert statements == []
+    assert [store.get(key) for key in (b"a", b"d")] == [None, b"1"]
+    assert len(statements) == 2
+
+
+def test_the_highest_key_moves_with_writes_and_is_found_again_when_the_file_is_opened(store: SqliteStore, path: Path) -> None:
+    store.write({b"b": b"1"}, 1)
+    store.write({b"c": b"2", b"a": b"2"}, 2)
+    assert store.get(b"c") == b"2"
+    store.write({b"c": None}, 3)
+    assert store.get(b"b") == b"1"
+
+    again = SqliteStore(path)
+    statements = queries_of(again)
+    assert again.get(b"b") == b"1"
+    assert again.get(b"bb") is None
+    assert len(statements) == 1
+    again.close()
+
+
+def test_a_cleared_store_forgets_the_highest_key(store: SqliteStore) -> None:
+    store.write({b"z": b"1"}, 1)
+    store.clear()
+    statements = queries_of(store)
+
+    assert store.get(b"y") is None
+    assert statements == []
+
+
+def test_a_write_is_whole_or_nothing(store: SqliteStore) -> None:
+    store.write({b"a": b"1"}, 1)
+    store._connection.execute("CREATE TRIGGER t BEFORE DELETE ON state BEGIN SELECT RAISE(ABORT, 'refused'); END")
+
+    with pytest.raises(Fatal, match=r"state\.db can't be written: refused"):
+        store.write({b"a": None, b"b": b"2"}, 2)
+    assert list(store.items()) == [(b"a", b"1")]
+    assert store.checkpoint() == 1
+
+
+def test_a_damaged_page_is_told_and_clear_makes_the_file_anew(path: Path) -> None:
+    filled(path)
+    store = SqliteStore(path)
+    store.close()
+    # Behind the root of the tree and the pages that opening the file looks at.
+    content = bytearray(path.read_bytes())
+    page = content.index(b"key-001000") // 4096
+    content[page * 4096 : (page + 1) * 4096] = b"\xa5" * 4096
+    path.write_bytes(content)
+
+    store = SqliteStore(path)
+    with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
+        store.get(b"key-001000")
+    with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
+        list(store.items())
+    with pytest.raises(TaskCorrupted, match=r"state\.db"):
+        store.write({b"key-001000": b"new"}, 2_001)
+    store.clear()
+    assert (list(store.items()), store.checkpoint()) == ([], None)
+    store.write({b"k": b"v"}, 3)
+    store.close()
+
+    again = SqliteStore(path)
+    assert (list(again.items()), again.checkpoint()) == ([(b"k", b"v")], 3)
+    again.close()
+
+
+def test_a_file_whose_tables_are_damaged_is_opened_and_can_be_restored(path: Path) -> None:
+    filled(path)
+    damage(path)
+
+    # The changelog has it all: nobody need delete a file by hand.
+    store = SqliteStore(path)
+    assert store.checkpoint() is None
+    store.write({b"k": b"v"}, 1)
+    assert store.get(b"k") == b"v"
+    store.close()
+
+
+def test_a_full_disk_is_fatal(store: SqliteStore) -> None:
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(Fatal, match=r"state\.db can't be written: database or disk is full"):
+        store.write({b"%d" % number: bytes(1_000) for number in range(50)}, 1)
+    assert (list(store.items()), store.checkpoint()) == ([], None)
+
+
+def test_another_programs_file_is_refused_and_left_alone(path: Path) -> None:
+    content = b"not a database, but long enough to be taken for one" * 100
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"state\.db can't be used as a database"):
+        SqliteStore(path)
+    assert path.read_bytes() == content

@@ -1,0 +1,115 @@
+"""Restoring brings a store to the end of its changelog, whatever state it is in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.engine import CHANGELOG, FragileStore
+from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.storage import MemoryStorage
+from ticketmaster.broker.port import TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.errors import TaskCorrupted
+from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.streams.restoration import restore
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[EmbeddedBroker]:
+    broker = EmbeddedBroker(MemoryStorage(), SystemClock())
+    await broker.start()
+    await broker.create_topics([TopicSpec(CHANGELOG.topic, 1, compacted=True)])
+    for number in range(10):
+        await broker.producer().send({CHANGELOG: [(b"%d" % (number % 4), b"%d" % number), (b"gone", None)]})
+    yield broker
+    await broker.close()
+
+
+RESTORED = [(b"0", b"8"), (b"1", b"9"), (b"2", b"6"), (b"3", b"7")]
+
+
+async def test_a_new_store_is_restored_whole(broker: EmbeddedBroker) -> None:
+    store = MemoryStore()
+
+    assert await restore(broker, CHANGELOG, store) == 20
+    assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
+
+
+async def test_a_store_is_restored_from_its_checkpoint(broker: EmbeddedBroker) -> None:
+    store = MemoryStore()
+    # A value that only a store with this checkpoint can have: nothing before it is read again.
+    store.write({b"2": b"6", b"kept": b"v"}, 13)
+
+    assert await restore(broker, CHANGELOG, store) == 7
+    assert (list(store.items()), store.checkpoint()) == (sorted([*RESTORED, (b"kept", b"v")]), 20)
+
+
+async def test_a_store_that_is_up_to_date_is_left_as_it_is(broker: EmbeddedBroker) -> None:
+    store = FragileStore()
+    store.opened = 1
+    store.write({b"k": b"v"}, 20)
+
+    assert await restore(broker, CHANGELOG, store) == 0
+    assert (list(store.items()), store.writes) == ([(b"k", b"v")], [20])
+
+
+async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
+    store = MemoryStore()
+    store.write({b"from another log": b"v"}, 21)
+
+    assert await restore(broker, CHANGELOG, store) == 20
+    assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
+
+
+async def test_a_store_whose_values_have_no_checkpoint_is_cleared(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    store.write({b"left over": b"v"}, 5)
+    store._connection.execute("DELETE FROM checkpoint")
+
+    assert await restore(broker, CHANGELOG, store) == 20
+    assert list(store.items()) == RESTORED
+    store.close()
+
+
+async def test_a_store_that_cannot_be_read_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
+    store = FragileStore()
+    store.opened = 1
+    store.damaged = True
+
+    assert await restore(broker, CHANGELOG, store) == 20
+    assert (list(store.items()), store.cleared) == (RESTORED, 1)
+
+
+async def test_a_store_whose_damage_is_found_while_it_is_restored_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
+    class DamagedInside(MemoryStore):
+        cleared = False
+
+        def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
+            if not self.cleared:
+                raise TaskCorrupted("a page in the middle is damaged")
+            super().write(changes, checkpoint)
+
+        def clear(self) -> None:
+            self.cleared = True
+            super().clear()
+
+    store = DamagedInside()
+    store._checkpoint = 13
+
+    assert await restore(broker, CHANGELOG, store) == 20
+    assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
+
+
+async def test_an_empty_changelog_leaves_an_empty_store() -> None:
+    broker = EmbeddedBroker(MemoryStorage(), SystemClock())
+    await broker.start()
+    await broker.create_topics([TopicSpec(CHANGELOG.topic, 1, compacted=True)])
+    store = MemoryStore()
+
+    assert await restore(broker, CHANGELOG, store) == 0
+    assert (list(store.items()), store.checkpoint()) == ([], None)
+    await broker.close()

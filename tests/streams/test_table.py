@@ -1,0 +1,210 @@
+"""Tables follow a compacted topic: one whole, the other by the partitions the group assigns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from tests.support.consuming import until
+from tests.support.engine import FragileStore, Notes
+from tests.support.virtual_loop import VirtualClock, run_virtual
+from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.storage import MemoryStorage
+from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
+from ticketmaster.errors import Fatal
+from ticketmaster.state.port import StateStore
+from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.table import GlobalTable, OwnedTable
+
+SETTINGS = StreamSettings()
+PARTITIONS = 3
+
+
+class Lab:
+    """A broker with a table's topic, and what follows it."""
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self.broker = broker
+        self.notes = Notes()
+        self.stores = {number: FragileStore() for number in range(PARTITIONS)}
+        self.jobs: list[asyncio.Task[None]] = []
+
+    async def send(self, partition: int, *records: Pair) -> None:
+        await self.broker.producer().send({TopicPartition("table", partition): records})
+
+    def global_table(self) -> tuple[GlobalTable, list[Pair]]:
+        seen: list[Pair] = []
+        table = GlobalTable(self.broker, "table", PARTITIONS, seen.extend, SETTINGS)
+        self.jobs.append(asyncio.create_task(table.run()))
+        return table, seen
+
+    def owned_table(self) -> tuple[OwnedTable, list[Pair]]:
+        seen: list[Pair] = []
+        table = OwnedTable("tables", "table", "Table", self.broker, self.open_store, SETTINGS, self.notes)
+        self.jobs.append(asyncio.create_task(table.run(seen.extend, lambda: seen.append((b"opened", None)))))
+        return table, seen
+
+    def open_store(self, application_id: str, store: str, partition: int) -> StateStore:
+        self.stores[partition].opened += 1
+        return self.stores[partition]
+
+    async def stop(self, job: asyncio.Task[None]) -> None:
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+
+def on_virtual_time(test: Callable[[Lab], Coroutine[None, None, None]]) -> None:
+    async def run() -> None:
+        broker = EmbeddedBroker(MemoryStorage(), VirtualClock())
+        await broker.start()
+        await broker.create_topics([TopicSpec("table", PARTITIONS, compacted=True)])
+        lab = Lab(broker)
+        try:
+            await test(lab)
+        finally:
+            for job in lab.jobs:
+                await lab.stop(job)
+            await broker.close()
+        assert {store.opened for store in lab.stores.values()} == {0}, "a store was left open"
+
+    run_virtual(run())
+
+
+def test_a_global_table_is_ready_when_it_has_all_that_was_there() -> None:
+    async def test(lab: Lab) -> None:
+        for partition in (0, 2):
+            await lab.send(partition, (b"k", b"%d" % partition))
+        table, seen = lab.global_table()
+        assert not table.ready
+        await until(lambda: table.ready, "ready")
+
+        assert sorted(seen) == [(b"k", b"0"), (b"k", b"2")]
+
+    on_virtual_time(test)
+
+
+def test_a_global_table_of_an_empty_topic_is_ready_at_once() -> None:
+    async def test(lab: Lab) -> None:
+        table, seen = lab.global_table()
+        await until(lambda: table.ready, "ready")
+        assert seen == []
+
+    on_virtual_time(test)
+
+
+def test_a_global_table_follows_every_partition_in_order() -> None:
+    async def test(lab: Lab) -> None:
+        table, seen = lab.global_table()
+        await until(lambda: table.ready, "ready")
+        for number in range(20):
+            for partition in range(PARTITIONS):
+                await lab.send(partition, (b"%d" % partition, b"%d" % number))
+        await until(lambda: len(seen) == 60, "all is seen")
+
+        for partition in range(PARTITIONS):
+            assert [value for key, value in seen if key == b"%d" % partition] == [b"%d" % number for number in range(20)]
+
+    on_virtual_time(test)
+
+
+def test_an_owned_table_answers_from_what_was_there_and_from_what_comes() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.send(1, (b"old", b"1"), (b"gone", b"1"))
+        table, seen = lab.owned_table()
+        assert table.get(1, b"old") is None
+        await until(lambda: table.ready, "ready")
+        assert table.get(1, b"old") == b"1"
+        assert table.get(0, b"old") is None
+        assert seen == [(b"opened", None)]
+
+        await lab.send(1, (b"new", b"2"), (b"gone", None))
+        await until(lambda: len(seen) == 3, "the records are seen")
+        assert seen[1:] == [(b"new", b"2"), (b"gone", None)]
+        assert (table.get(1, b"new"), table.get(1, b"gone")) == (b"2", None)
+
+    on_virtual_time(test)
+
+
+def test_a_record_can_be_looked_up_when_it_is_seen() -> None:
+    async def test(lab: Lab) -> None:
+        looked_up: list[bytes | None] = []
+        table = OwnedTable("tables", "table", "Table", lab.broker, lab.open_store, SETTINGS, lab.notes)
+
+        def look_up(_: object) -> None:
+            looked_up.append(table.get(0, b"k"))
+
+        lab.jobs.append(asyncio.create_task(table.run(look_up, lambda: None)))
+        await until(lambda: table.ready, "ready")
+        await lab.send(0, (b"k", b"v"))
+        await until(lambda: bool(looked_up), "the record is seen")
+
+        assert looked_up == [b"v"]
+
+    on_virtual_time(test)
+
+
+def test_an_owned_table_is_restored_from_its_store() -> None:
+    async def test(lab: Lab) -> None:
+        table, _ = lab.owned_table()
+        await until(lambda: table.ready, "ready")
+        await lab.send(0, (b"a", b"1"))
+        await until(lambda: table.get(0, b"a") == b"1", "it is followed")
+        await lab.stop(lab.jobs[0])
+        assert table.get(0, b"a") is None
+        assert (list(lab.stores[0].items()), lab.stores[0].checkpoint()) == ([(b"a", b"1")], 1)
+        await lab.send(0, (b"b", b"2"))
+        lab.notes.restored.clear()
+
+        again, _ = lab.owned_table()
+        await until(lambda: again.ready, "ready")
+        assert (again.get(0, b"a"), again.get(0, b"b")) == (b"1", b"2")
+        assert lab.notes.restored == [1, 0, 0]
+
+    on_virtual_time(test)
+
+
+def test_owned_tables_share_the_partitions() -> None:
+    async def test(lab: Lab) -> None:
+        for partition in range(PARTITIONS):
+            await lab.send(partition, (b"k", b"v"))
+        first, _ = lab.owned_table()
+        await until(lambda: first.ready, "ready")
+        second, _ = lab.owned_table()
+        await until(lambda: first.ready and second.ready, "both are ready")
+
+        held = [[table.get(partition, b"k") is not None for table in (first, second)] for partition in range(PARTITIONS)]
+        assert sorted(held) == [[False, True], [True, False], [True, False]]
+        await lab.stop(lab.jobs[0])
+        await until(lambda: second.ready and all(second.get(partition, b"k") for partition in range(PARTITIONS)), "the second has all")
+
+    on_virtual_time(test)
+
+
+def test_an_owned_table_is_written_behind() -> None:
+    async def test(lab: Lab) -> None:
+        table, _ = lab.owned_table()
+        await until(lambda: table.ready, "ready")
+        await lab.send(0, (b"k", b"v"))
+        await asyncio.sleep(5)
+
+        assert lab.stores[0].checkpoint() == 1
+
+    on_virtual_time(test)
+
+
+def test_a_table_that_cannot_be_opened_leaves_no_store_open() -> None:
+    async def test(lab: Lab) -> None:
+        def refuse(*_: object) -> None:
+            raise Fatal("the disk is full")
+
+        await lab.send(1, (b"k", b"v"))
+        lab.stores[1].write = refuse  # type: ignore[assignment]
+        lab.owned_table()
+        with pytest.raises(Fatal, match="the disk is full"):
+            await asyncio.wait_for(lab.jobs[0], 10)
+
+        assert [store.opened for store in lab.stores.values()] == [0, 0, 0]
+
+    on_virtual_time(test)

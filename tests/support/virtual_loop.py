@@ -1,0 +1,131 @@
+"""An event loop on virtual time, and processes in it that can be frozen at any step.
+
+Time stands still while anything can run, and jumps to the next timer when nothing can: a simulated hour takes milliseconds, and
+what happens depends on nothing outside. A process is a task and all that it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import selectors
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Waits by moving the clock."""
+
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise RuntimeError("nothing can run any more, and no timer is set: everybody waits for somebody")
+        if not ready and timeout:
+            self.now_s += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Runs callbacks as asyncio does, but asks the process they belong to before each."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now_s
+
+    def call_soon(self, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.Handle:
+        mine: list[asyncio.Handle] = []
+        mine.append(super().call_soon(self._step, mine, callback, args, context=context))
+        return mine[0]
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.TimerHandle:
+        mine: list[asyncio.Handle] = []
+        handle = super().call_at(when, self._step, mine, callback, args, context=context)
+        mine.append(handle)
+        return handle
+
+    def _step(self, mine: list[asyncio.Handle], callback: Callable[..., object], args: tuple[object, ...]) -> None:
+        process = _PROCESS.get()
+        if process is None or process.may_step():
+            callback(*args)
+        else:
+            process.held += mine
+
+    def run_again(self, handles: list[asyncio.Handle]) -> None:
+        """Runs what was held back, but for what was cancelled or will be: hence the same handles, not new ones."""
+        self._ready: deque[asyncio.Handle]
+        self._ready.extend(handles)
+
+
+class Process:
+    """A task and all that it starts, which run, or stand still together."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.held: list[asyncio.Handle] = []
+        self.frozen = False
+        self._steps_left: int | None = None
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins to run ``work``."""
+        context = contextvars.copy_context()
+        context.run(_PROCESS.set, self)
+        self.job = asyncio.get_running_loop().create_task(work, name=self.name, context=context)
+
+    def may_step(self) -> bool:
+        """Whether it may run one callback more."""
+        if self._steps_left is not None and not self.frozen:
+            self._steps_left -= 1
+            self.frozen = self._steps_left < 0
+        return not self.frozen
+
+    def freeze_after(self, steps: int) -> None:
+        """Stands still after so many steps, at whatever await that is. Nothing is closed or cleaned up: as if it had died."""
+        self._steps_left = steps
+
+    def thaw(self) -> None:
+        """Goes on where it stood, as a process does that was paused: time has passed, it does not know."""
+        self.frozen = False
+        self._steps_left = None
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        held, self.held = self.held, []
+        loop.run_again(held)
+
+    async def end(self) -> None:
+        """Cancels its work and waits for it."""
+        self.thaw()
+        self.job.cancel()
+        await asyncio.gather(self.job, return_exceptions=True)
+
+
+class VirtualClock:
+    """The wall clock that belongs to the running loop."""
+
+    def now_ns(self) -> int:
+        return int(self.monotonic_s() * 1e9)
+
+    def now_ms(self) -> int:
+        return int(self.monotonic_s() * 1e3)
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def random_bits(self, count: int) -> int:
+        raise AssertionError("nothing in a simulation draws by chance of its own")
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Runs ``main`` on a loop of its own."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
