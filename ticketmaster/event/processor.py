@@ -55,7 +55,7 @@ class EventProcessor:
         self._results = partitions_of(topics.RESERVATION_RESULT.name, partitions)
         self._repartition = partitions_of(topics.AREA_REPARTITION.name, partitions)
         self._cached_bytes_max = cached_bytes_max
-        # Areas by key, the least recently changed first.
+        # Areas by key, those first that were longest neither read from the state nor changed.
         self._areas: dict[bytes, LiveArea] = {}
         self._cached_bytes = 0
         self._changed: dict[bytes, LiveArea] = {}
@@ -104,10 +104,14 @@ class EventProcessor:
             outputs[results[partition_of(reservation_id, partitions)]].append((reservation_id, result))
 
     def end_transaction(self, state: State, outputs: Outputs) -> None:
-        """Writes each changed area once."""
-        if not self._changed:
-            return
-        statuses = outputs[self._statuses]
+        """Writes each changed area once, and keeps no more areas than fit."""
+        if self._changed:
+            self._write_changed(state, outputs[self._statuses])
+        # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
+        while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
+            self._cached_bytes -= self._areas.pop(next(iter(self._areas))).size_bytes
+
+    def _write_changed(self, state: State, statuses: list[Pair]) -> None:
         for key, area in self._changed.items():
             available = area.seats.available
             assert available == area.seats.count_free(), f"{area.name}: {available} seats are said to be free"
@@ -116,8 +120,6 @@ class EventProcessor:
             statuses.append((key, value))
             self._areas[key] = self._areas.pop(key)
         self._changed.clear()
-        while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
-            self._cached_bytes -= self._areas.pop(next(iter(self._areas))).size_bytes
 
     def _area(self, key: bytes, state: State) -> LiveArea | None:
         area = self._areas.get(key)

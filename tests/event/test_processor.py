@@ -1,0 +1,324 @@
+"""The event role's decisions, driven record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.records import Seat, area_status, create_event, failure, reserve_seat, success
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.event.processor import EventProcessor, event_topology
+from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.overlay import Overlay
+from ticketmaster.streams.topology import Outputs
+from ticketmaster.wire import avro, topics
+
+PARTITION, PARTITIONS = 3, 20
+STATUSES = TopicPartition(topics.AREA_STATUS.name, PARTITION)
+
+
+class Role:
+    """One task of the event role on a store in memory. Each call is a transaction of its own."""
+
+    def __init__(self, cached_bytes_max: int = 1 << 20) -> None:
+        self.overlay = Overlay(MemoryStore())
+        self.processor = EventProcessor(PARTITION, PARTITIONS, cached_bytes_max)
+        self.position = 0
+
+    def run(self, *batches: tuple[topics.Topic, Sequence[Pair]]) -> Outputs:
+        """What a transaction of these batches writes; it is then committed."""
+        outputs = Outputs()
+        for topic, records in batches:
+            self.processor.process(topic.name, records, self.overlay, outputs)
+        self.processor.end_transaction(self.overlay, outputs)
+        self.position += len(self.overlay.open_writes)
+        self.overlay.commit(self.position)
+        return outputs
+
+    def open(self, rows: int, cols: int, area: str = "A") -> None:
+        """Opens an area in which every seat is free."""
+        self.run((topics.AREA_REPARTITION, [(f"show#{area}".encode(), area_status(rows, cols, area=area))]))
+
+    def reserve(self, *values: bytes, area: str = "A") -> list[bytes]:
+        """The results of commands to one area, in one transaction."""
+        outputs = self.run((topics.RESERVE_SEAT, [(f"show#{area}".encode(), value) for value in values]))
+        return [value for source, records in outputs.items() if source != STATUSES for _, value in records if value is not None]
+
+    def status(self, area: str = "A") -> bytes | None:
+        """The area as the store has it."""
+        return self.overlay.get(f"show#{area}".encode())
+
+
+def test_an_announced_event_is_sent_area_by_area_to_where_each_lives() -> None:
+    role = Role()
+
+    outputs = role.run((topics.CREATE_EVENT, [(b"show", create_event("show", [("A", 1_200, 3, 4), ("B", 80, 1, 2)]))]))
+
+    expected = {
+        TopicPartition(topics.AREA_REPARTITION.name, partition_of(b"show#A", 20)): [(b"show#A", area_status(3, 4, price=1_200))],
+        TopicPartition(topics.AREA_REPARTITION.name, partition_of(b"show#B", 20)): [(b"show#B", area_status(1, 2, price=80, area="B"))],
+    }
+    assert outputs == expected
+    assert len(expected) == 2
+    assert role.overlay.get(b"show#A") is None
+
+
+def test_an_announced_area_appears_in_the_store_and_in_its_topic() -> None:
+    role = Role()
+
+    outputs = role.run((topics.AREA_REPARTITION, [(b"show#A", area_status(3, 4))]))
+
+    assert outputs == {STATUSES: [(b"show#A", area_status(3, 4))]}
+    assert role.status() == area_status(3, 4)
+
+
+@pytest.mark.parametrize("again", [area_status(2, 2), area_status(1, 1), area_status(9, 9), area_status(2, 2, price=99)])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_event_that_is_created_again_changes_nothing(again: bytes, *, restarted: bool) -> None:
+    role = Role()
+    role.open(2, 2)
+    role.reserve(reserve_seat("r1", count=2))
+    if restarted:
+        role.processor = EventProcessor(PARTITION, PARTITIONS)
+
+    outputs = role.run((topics.AREA_REPARTITION, [(b"show#A", again), (b"show#A", again)]))
+
+    assert outputs == {}
+    assert role.status() == area_status(2, 2, {(0, 0), (0, 1)})
+    assert role.reserve(reserve_seat("r2", "SELF_PICK", 1, [(0, 0)])) == [failure("r2", "NOT_AVAILABLE", "show#A (0, 0) is unavailable.")]
+
+
+def test_a_changed_event_may_add_an_area_and_keeps_what_was_sold() -> None:
+    role = Role()
+    role.open(1, 2)
+    role.reserve(reserve_seat("r1"))
+
+    outputs = role.run((topics.AREA_REPARTITION, [(b"show#A", area_status(1, 2)), (b"show#B", area_status(5, 5, area="B"))]))
+
+    assert outputs == {STATUSES: [(b"show#B", area_status(5, 5, area="B"))]}
+    assert role.status("A") == area_status(1, 2, {(0, 0)})
+    assert role.status("B") == area_status(5, 5, area="B")
+
+
+def test_results_go_to_the_partition_of_their_reservation() -> None:
+    role = Role()
+    role.open(2, 2)
+    ids = [f"51998dfc-abe9-4429-bce7-255ede8d55{number:02}" for number in range(6)]
+
+    outputs = role.run((topics.RESERVE_SEAT, [(b"show#A", reserve_seat(reservation_id)) for reservation_id in ids[:4]]))
+
+    for number, reservation_id in enumerate(ids[:4]):
+        source = TopicPartition(topics.RESERVATION_RESULT.name, partition_of(reservation_id.encode(), PARTITIONS))
+        assert (reservation_id.encode(), success(reservation_id, [divmod(number, 2)])) in outputs[source]
+
+
+@pytest.mark.parametrize(
+    ("command", "seats"),
+    [
+        (reserve_seat("r", count=2), [(1, 1), (1, 2)]),
+        (reserve_seat("r", count=3), [(2, 0), (2, 1), (2, 2)]),
+        # The seats of RANDOM and the count of SELF_PICK mean nothing.
+        (reserve_seat("r", count=1, seats=[(2, 2)]), [(0, 2)]),
+        (reserve_seat("r", "SELF_PICK", 99, [(2, 1)]), [(2, 1)]),
+        # The order of the seats is the client's.
+        (reserve_seat("r", "SELF_PICK", 2, [(2, 2), (1, 1)]), [(2, 2), (1, 1)]),
+    ],
+)
+def test_seats_are_given_away(command: bytes, seats: list[Seat]) -> None:
+    role = Role()
+    role.open(3, 3)
+    taken = {(0, 0), (0, 1), (1, 0)}
+    role.reserve(reserve_seat("before", "SELF_PICK", 3, sorted(taken)))
+
+    assert role.reserve(command) == [success("r", seats)]
+    assert role.status() == area_status(3, 3, taken | set(seats))
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (reserve_seat("r", count=0), "INVALID_ARGUMENT", "0 continuous seats is invalid"),
+        (reserve_seat("r", count=-1), "INVALID_ARGUMENT", "-1 continuous seats is invalid"),
+        (reserve_seat("r", count=3), "NOT_AVAILABLE", "no continuous 3 seats at area A in event show"),
+        (reserve_seat("r", count=4), "NOT_AVAILABLE", "no continuous 4 seats at area A in event show"),
+        (reserve_seat("r", "SELF_PICK", 1, [(1, 1), (0, 0)]), "NOT_AVAILABLE", "show#A (0, 0) is unavailable."),
+        (reserve_seat("r", "SELF_PICK", 1, [(1, 1), (2, 0)]), "INVALID_SEAT", "show#A (2, 0) is not a valid seat."),
+        (reserve_seat("r", "SELF_PICK", 1, [(-1, 0)]), "INVALID_SEAT", "show#A (-1, 0) is not a valid seat."),
+        (reserve_seat("r", "SELF_PICK", 1, []), "INVALID_ARGUMENT", "no seat was picked"),
+        (reserve_seat("r", "SELF_PICK", 2, [(1, 1), (1, 1)]), "INVALID_ARGUMENT", "a seat was picked twice"),
+        (reserve_seat("r", "INVALID", 1), "INVALID_ARGUMENT", "INVALID reservation strategy is not implemented"),
+    ],
+)
+def test_a_refusal_has_its_code_and_message_and_writes_no_status(command: bytes, code: str, message: str) -> None:
+    role = Role()
+    role.open(2, 3)
+    role.reserve(reserve_seat("before", "SELF_PICK", 2, [(0, 0), (1, 2)]))
+
+    outputs = role.run((topics.RESERVE_SEAT, [(b"show#A", command)]))
+
+    assert [record for records in outputs.values() for record in records] == [(b"r", failure("r", code, message))]
+    assert STATUSES not in outputs
+    assert role.status() == area_status(2, 3, {(0, 0), (1, 2)})
+
+
+def test_an_area_that_nobody_created_refuses() -> None:
+    role = Role()
+
+    assert role.reserve(reserve_seat("r", area="Z"), area="Z") == [failure("r", "INVALID_EVENT_AREA", "show#Z event area does not exist")]
+    assert role.status("Z") is None
+
+
+def test_a_refused_area_may_be_created_later() -> None:
+    role = Role()
+    role.reserve(reserve_seat("r1"))
+    role.open(1, 1)
+
+    assert role.reserve(reserve_seat("r2")) == [success("r2", [(0, 0)])]
+
+
+def test_tombstones_are_ignored() -> None:
+    role = Role()
+    role.open(2, 2)
+
+    for topic in (topics.CREATE_EVENT, topics.AREA_REPARTITION, topics.RESERVE_SEAT):
+        assert role.run((topic, [(b"show#A", None)])) == {}
+    assert role.status() == area_status(2, 2)
+
+
+def test_a_transaction_writes_each_changed_area_once_as_it_is_at_its_end() -> None:
+    role = Role()
+    role.open(2, 2)
+    role.open(1, 1, "B")
+
+    outputs = role.run(
+        (topics.RESERVE_SEAT, [(b"show#A", reserve_seat("r1")), (b"show#B", reserve_seat("r2", area="B"))]),
+        (topics.AREA_REPARTITION, [(b"show#C", area_status(1, 2, area="C"))]),
+        (topics.RESERVE_SEAT, [(b"show#A", reserve_seat("r3")), (b"show#C", reserve_seat("r4", area="C"))]),
+    )
+
+    statuses = outputs[STATUSES]
+    assert sorted(statuses) == [
+        (b"show#A", area_status(2, 2, {(0, 0), (0, 1)})),
+        (b"show#B", area_status(1, 1, {(0, 0)}, area="B")),
+        (b"show#C", area_status(1, 2, {(0, 0)}, area="C")),
+    ]
+    assert {key: role.overlay.get(key) for key, _ in statuses} == dict(statuses)
+
+
+def test_a_transaction_that_changes_nothing_writes_nothing() -> None:
+    role = Role()
+    role.open(1, 1)
+
+    assert role.run() == {}
+
+
+def test_what_is_not_committed_is_not_sold() -> None:
+    role = Role()
+    role.open(1, 2)
+    outputs = Outputs()
+    role.processor.process(topics.RESERVE_SEAT.name, [(b"show#A", reserve_seat("r1"))], role.overlay, outputs)
+    role.processor.end_transaction(role.overlay, outputs)
+    role.overlay.open_writes.clear()
+
+    role.processor = EventProcessor(PARTITION, PARTITIONS)
+
+    assert role.reserve(reserve_seat("r2")) == [success("r2", [(0, 0)])]
+
+
+def cached(role: Role) -> list[bytes]:
+    """The areas that the processor holds in memory, the least recently changed first."""
+    return list(role.processor._areas)
+
+
+def test_the_least_recently_changed_areas_leave_memory_and_lose_nothing() -> None:
+    size = len(area_status(2, 2)) + 2 * 3
+    role = Role(cached_bytes_max=2 * size)
+    for area in "ABC":
+        role.open(2, 2, area)
+
+    assert cached(role) == [b"show#B", b"show#C"]
+    assert role.reserve(reserve_seat("r1", area="A"), area="A") == [success("r1", [(0, 0)])]
+    assert cached(role) == [b"show#C", b"show#A"]
+    assert role.reserve(reserve_seat("r2", area="C"), area="C") == [success("r2", [(0, 0)])]
+    assert cached(role) == [b"show#A", b"show#C"]
+    assert role.reserve(reserve_seat("r3", area="B"), area="B") == [success("r3", [(0, 0)])]
+    assert role.reserve(reserve_seat("r4", area="A"), area="A") == [success("r4", [(0, 1)])]
+    assert role.status("A") == area_status(2, 2, {(0, 0), (0, 1)})
+
+
+def test_an_area_larger_than_the_cache_is_held_while_it_is_the_last_one() -> None:
+    role = Role(cached_bytes_max=1)
+    role.open(9, 9)
+
+    assert cached(role) == [b"show#A"]
+    assert role.reserve(reserve_seat("r1"), reserve_seat("r2")) == [success("r1", [(0, 0)]), success("r2", [(0, 1)])]
+
+
+def test_areas_that_only_refuse_leave_memory_too() -> None:
+    role = Role(cached_bytes_max=1)
+    for area in "ABC":
+        role.open(1, 1, area)
+
+    for area in "ABC":
+        role.reserve(reserve_seat("r", count=2, area=area), area=area)
+
+    assert cached(role) == [b"show#C"]
+
+
+COMMANDS = st.lists(
+    st.tuples(
+        st.sampled_from("ABC"),
+        st.sampled_from(["RANDOM", "SELF_PICK"]),
+        st.integers(0, 4),
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=3),
+    ),
+    max_size=30,
+)
+
+
+@given(commands=COMMANDS, sizes=st.lists(st.integers(1, 5), min_size=30, max_size=30))
+@settings(max_examples=40)
+def test_neither_cache_nor_restart_nor_batch_size_changes_a_decision(commands: list[Any], sizes: list[int]) -> None:
+    plain, tight = Role(), Role(cached_bytes_max=1)
+    for role in (plain, tight):
+        for area in "ABC":
+            role.open(3, 3, area)
+    records: list[Pair] = [
+        (f"show#{area}".encode(), reserve_seat(f"r{number}", kind, count, seats, area=area))
+        for number, (area, kind, count, seats) in enumerate(commands)
+    ]
+
+    at_once = plain.run((topics.RESERVE_SEAT, records))
+    results = [record for source, written in at_once.items() if source != STATUSES for record in written]
+    in_parts: list[Pair] = []
+    while records:
+        size = sizes.pop()
+        part, records = records[:size], records[size:]
+        for source, written in tight.run((topics.RESERVE_SEAT, part)).items():
+            if source != STATUSES:
+                in_parts += written
+        tight.processor = EventProcessor(PARTITION, PARTITIONS, 1) if size == 1 else tight.processor
+
+    assert sorted(results, key=lambda record: record[0]) == sorted(in_parts, key=lambda record: record[0])
+    assert [plain.status(area) for area in "ABC"] == [tight.status(area) for area in "ABC"]
+    given_away: list[tuple[str, int, int]] = []
+    for number, (area, *_) in enumerate(commands):
+        (value,) = (value for key, value in results if key == f"r{number}".encode())
+        assert value is not None
+        given_away += [(area, seat["row"], seat["col"]) for seat in avro.decode("ReservationResult", value)["seats"] or []]
+    assert len(set(given_away)) == len(given_away)
+
+
+def test_the_role_is_what_its_names_say() -> None:
+    topology = event_topology(PARTITIONS)
+
+    assert topology.application_id == "event-service"
+    assert topology.sources == (topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name)
+    assert (topology.store, topology.changelog) == ("AreaStatus", "event-service-AreaStatus-changelog")
+    assert isinstance(topology.new_processor(0), EventProcessor)
+    assert topology.new_processor(0) is not topology.new_processor(0)

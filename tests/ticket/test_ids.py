@@ -1,0 +1,85 @@
+"""Reservation ids: unique, in order, and UUIDs for everybody else."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ticketmaster.clock import SystemClock
+from ticketmaster.ticket.ids import IdMint, is_reservation_id
+
+
+class ScriptedClock(SystemClock):
+    """The times it is told, in turn; its randomness is the same eight bytes over and over, so that only the order makes ids differ."""
+
+    def __init__(self, times_ms: list[int], random: bytes) -> None:
+        self._times_ms = iter(times_ms)
+        self._random = random
+
+    def now_ms(self) -> int:
+        return next(self._times_ms)
+
+    def random_bits(self, count: int) -> int:
+        return int.from_bytes((self._random * count)[: count // 8], "big")
+
+
+@given(st.lists(st.integers(0, 2**47), min_size=1, max_size=40), st.sampled_from([bytes(8), b"\xff" * 8]))
+def test_ids_grow_whatever_the_clock_does(times_ms: list[int], random: bytes) -> None:
+    mint = IdMint(ScriptedClock(times_ms, random))
+
+    ids = [mint.mint() for _ in times_ms]
+
+    assert ids == sorted(set(ids))
+    for text in ids:
+        parsed = uuid.UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 7, uuid.RFC_4122)
+        assert is_reservation_id(text)
+
+
+def test_an_id_starts_with_its_millisecond() -> None:
+    # The example of RFC 9562, appendix A.6, but for the counter. An id has 62 random bits, the first ones of its eight bytes.
+    mint = IdMint(ScriptedClock([0x017F22E279B0], (0x18C4DC0C0C07398F << 2).to_bytes(8, "big")))
+
+    assert mint.mint() == "017f22e2-79b0-7000-98c4-dc0c0c07398f"
+
+
+def test_more_ids_than_a_millisecond_has_borrow_from_the_next_one() -> None:
+    mint = IdMint(ScriptedClock([5] * 4_098, bytes(8)))
+
+    ids = [mint.mint() for _ in range(4_098)]
+
+    assert len(set(ids)) == 4_098
+    assert ids == sorted(ids)
+    assert [text[:18] for text in (ids[0], ids[4_095], ids[4_096])] == ["00000000-0005-7000", "00000000-0005-7fff", "00000000-0006-7000"]
+
+
+def test_ids_of_one_moment_are_not_to_be_guessed() -> None:
+    mint = IdMint(SystemClock())
+
+    assert len({mint.mint()[19:] for _ in range(1_000)}) == 1_000
+
+
+@pytest.mark.parametrize("text", ["51998dfc-abe9-4429-bce7-255ede8d55db", "51998DFC-ABE9-4429-BCE7-255EDE8D55DB", str(uuid.UUID(int=0))])
+def test_a_uuid_of_any_version_is_a_reservation_id(text: str) -> None:
+    assert is_reservation_id(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "51998dfcabe94429bce7255ede8d55db",
+        "{51998dfc-abe9-4429-bce7-255ede8d55db}",
+        "51998dfc-abe9-4429-bce7-255ede8d55db\n",
+        " 51998dfc-abe9-4429-bce7-255ede8d55db",
+        "51998dfc-abe9-4429-bce7-255ede8d55d",
+        "51998dfc-abe9-4429-bce7-255ede8d55dg",
+        "51998dfc-abe9-4429-bce7-255ede8d55d٣",
+    ],
+)
+def test_anything_else_is_none(text: str) -> None:
+    assert not is_reservation_id(text)
