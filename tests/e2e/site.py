@@ -83,7 +83,7 @@ class Site:
         """Puts the roles to work; returns when they serve."""
         work = (
             self._areas.run(),
-            self._reservations.run(self.gateway.on_reservations, self.gateway.on_reservations_opened),
+            self._reservations.run(self.gateway.on_reservations, self.gateway.on_table_opened),
             self._event.run(),
             self._reservation.run(),
             self.gateway.hand_over(),

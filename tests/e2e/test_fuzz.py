@@ -1,38 +1,65 @@
-"""The HTTP surface, fuzzed from its own OpenAPI document."""
+"""Requests made up from the OpenAPI document, valid ones and broken ones, against a real server: each answer is one that it describes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
 from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.process.server import serving
+from ticketmaster.ticket.documents import OPENAPI_JSON
 
-CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+TIMEOUT_S = 5.0
+CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
+SCHEMA = schemathesis.openapi.from_dict(json.loads(OPENAPI_JSON))
+Case = schemathesis.Case[Any]
+OPERATIONS = {one.label: one for one in (result.ok() for result in SCHEMA.get_all_operations() if isinstance(result, Ok))}
+FIXED = {"GET /v1/health_check", "GET /openapi.json", "GET /docs", "GET /"}
+POSTS, GETS = 60, 12
 
 
-def test_no_request_makes_the_server_fail_or_hang(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", "--long-poll-ms", "1") as (_, address):
-        schema = schemathesis.openapi.from_url(f"http://{address}/openapi.json")
-        requests = 0
-        for result in schema.get_all_operations():
-            assert isinstance(result, Ok)
-            operation = result.ok()
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("fuzz") / "data", "--long-poll-ms", "20") as (_, where):
+        event = {"eventName": "concert", "areas": [{"areaId": "A", "rowCount": 20, "colCount": 20}]}
+        httpx.post(f"http://{where}/v1/event", json=event, timeout=TIMEOUT_S).raise_for_status()
+        yield where
 
-            @given(case=operation.as_strategy())
-            @settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-            def fuzz(case: Any) -> None:  # noqa: ANN401 - generic in types that are private
-                nonlocal requests
-                requests += 1
-                response = case.call(timeout=10)
-                assert response.status_code < 500 or response.status_code == 503, response.text
-                case.validate_response(response, checks=CHECKS)
 
-            fuzz()
-        assert requests >= 300
-        assert httpx.get(f"http://{address}/v1/health_check").status_code == 200
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "broken"])
+@pytest.mark.parametrize("label", sorted(OPERATIONS.keys() - FIXED))
+def test_every_answer_is_one_that_the_document_describes(address: str, label: str, mode: GenerationMode) -> None:
+    examples = POSTS if label.startswith("POST") else GETS
+    cases: SearchStrategy[Case] = OPERATIONS[label].as_strategy(mode)
+
+    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(cases)
+    def answers(case: Case) -> None:
+        response = case.call(base_url=f"http://{address}", timeout=TIMEOUT_S)
+        assert response.status_code < 500 or response.status_code == 503
+        case.validate_response(response, checks=CHECKS)
+
+    answers()
+    assert httpx.get(f"http://{address}/v1/health_check", timeout=TIMEOUT_S).status_code == 200
+
+
+@pytest.mark.parametrize("label", sorted(FIXED))
+def test_what_takes_no_parameters_answers_as_described(address: str, label: str) -> None:
+    case = OPERATIONS[label].Case()
+    response = case.call(base_url=f"http://{address}", timeout=TIMEOUT_S)
+    case.validate_response(response, checks=CHECKS)
+    assert response.status_code == 200

@@ -61,7 +61,7 @@ class Server:
         command = [*COMMAND, "standalone", "-p", "0", "-d", str(directory), *options]
         if file_kib_max is not None:
             # POSIX counts in blocks of 512 bytes.
-            command = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(file_kib_max * 2), *command]
+            command = ["/bin/sh", "-c", 'ulimit -f "$0" && exec "$@"', str(file_kib_max * 2), *command]
         with self.stdout.open("wb") as out, self.stderr.open("wb") as errors:
             self._process = subprocess.Popen(
                 command,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.records import Seat, area_fields, area_status
@@ -27,6 +27,7 @@ def areas(draw: st.DrawFn) -> tuple[int, int, set[Seat]]:
     return rows, cols, taken
 
 
+@settings(max_examples=60)
 @given(area=areas(), event=NAMES, name=NAMES, price=st.integers(-(2**31), 2**31 - 1))
 def test_an_area_with_seats_taken_is_what_fastavro_writes(area: tuple[int, int, set[Seat]], event: str, name: str, price: int) -> None:
     rows, cols, taken = area
@@ -42,6 +43,7 @@ def test_an_area_with_seats_taken_is_what_fastavro_writes(area: tuple[int, int, 
     assert header.names_end == 5 + len(area_names(value))
 
 
+@settings(max_examples=60)
 @given(area=areas())
 def test_what_fastavro_writes_is_parsed_into_the_same_seats(area: tuple[int, int, set[Seat]]) -> None:
     rows, cols, taken = area

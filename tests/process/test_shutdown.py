@@ -1,0 +1,144 @@
+"""SIGTERM and SIGINT: what was taken on is finished, what comes is refused, and nothing that was answered is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.process.client import Lost, ask, connected
+from tests.process.sale import Sale
+from tests.process.server import Server, forget_state, serving, wait_until
+
+_DRAIN_MS = 1_000
+# On top of the drain time: closing files, and a machine that is busy.
+_SLACK_S = 4.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_under_load_ends_the_process_cleanly_and_loses_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    sale = Sale(1)
+    with serving(tmp_path / "data", "--drain-ms", str(_DRAIN_MS)) as (server, address):
+        await sale.announce(address, "concert")
+        load = asyncio.create_task(sale.load(address))
+        await asyncio.sleep(0.8)
+        asked_s = time.monotonic()
+        server.send(number)
+        code = await asyncio.to_thread(server.wait)
+        took_s = time.monotonic() - asked_s
+        await load
+    assert (code, server.stderr.read_text()) == (0, "")
+    assert took_s < _DRAIN_MS / 1_000 + _SLACK_S
+    assert [line["event"] for line in server.lines()] == ["ready", "stopping", "stopped"]
+    assert server.lines()[1]["signal"] == number.name
+    assert len(sale.answered) > 100
+    with serving(tmp_path / "data") as (_, address):
+        await sale.check(address)
+
+
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
+async def test_a_second_signal_while_it_drains_changes_nothing(tmp_path: Path, first: signal.Signals, second: signal.Signals) -> None:
+    sale = Sale(2)
+    with serving(tmp_path / "data", "--drain-ms", str(_DRAIN_MS)) as (server, address):
+        await sale.announce(address, "concert")
+        load = asyncio.create_task(sale.load(address))
+        # A reservation that nobody made is waited for, so that the end takes the whole drain time.
+        waiting = asyncio.create_task(ask(address, "GET", f"/v1/reservation/{uuid4()}"))
+        await asyncio.sleep(0.5)
+        server.send(first)
+        await asyncio.sleep(0.1)
+        server.send(second)
+        code = await asyncio.to_thread(server.wait)
+        await load
+        assert (await waiting).status == 503
+    assert (code, server.stderr.read_text()) == (0, "")
+    assert [line["event"] for line in server.lines()] == ["ready", "stopping", "stopped"]
+    with serving(tmp_path / "data") as (_, address):
+        await sale.check(address)
+
+
+async def test_while_it_drains_new_requests_are_refused_and_the_health_check_says_so(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--drain-ms", str(_DRAIN_MS)) as (server, address):
+        async with connected(address) as waiting, connected(address) as asking:
+            unknown = asyncio.create_task(waiting.request("GET", f"/v1/reservation/{uuid4()}"))
+            # It must have arrived before the signal, or there is nothing to drain.
+            await asyncio.sleep(0.3)
+            assert (await asking.request("GET", "/v1/health_check")).status == 200
+            server.send(signal.SIGTERM)
+            await asyncio.to_thread(wait_until, lambda: server.logged("stopping") is not None, "stopping")
+            health = await asking.request("GET", "/v1/health_check")
+            announced = await asking.request("POST", "/v1/event", Sale(0).event_body("late"))
+            assert (health.status, announced.status) == (503, 503)
+            assert announced.json["code"] == "shutting_down"
+            assert (await unknown).json["code"] == "shutting_down"
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_clients_that_keep_idle_connections_do_not_hold_the_end_up(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as (server, address):
+        async with connected(address) as idle, connected(address):
+            assert (await idle.request("GET", "/v1/health_check")).status == 200
+            asked_s = time.monotonic()
+            server.send(signal.SIGTERM)
+            assert await asyncio.to_thread(server.wait) == 0
+            assert time.monotonic() - asked_s < _SLACK_S
+            with pytest.raises(Lost):
+                await idle.request("GET", "/v1/health_check")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("delay_ms", [0, 5, 10, 20, 40, 80])
+def test_a_signal_while_it_starts_ends_it_without_a_traceback(tmp_path: Path, number: signal.Signals, delay_ms: int) -> None:
+    server = Server(tmp_path / "data")
+    try:
+        wait_until((tmp_path / "data" / "ticketmaster.lock").exists, "the directory is locked")
+        time.sleep(delay_ms / 1_000)
+        server.send(number)
+        code = server.wait()
+    finally:
+        server.kill()
+    # Before the program takes care of signals they do what they do to any process, and click says so.
+    assert code in {0, 1, -number}
+    assert server.stderr.read_text().strip() in {"", "Aborted!"}
+    with serving(tmp_path / "data"):
+        pass
+
+
+async def test_without_its_state_the_same_answers_are_rebuilt_from_the_log(tmp_path: Path) -> None:
+    sale = Sale(3)
+    with serving(tmp_path / "data", "--partitions", "3") as (server, address):
+        await sale.announce(address, "concert")
+        load = asyncio.create_task(sale.load(address))
+        await asyncio.sleep(1.0)
+        server.send(signal.SIGTERM)
+        await asyncio.to_thread(server.wait)
+        await load
+    with serving(tmp_path / "data", "--partitions", "3") as (_, address):
+        await sale.check(address)
+        before = [(await ask(address, "GET", f"/v1/event/concert/area/{area}")).body for area in sale.areas]
+    forget_state(tmp_path / "data")
+    with serving(tmp_path / "data", "--partitions", "3") as (_, address):
+        await sale.check(address)
+        assert [(await ask(address, "GET", f"/v1/event/concert/area/{area}")).body for area in sale.areas] == before
+        assert len(sale.decisions) > 100
+
+
+async def test_the_same_event_announced_again_leaves_every_seat_as_it_is(tmp_path: Path) -> None:
+    sale = Sale(4, areas=2, rows=4, cols=10)
+    with serving(tmp_path / "data") as (server, address):
+        await sale.announce(address, "concert")
+        load = asyncio.create_task(sale.load(address, buyers=4, hurried=0))
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            await sale.announce(address, "concert")
+        server.send(signal.SIGTERM)
+        await asyncio.to_thread(server.wait)
+        await load
+    with serving(tmp_path / "data") as (_, address):
+        await sale.announce(address, "concert")
+        await sale.check(address)
+        assert sum(map(len, sale.sold().values())) > 60

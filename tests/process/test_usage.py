@@ -1,0 +1,227 @@
+"""What an operator gets wrong: exit code 2 and one clear line, never a traceback, and nothing that exists is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.process.client import ask
+from tests.process.server import forget_state, one_clear_line, run, serving
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--prot", "1"], ["No such option", "--prot", "--port"]),
+        (["-p", "http"], ["--port", "http", "not a valid integer"]),
+        (["-p", "65536"], ["--port", "65536"]),
+        (["-p", "-1"], ["--port", "-1"]),
+        (["--partitions", "0"], ["--partitions", "0"]),
+        (["--partitions", "1.5"], ["--partitions", "1.5"]),
+        (["--seats-per-area-max", "0"], ["--seats-per-area-max", "0"]),
+        (["--request-body-bytes-max", "1MB"], ["--request-body-bytes-max", "1MB"]),
+        (["--drain-ms", "-5"], ["--drain-ms", "-5"]),
+        (["--log-level", "loud"], ["--log-level", "loud"]),
+        (["-s", "0"], ["--selectors", "0"]),
+        (["-n", "-1"], ["--max-threads", "-1"]),
+        (["--bind", "203.0.113.7"], ["203.0.113.7"]),
+        (["--bind", "not an address"], ["not an address"]),
+        (["--bind", ""], ["can't listen on"]),
+        (["-d", "x" * 5_000], ["can't be used", "File name too long"]),
+        (["-d"], ["-d", "requires an argument"]),
+        (["extra"], ["extra"]),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
+    one_clear_line(run("standalone", "-p", "0", *arguments, cwd=tmp_path), parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"), [(["standalon"], ["No such command", "standalon"]), (["--standalone"], ["No such option", "--standalone"])]
+)
+def test_an_unknown_command_is_one_clear_line(tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
+    one_clear_line(run(*arguments, cwd=tmp_path), parts)
+
+
+def test_a_second_process_on_one_directory_is_told_who_has_it(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as (server, address):
+        one_clear_line(run("standalone", "-p", "0", "-d", "data", cwd=tmp_path), ["data", f"in use by process {server.pid}", "-d"])
+        # And the first one has not noticed.
+        assert server.is_running
+        assert run("standalone", "-p", "0", "-d", str(tmp_path / "data"), cwd=tmp_path).returncode == 2
+        socket.create_connection(("localhost", int(address.rpartition(":")[2]))).close()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as (_, address):
+        port = address.rpartition(":")[2]
+        one_clear_line(run("standalone", "-p", port, "-d", "other", cwd=tmp_path), [f"127.0.0.1:{port}", "in use", "-p"])
+
+
+def test_a_port_that_another_program_shares_is_taken_too(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        one_clear_line(run("standalone", "-p", str(port), "-d", "data", cwd=tmp_path), [f"127.0.0.1:{port}", "in use"])
+
+
+def _foreign(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "holiday.jpg").write_bytes(b"\xff\xd8")
+
+
+def _file(directory: Path) -> None:
+    directory.write_text("a file")
+
+
+def _below_a_file(directory: Path) -> None:
+    directory.symlink_to(directory.parent / "file" / "below")
+    (directory.parent / "file").write_text("a file")
+
+
+def _other_format(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "ticketmaster.json").write_text(json.dumps({"format": 99, "partitions": 1}))
+
+
+def _garbled_marker(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "ticketmaster.json").write_bytes(b"\x00\xff garbage")
+
+
+def _marker_is_a_directory(directory: Path) -> None:
+    (directory / "ticketmaster.json").mkdir(parents=True)
+
+
+def _lock_is_a_directory(directory: Path) -> None:
+    (directory / "ticketmaster.lock").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [
+        (_foreign, ["holiday.jpg", "-d"]),
+        (_file, ["data"]),
+        (_below_a_file, ["data"]),
+        (_other_format, ["format 99"]),
+        (_garbled_marker, ["ticketmaster.json", "can't be read or written"]),
+        (_marker_is_a_directory, ["ticketmaster.json", "can't be read or written"]),
+        (_lock_is_a_directory, ["can't be used"]),
+    ],
+)
+def test_a_directory_that_is_not_ours_is_refused_and_left_alone(tmp_path: Path, make: Callable[[Path], None], parts: list[str]) -> None:
+    make(tmp_path / "data")
+    before = _contents(tmp_path)
+    one_clear_line(run("standalone", "-p", "0", "-d", "data", cwd=tmp_path), parts)
+    assert {name: data for name, data in _contents(tmp_path).items() if not name.endswith("ticketmaster.lock")} == before
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_directory_with_another_number_of_partitions_says_how_to_start(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--partitions", "3"):
+        pass
+    one_clear_line(run("standalone", "-p", "0", "-d", "data", cwd=tmp_path), ["3 partitions", "--partitions 3"])
+
+
+def _garbage(log: Path) -> None:
+    log.write_bytes(os.urandom(20_000))
+
+
+def _beginning_overwritten(log: Path) -> None:
+    log.write_bytes(b"\0" * 100 + log.read_bytes()[100:])
+
+
+def _other_programs(log: Path) -> None:
+    log.unlink()
+    connection = sqlite3.connect(log)
+    connection.execute("CREATE TABLE recipe (name TEXT)")
+    connection.close()
+
+
+def _a_directory(log: Path) -> None:
+    log.unlink()
+    log.mkdir()
+
+
+def _pages_overwritten(log: Path) -> None:
+    data = log.read_bytes()
+    assert len(data) > 3 * 4_096
+    log.write_bytes(data[:4_096] + b"\xa5" * (len(data) - 4_096))
+
+
+@pytest.mark.parametrize("damage", [_garbage, _beginning_overwritten, _other_programs, _a_directory, _pages_overwritten])
+async def test_a_log_that_is_not_readable_is_named_and_left_as_it_is(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    log = tmp_path / "data" / "log.db"
+    with serving(tmp_path / "data") as (_, address):
+        await ask(address, "POST", "/v1/event", {"eventName": "concert", "areas": [{"areaId": "A", "rowCount": 200, "colCount": 200}]})
+    damage(log)
+    before = log.read_bytes() if log.is_file() else None
+    one_clear_line(run("standalone", "-p", "0", "-d", "data", cwd=tmp_path), ["log.db"])
+    assert (log.read_bytes() if log.is_file() else None) == before
+
+
+async def test_a_state_that_is_no_database_is_named_and_can_be_deleted(tmp_path: Path) -> None:
+    body = {"eventName": "concert", "areas": [{"areaId": "A", "rowCount": 2, "colCount": 2}]}
+    with serving(tmp_path / "data") as (_, address):
+        await ask(address, "POST", "/v1/event", body)
+        wish = {"userId": "ann", "areaId": "A", "numOfSeats": 2, "type": "RANDOM"}
+        reservation_id = (await ask(address, "POST", "/v1/event/concert/reservation", wish)).body.decode()
+        decision = await ask(address, "GET", f"/v1/reservation/{reservation_id}")
+    stores = list((tmp_path / "data" / "state").rglob("*.db"))
+    assert len(stores) == 3
+    for store in stores:
+        store.write_bytes(b"garbage" * 1_000)
+    done = run("standalone", "-p", "0", "-d", "data", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    failed = [json.loads(line) for line in done.stdout.splitlines() if '"failed"' in line]
+    assert len(failed) == 1
+    assert any(str(store.relative_to(tmp_path)) in failed[0]["reason"] for store in stores)
+    forget_state(tmp_path / "data")
+    with serving(tmp_path / "data") as (_, address):
+        assert (await ask(address, "GET", f"/v1/reservation/{reservation_id}")).body == decision.body
+        assert (await ask(address, "GET", "/v1/event/concert")).json["availableSeats"] == 2
+
+
+def test_options_come_from_the_environment_too(tmp_path: Path) -> None:
+    env = {"TICKETMASTER_STANDALONE_LOG_LEVEL": "debug", "TICKETMASTER_STANDALONE_PARTITIONS": "2"}
+    with serving(tmp_path / "data", env=env) as (server, _):
+        assert {"event": "task_restored", "task": "event-service-1"}.items() <= _last(
+            server.lines(), "task_restored", "event-service-1"
+        ).items()
+    assert json.loads((tmp_path / "data" / "ticketmaster.json").read_text())["partitions"] == 2
+
+
+def _last(lines: list[dict[str, object]], event: str, task: str) -> dict[str, object]:
+    return [line for line in lines if (line["event"], line.get("task")) == (event, task)][-1]
+
+
+def test_a_bad_value_in_the_environment_names_its_option(tmp_path: Path) -> None:
+    done = run("standalone", "-d", "data", cwd=tmp_path, env={"TICKETMASTER_STANDALONE_PORT": "abc"})
+    one_clear_line(done, ["--port", "abc"])
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["standalone", "--help"], ["--version"]])
+def test_help_and_version_need_no_directory_and_leave_none(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+    assert max(map(len, done.stdout.splitlines())) <= 110
+
+
+def test_the_help_names_every_option_with_its_default(tmp_path: Path) -> None:
+    text = run("standalone", "--help", cwd=tmp_path, env={"COLUMNS": "110"}).stdout
+    for option in ("-p, --port", "-d, --state-dir", "-h, --hostname", "-n, --max-threads", "-r, --request-logging", "-s, --selectors"):
+        assert option in text
+    assert text.count("[default: ") >= 15
