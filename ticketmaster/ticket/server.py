@@ -55,8 +55,11 @@ class Dispatcher:
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or the request log before it."""
-        answering = _Bodiless(protocol) if scope.method == "HEAD" else protocol
-        return self._log.watch(scope, answering) if self._log else answering
+        return self._log.watch(scope, protocol) if self._log else protocol
+
+    def refuse(self, scope: Any, responder: Responder, problem: Problem) -> None:
+        """Answers what is no GET and can't be a POST; a HEAD without a body."""
+        refuse(_Bodiless(responder) if scope.method == "HEAD" else responder, problem)
 
     def target(self, scope: Any, length: str | None) -> PostTarget | Problem:
         """Who takes the body of a request that is no GET, or why it is refused before its body is looked at."""
@@ -98,7 +101,7 @@ class Dispatcher:
         if scope.method == "GET":
             self.get(scope, answered)
         elif isinstance(target := self.target(scope, scope.headers.get("content-length")), Problem):
-            refuse(answered, target)
+            self.refuse(scope, answered, target)
         else:
             await self._read(target, protocol, answered)
         await answered.wait()
@@ -184,7 +187,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         length = scope.headers.get("content-length")
         target = dispatcher.target(scope, length)
         if isinstance(target, Problem):
-            notes.call_soon_threadsafe(lambda _: refuse(responder, target))
+            notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
         elif length is None:
             notes.call_soon_threadsafe(lambda _: _read_in_pieces(dispatcher, target, protocol, responder))
         else:
