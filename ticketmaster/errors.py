@@ -29,14 +29,3 @@ class UsageError(TicketmasterError):
 
 class InvalidRecord(TicketmasterError):
     """A record's bytes are not what its schema says."""
-
-
-class InvalidRequest(TicketmasterError):
-    """A client's request breaks a rule: a 400-class problem document.
-
-    ``code`` is a stable, machine-readable word; the message says what to change.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code

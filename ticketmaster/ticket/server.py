@@ -161,9 +161,15 @@ class _Notes:
     def _take(self) -> None:
         self._woken = False
         notes = self._notes
-        for _ in range(len(notes)):
-            callback, argument = notes.popleft()
-            callback(argument)
+        try:
+            for _ in range(len(notes)):
+                callback, argument = notes.popleft()
+                callback(argument)
+        finally:
+            # One that raised, which the loop reports, must not hold up those behind it.
+            if notes and not self._woken:
+                self._woken = True
+                self._loop.call_soon(self._take)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
