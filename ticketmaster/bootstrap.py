@@ -105,7 +105,7 @@ class _Standalone:
             areas.apply(records)
             gateway.on_areas(records)
 
-        self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings)
+        self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
         routes = Routes(gateway, lambda: self._ready, limits)
         server_settings = ServerSettings(config.bind, config.port, config.selectors, connections_max=config.connections_max)
         self._server = HttpServer(routes, server_settings, RequestLog(clock) if config.request_logging else None)

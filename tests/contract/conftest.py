@@ -12,6 +12,8 @@ import pytest
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.embedded.storage import MemoryStorage, Storage
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Broker, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.state.memory import MemoryStore
@@ -60,9 +62,30 @@ def _sqlite(folder: Path) -> Cluster:
     return EmbeddedCluster(lambda: SqliteStorage(folder / "log.db"))
 
 
-@pytest.fixture(params=[_memory, _sqlite], ids=["memory", "sqlite"])
+class KafkaClients:
+    """Clients of a Kafka cluster, which runs through all tests."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
+
+    async def open(self) -> Broker:
+        self._broker = KafkaBroker(self._settings, SystemClock())
+        await self._broker.start()
+        return self._broker
+
+    async def reopen(self) -> Broker:
+        await self.close()
+        return await self.open()
+
+    async def close(self) -> None:
+        await self._broker.close()
+
+
+@pytest.fixture(params=[_memory, _sqlite, KafkaClients], ids=["memory", "sqlite", "kafka"])
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
     """Another adapter joins the suite by one more parameter."""
+    if request.param is KafkaClients:
+        return KafkaClients(request.getfixturevalue("kafka_bootstrap_servers"))
     new_cluster: Callable[[Path], Cluster] = request.param
     return new_cluster(tmp_path)
 

@@ -55,7 +55,7 @@ class Site:
             areas.apply(records)
             self.gateway.on_areas(records)
 
-        self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams)
+        self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams, Observer())
         self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings, None)
         self._jobs: list[asyncio.Task[None]] = []
 

@@ -16,6 +16,7 @@ from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.state.sqlite import SqliteStore
 from ticketmaster.streams.restoration import restore
+from ticketmaster.telemetry.observer import Observer
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ RESTORED = [(b"0", b"8"), (b"1", b"9"), (b"2", b"6"), (b"3", b"7")]
 async def test_a_new_store_is_restored_whole(broker: EmbeddedBroker) -> None:
     store = MemoryStore()
 
-    assert await restore(broker, CHANGELOG, store) == 20
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
     assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
 
 
@@ -44,7 +45,7 @@ async def test_a_store_is_restored_from_its_checkpoint(broker: EmbeddedBroker) -
     # A value that only a store with this checkpoint can have: nothing before it is read again.
     store.write({b"2": b"6", b"kept": b"v"}, 13)
 
-    assert await restore(broker, CHANGELOG, store) == 7
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 7
     assert (list(store.items()), store.checkpoint()) == (sorted([*RESTORED, (b"kept", b"v")]), 20)
 
 
@@ -53,7 +54,7 @@ async def test_a_store_that_is_up_to_date_is_left_as_it_is(broker: EmbeddedBroke
     store.opened = 1
     store.write({b"k": b"v"}, 20)
 
-    assert await restore(broker, CHANGELOG, store) == 0
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 0
     assert (list(store.items()), store.writes) == ([(b"k", b"v")], [20])
 
 
@@ -61,7 +62,7 @@ async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_wh
     store = MemoryStore()
     store.write({b"from another log": b"v"}, 21)
 
-    assert await restore(broker, CHANGELOG, store) == 20
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
     assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
 
 
@@ -70,7 +71,7 @@ async def test_a_store_whose_values_have_no_checkpoint_is_cleared(broker: Embedd
     store.write({b"left over": b"v"}, 5)
     store._connection.execute("DELETE FROM checkpoint")
 
-    assert await restore(broker, CHANGELOG, store) == 20
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
     assert list(store.items()) == RESTORED
     store.close()
 
@@ -80,7 +81,7 @@ async def test_a_store_that_cannot_be_read_is_cleared_and_restored_whole(broker:
     store.opened = 1
     store.damaged = True
 
-    assert await restore(broker, CHANGELOG, store) == 20
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
     assert (list(store.items()), store.cleared) == (RESTORED, 1)
 
 
@@ -100,7 +101,7 @@ async def test_a_store_whose_damage_is_found_while_it_is_restored_is_cleared_and
     store = DamagedInside()
     store._checkpoint = 13
 
-    assert await restore(broker, CHANGELOG, store) == 20
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
     assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
 
 
@@ -110,6 +111,6 @@ async def test_an_empty_changelog_leaves_an_empty_store() -> None:
     await broker.create_topics([TopicSpec(CHANGELOG.topic, 1, compacted=True)])
     store = MemoryStore()
 
-    assert await restore(broker, CHANGELOG, store) == 0
+    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 0
     assert (list(store.items()), store.checkpoint()) == ([], None)
     await broker.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
 
-from tests.support.consuming import read_records, until
+from tests.support.consuming import committed, read_records, until
 from tests.support.engine import (
     CHANGELOG,
     MORE_WORDS,
@@ -102,8 +102,8 @@ def test_what_comes_is_counted_committed_and_kept() -> None:
         await work.counted(4)
 
         assert sorted(await work.counts()) == sorted(counting([b"a", b"b", b"a", b"a"]))
-        assert await work.broker.committed(TOPOLOGY.application_id, WORDS) == 3
-        assert await work.broker.committed(TOPOLOGY.application_id, MORE_WORDS) == 1
+        assert await committed(work.broker, TOPOLOGY.application_id, WORDS) == 3
+        assert await committed(work.broker, TOPOLOGY.application_id, MORE_WORDS) == 1
         await work.stop()
         assert dict(work.stores[0].items()) == dict(await read_records(work.broker, CHANGELOG)) == {b"a": b"3", b"b": b"1"}
         assert work.stores[0].checkpoint() == (await work.broker.end_offsets([CHANGELOG]))[CHANGELOG]
@@ -117,7 +117,7 @@ def test_a_partition_is_fenced_before_its_offsets_are_read_and_those_before_its_
         await until(lambda: worker.ready, "ready")
 
         steps = work.broker.steps
-        assert sorted(steps) == sorted(["started", "committed", "committed", "end_offsets"] * PARTITIONS)
+        assert sorted(steps) == sorted(["started", "committed", "end_offsets"] * PARTITIONS)
         for number in range(1, PARTITIONS + 1):
             nth = [[index for index, step in enumerate(steps) if step == name][number - 1] for name in ("started", "end_offsets")]
             assert nth == sorted(nth)

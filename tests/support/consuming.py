@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
-from ticketmaster.broker.port import Batch, Broker, Consumer, Pair, TopicPartition
+from ticketmaster.broker.port import Assignment, Batch, Broker, Consumer, Pair, TopicPartition
 
 DEADLINE_S = 20.0
 _POLL_MS = 50
@@ -71,6 +71,11 @@ def offsets_of(batches: Collection[Batch]) -> list[int]:
     return [offset for batch in batches for offset in batch.offsets]
 
 
+async def committed(broker: Broker, group: str, source: TopicPartition) -> int | None:
+    """The next offset that a group will read, None where it never committed."""
+    return (await broker.committed(group, [source])).get(source)
+
+
 class Member:
     """A member of a consumer group that notes what it is told and reads what it is given.
 
@@ -105,9 +110,10 @@ class Member:
         while True:
             self.batches += await self.consumer.poll(_POLL_MS)
 
-    def on_assigned(self, partitions: Collection[int], generation: int) -> None:
+    def on_assigned(self, assignment: Assignment) -> None:
+        partitions = assignment.partitions
         self.history.append(("assigned", tuple(sorted(partitions))))
-        self.generations.append(generation)
+        self.generations.append(assignment.generation)
         self.owned = set(partitions)
         for partition in partitions:
             if partition in self._owners:

@@ -84,9 +84,9 @@ class FailingBroker(EmbeddedBroker):
     def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
         return _FailingProducer(super().transactional_producer(transactional_id), self)
 
-    async def committed(self, group: str, source: TopicPartition) -> int | None:
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         self.steps.append("committed")
-        return await super().committed(group, source)
+        return await super().committed(group, sources)
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         self.steps.append("end_offsets")

@@ -236,7 +236,7 @@ class Sale:
         worker = StreamWorker(topology, self.broker, one.open_store, _SETTINGS, _Notes(self.troubles))
         table = None
         if role == "reservation":
-            table = GlobalTable(self.broker, topics.AREA_STATUS.name, self.partitions, areas.apply, _SETTINGS)
+            table = GlobalTable(self.broker, topics.AREA_STATUS.name, self.partitions, areas.apply, _SETTINGS, Observer())
         self.processes.append(one)
         self.live[role].append(one)
         one.process.start(one.run(worker, table))

@@ -5,7 +5,7 @@ What is acknowledged is durable; what is delivered is committed. One contract su
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 # Key and value of a record. A value of None is a tombstone: the key is gone.
@@ -63,7 +63,8 @@ class TransactionalProducer(Protocol):
     ) -> dict[TopicPartition, int]:
         """One transaction: returns, once it is durable, where each output partition's log ends behind its records.
 
-        ``offsets`` are the next offsets that ``group`` will read. TaskMigrated: a later producer has taken over, nothing was
+        ``offsets`` are the next offsets that ``group`` will read. Records and offsets can be read a moment later, and for certain
+        once the next producer of this id has started. TaskMigrated: a later producer has taken over, nothing was
         written. Retriable: the outcome is unknown or nothing; this producer must not be used any more.
         """
 
@@ -71,13 +72,42 @@ class TransactionalProducer(Protocol):
         """Ends this producer. It may be called in any state."""
 
 
+class Assignment(NamedTuple):
+    """The partitions (by number, the same in all topics) that a member owns in one generation of its group.
+
+    ``owners`` has the address of every partition's member, so far as members tell theirs.
+    """
+
+    partitions: Sequence[int]
+    generation: int
+    owners: Mapping[int, str]
+
+
+def _no_partitions() -> Collection[int]:
+    return ()
+
+
+class Membership(NamedTuple):
+    """What a member tells its group: the address others reach it at, and the partitions it has state of on its disk.
+
+    ``on_joined`` is given the member's id after each rebalance.
+    """
+
+    address: str = ""
+    stored: Callable[[], Collection[int]] = _no_partitions
+    on_joined: Callable[[str], None] | None = None
+
+
+NO_CLAIMS = Membership()
+
+
 class RebalanceListener(Protocol):
-    """Learns which partitions (by number, the same in all topics) a consumer owns. Its methods must not raise."""
+    """Learns which partitions a member owns. Its methods must not raise."""
 
     async def on_revoked(self, partitions: Collection[int]) -> None:
         """Everything owned is given up until the next assignment; return when no commit of theirs is under way."""
 
-    def on_assigned(self, partitions: Collection[int], generation: int) -> None:
+    def on_assigned(self, assignment: Assignment) -> None:
         """These are owned now. Each delivers nothing until :meth:`Consumer.seek` says from where."""
 
 
@@ -87,7 +117,7 @@ class Consumer(Protocol):
     async def poll(self, timeout_ms: int) -> list[Batch]:
         """The next batches of all partitions that deliver, as soon as there is one.
 
-        An empty list after ``timeout_ms``, or when what is assigned has changed.
+        An empty list after ``timeout_ms``; or earlier, or later, when what is assigned changes meanwhile.
         """
 
     def seek(self, source: TopicPartition, offset: int) -> None:
@@ -115,14 +145,16 @@ class Broker(Protocol):
     def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
         """A producer that must be started before it commits."""
 
-    def group_consumer(self, group: str, topics: Collection[str], listener: RebalanceListener) -> Consumer:
+    def group_consumer(
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+    ) -> Consumer:
         """A member of a consumer group; joins at its first poll. Topics of a group have the same number of partitions."""
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
         """A consumer outside any group, of given partitions from given offsets on."""
 
-    async def committed(self, group: str, source: TopicPartition) -> int | None:
-        """The next offset that a group will read, None where it never committed."""
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offsets that a group will read; without those where it never committed."""
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset behind the last record that is delivered now, for each partition."""

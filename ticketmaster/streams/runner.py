@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition
+from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition, TransactionalProducer
 from ticketmaster.errors import Retriable, TaskCorrupted, TaskMigrated
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.state.port import StateStore
@@ -37,17 +37,27 @@ class TaskRunner:
         self._open_store = open_store
         self._settings = settings
         self._observer = observer
+        self._producer: TransactionalProducer | None = None
         self._wake = asyncio.Event()
-        # Where each paused source goes on.
+        # Cleared while the partition may be another member's: nothing is begun then.
+        self._assigned = asyncio.Event()
+        self._assigned.set()
+        # Where each source goes on, behind what is committed; and where those go on that the queue's limit has paused.
+        self._positions: dict[TopicPartition, int] = {}
         self._paused: dict[TopicPartition, int] = {}
         self._corrupted = False
         self._written_at = 0.0
-        # Held while a commit is under way: who closes the task waits for it.
+        # Held while a commit is under way: who suspends or closes the task waits for it.
         self._committing = asyncio.Lock()
+
+    @property
+    def serving(self) -> bool:
+        """Whether records of the partition are worked on."""
+        return self.task.state is TaskState.RUNNING and self._assigned.is_set()
 
     def deliver(self, batch: Batch) -> None:
         """Queues what was fetched; past the limit the partition delivers nothing until the queue is worked off."""
-        if self.task.state is not TaskState.RUNNING:
+        if not self.serving:
             return
         self.task.queue(batch)
         self._wake.set()
@@ -56,60 +66,84 @@ class TaskRunner:
             self._consumer.pause(batch.source)
 
     async def run(self) -> None:
-        """Works until the task is taken over by another process. Fatal errors end the process's work."""
+        """Works until cancelled. Fatal errors end the process's work."""
+        settings = self._settings
         while True:
             try:
+                await self._assigned.wait()
                 await self._take_over()
                 await self._work()
             except TaskMigrated as reason:
+                # Most likely another member owns the partition by now, and the group is about to tell. If it does not, it is ours.
                 self._observer.task_migrated(self._name, str(reason))
-                self._close()
-                return
+                self._release(write_behind=True)
+                self.task.move_to(TaskState.FENCING)
+                await asyncio.sleep(settings.migrated_backoff_ms / 1000)
             except (Retriable, TaskCorrupted) as reason:
                 # Whatever the producer and the open transaction were, they are thrown away; the log says where to go on.
                 self._observer.task_restarted(self._name, str(reason))
                 self._corrupted = isinstance(reason, TaskCorrupted)
                 self._release(write_behind=not self._corrupted)
                 self.task.move_to(TaskState.FENCING)
-                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+                await asyncio.sleep(settings.restart_backoff_ms / 1000)
 
     async def _take_over(self) -> None:
+        # Fence, offsets, restore, seek, in this order: whatever a predecessor can still commit is seen by the steps behind the fence.
         task = self.task
         task.move_to(TaskState.FENCING)
+        if self._producer:
+            await self._producer.stop()
         self._producer = self._broker.transactional_producer(self._name)
         await self._producer.start()
-        offsets = {source: await self._broker.committed(self._topology.application_id, source) for source in task.sources}
+        offsets = await self._broker.committed(self._topology.application_id, task.sources)
         task.move_to(TaskState.RESTORING)
         store = self._open_store()
         try:
             if self._corrupted:
                 store.clear()
                 self._corrupted = False
-            restored = await restore(self._broker, task.changelog, store)
+            restored = await restore(self._broker, task.changelog, store, self._name, self._observer)
             overlay = Overlay(store)
         except BaseException:
             store.close()
             raise
         task.start(overlay)
         self._observer.task_restored(self._name, restored)
+        self._positions = {source: offsets.get(source, 0) for source in task.sources}
+        if self._assigned.is_set():
+            self._seek()
+
+    def _seek(self) -> None:
         self._paused.clear()
-        for source, offset in offsets.items():
-            self._consumer.seek(source, offset or 0)
+        for source, offset in self._positions.items():
+            self._consumer.seek(source, offset)
 
     async def _work(self) -> None:
-        task, settings, group = self.task, self._settings, self._topology.application_id
+        task, settings, group, loop = self.task, self._settings, self._topology.application_id, asyncio.get_running_loop()
+        assert self._producer is not None
+        commit = self._producer.commit
         while True:
             await self._wake.wait()
+            began = loop.time()
+            records = task.queued_records
             plan = task.decide(settings.transaction_records_max)
+            if plan.dead_letters:
+                self._observer.dead_letters(self._name, plan.dead_letters)
             if not task.queued_records:
                 self._wake.clear()
-                self._resume()
-            if plan.offsets:
-                async with self._committing:
-                    task.committed(await self._producer.commit(plan.outputs, plan.offsets, group))
-                self._write_behind_if_due()
+                self._resume_paused()
+            if not plan.offsets:
+                continue
+            async with self._committing:
+                task.committed(await commit(plan.outputs, plan.offsets, group))
+                self._positions.update(plan.offsets)
+            self._write_behind_if_due()
+            # A transaction costs the same whatever is in it: the more there is to do, the longer the next one gathers.
+            pace_s = min(records * settings.commit_us_per_record / 1e6, settings.commit_interval_max_ms / 1e3)
+            if (rest_s := began + pace_s - loop.time()) > 0.001:
+                await asyncio.sleep(rest_s)
 
-    def _resume(self) -> None:
+    def _resume_paused(self) -> None:
         while self._paused:
             self._consumer.seek(*self._paused.popitem())
 
@@ -123,17 +157,32 @@ class TaskRunner:
             self.task.overlay.write_behind()
             self._written_at = now
 
+    async def suspend(self) -> None:
+        """Begins no more transactions; returns when the one under way has ended."""
+        self._assigned.clear()
+        if self.task.state is TaskState.RUNNING:
+            self.task.drop_queue()
+        self._wake.clear()
+        self._paused.clear()
+        async with self._committing:
+            pass
+
+    def resume(self) -> None:
+        """The partition has come straight back: goes on behind what it has committed, with its state and its producer."""
+        self._assigned.set()
+        if self.task.state is TaskState.RUNNING:
+            self._seek()
+
     async def stop(self, job: asyncio.Task[None]) -> None:
         """Awaits the commit under way, then closes."""
         async with self._committing:
             job.cancel()
         await asyncio.gather(job, return_exceptions=True)
-        self._close()
-
-    def _close(self) -> None:
         if self.task.state is not TaskState.CLOSED:
             self._release(write_behind=True)
             self.task.move_to(TaskState.CLOSED)
+        if self._producer:
+            await self._producer.stop()
 
     def _release(self, *, write_behind: bool) -> None:
         if self.task.state is TaskState.RUNNING:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
-from ticketmaster.broker.port import Broker, Pair, TopicPartition, partitions_of
+from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, TopicPartition, partitions_of
+from ticketmaster.errors import Retriable
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
@@ -21,9 +23,17 @@ class GlobalTable:
     """Every partition of a topic, from the log's start on; ``apply`` is given the records in order."""
 
     def __init__(
-        self, broker: Broker, topic: str, partitions: int, apply: Callable[[Sequence[Pair]], None], settings: StreamSettings
+        self,
+        broker: Broker,
+        topic: str,
+        partitions: int,
+        apply: Callable[[Sequence[Pair]], None],
+        settings: StreamSettings,
+        observer: Observer,
     ) -> None:
         self._broker = broker
+        self._topic = topic
+        self._observer = observer
         self._sources = partitions_of(topic, partitions)
         self._apply = apply
         self._settings = settings
@@ -41,8 +51,15 @@ class GlobalTable:
         reader = self._broker.reader(dict.fromkeys(self._sources, 0))
         try:
             while True:
-                for batch in await reader.poll(self._settings.poll_timeout_ms):
-                    self._apply(batch.records)
+                try:
+                    batches = await reader.poll(self._settings.poll_timeout_ms)
+                except Retriable as reason:
+                    self._observer.reading_failed(self._topic, str(reason))
+                    await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+                    continue
+                for batch in batches:
+                    if batch.records:
+                        self._apply(batch.records)
                     if behind and batch.next_offset >= behind.get(batch.source, batch.next_offset + 1):
                         del behind[batch.source]
         finally:
@@ -61,6 +78,7 @@ class OwnedTable:
         open_store: OpenStore,
         settings: StreamSettings,
         observer: Observer,
+        membership: Membership = NO_CLAIMS,
     ) -> None:
         self._application_id = application_id
         self._topic = topic
@@ -69,56 +87,97 @@ class OwnedTable:
         self._open_store = open_store
         self._settings = settings
         self._observer = observer
+        self._membership = membership
         self._overlays: dict[int, Overlay] = {}
-        self._opening: set[int] = set()
-        self._assigned = False
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._failed: asyncio.Future[None] | None = None
         self._written_at = 0.0
+        self.assignment: Assignment | None = None
 
     @property
     def ready(self) -> bool:
         """Whether every partition it owns can be looked up."""
-        return self._assigned and not self._opening
+        return self.assignment is not None and not self._opening
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """The value of a key of an owned partition; None: it has none, or the partition is not owned (yet)."""
         overlay = self._overlays.get(partition)
         return overlay.get(key) if overlay else None
 
-    async def run(self, on_records: Callable[[Sequence[Pair]], None], on_opened: Callable[[], None]) -> None:
+    async def run(
+        self,
+        on_records: Callable[[Sequence[Pair]], None],
+        on_opened: Callable[[], None],
+        on_assigned: Callable[[Assignment], None] | None = None,
+    ) -> None:
         """Follows the owned partitions until cancelled, then closes them.
 
         ``on_records`` sees records as soon as they can be looked up; ``on_opened`` is told when many can be at once that it did not
-        see, because partitions were opened.
+        see, because a partition was opened. ``on_assigned`` is told who owns what.
         """
-        self._consumer = self._broker.group_consumer(self._application_id, (self._topic,), self)
+        self._on_opened, self._on_assigned = on_opened, on_assigned
+        self._failed = asyncio.get_running_loop().create_future()
+        self._consumer = self._broker.group_consumer(self._application_id, (self._topic,), self, self._membership)
+        reading = asyncio.create_task(self._read(on_records), name=f"{self._application_id}-read")
         try:
-            while True:
-                for batch in await self._consumer.poll(self._settings.poll_timeout_ms):
-                    overlay = self._overlays.get(batch.source.partition)
-                    if overlay:
-                        overlay.apply(batch.records, batch.next_offset)
-                        on_records(batch.records)
-                if self._opening:
-                    await self._open_assigned()
-                    on_opened()
-                self._write_behind_if_due()
+            await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (reading, self._failed):
+                if ended.done():
+                    ended.result()
         finally:
-            await self.on_revoked(tuple(self._overlays))
+            self._failed.cancel()
+            reading.cancel()
+            await asyncio.gather(reading, self._failed, return_exceptions=True)
+            await self.on_revoked(())
+            for partition in tuple(self._overlays):
+                self._overlays.pop(partition).close()
             await self._consumer.stop()
 
-    async def _open_assigned(self) -> None:
-        for partition in sorted(self._opening):
-            store = self._open_store(self._application_id, self._store, partition)
-            source = TopicPartition(self._topic, partition)
+    async def _read(self, on_records: Callable[[Sequence[Pair]], None]) -> None:
+        while True:
             try:
-                restored = await restore(self._broker, source, store)
-                overlay = self._overlays[partition] = Overlay(store)
+                batches = await self._consumer.poll(self._settings.poll_timeout_ms)
+            except Retriable as reason:
+                self._observer.reading_failed(self._application_id, str(reason))
+                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+                continue
+            for batch in batches:
+                overlay = self._overlays.get(batch.source.partition)
+                if overlay:
+                    overlay.apply(batch.records, batch.next_offset)
+                    on_records(batch.records)
+            self._write_behind_if_due()
+
+    async def _open(self, partition: int) -> None:
+        source = TopicPartition(self._topic, partition)
+        name = f"{self._application_id}-{partition}"
+        while partition not in self._overlays:
+            store = self._open_store(self._application_id, self._store, partition)
+            try:
+                restored = await restore(self._broker, source, store, name, self._observer)
+                overlay = Overlay(store)
+            except Retriable as reason:
+                store.close()
+                self._observer.task_restarted(name, str(reason))
+                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
             except BaseException:
                 store.close()
                 raise
-            self._observer.task_restored(f"{self._application_id}-{partition}", restored)
-            self._opening.discard(partition)
-            self._consumer.seek(source, overlay.position or 0)
+            else:
+                self._overlays[partition] = overlay
+                self._observer.task_restored(name, restored)
+        # A table that was kept goes on where it stood: it follows the log, whoever owned the partition meanwhile.
+        self._consumer.seek(source, self._overlays[partition].position or 0)
+
+    def _opened(self, partition: int, job: asyncio.Task[None]) -> None:
+        if job.cancelled():
+            return
+        failure = job.exception()
+        if failure is None:
+            del self._opening[partition]
+            self._on_opened()
+        elif self._failed and not self._failed.done():
+            self._failed.set_exception(failure)
 
     def _write_behind_if_due(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -129,17 +188,23 @@ class OwnedTable:
         if aged:
             self._written_at = now
 
-    def on_assigned(self, partitions: Collection[int], generation: int) -> None:
-        """Takes note; the loop opens them."""
-        self._observer.partitions_assigned(self._application_id, sorted(partitions), generation)
-        self._opening = set(partitions)
-        self._assigned = True
+    def on_assigned(self, assignment: Assignment) -> None:
+        """Closes what went away, opens what is new; what is owned already can be looked up all the time."""
+        self._observer.partitions_assigned(self._application_id, sorted(assignment.partitions), assignment.generation)
+        self.assignment = assignment
+        for partition in set(self._overlays).difference(assignment.partitions):
+            self._overlays.pop(partition).close()
+        for partition in assignment.partitions:
+            job = self._opening[partition] = asyncio.create_task(self._open(partition), name=f"{self._application_id}-{partition}-open")
+            job.add_done_callback(partial(self._opened, partition))
+        if self._on_assigned:
+            self._on_assigned(assignment)
 
     async def on_revoked(self, partitions: Collection[int]) -> None:
-        """Closes what is owned."""
-        self._assigned = False
+        """Opens nothing more, until it is known what comes back."""
+        self.assignment = None
+        jobs = tuple(self._opening.values())
         self._opening.clear()
-        for partition in partitions:
-            overlay = self._overlays.pop(partition, None)
-            if overlay:
-                overlay.close()
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)

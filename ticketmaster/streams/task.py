@@ -8,7 +8,9 @@ from enum import Enum, auto
 
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.state.overlay import Overlay
+from ticketmaster.streams.dead_letters import dead_letter_topic, letter_value
 from ticketmaster.streams.topology import CommitPlan, Outputs, Topology
+from ticketmaster.telemetry.observer import DeadLetter
 
 
 class TaskState(Enum):
@@ -75,19 +77,34 @@ class Task:
         """The next transaction: of all that is queued, or of whole batches up to about ``records_max`` records."""
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
+        letters: list[DeadLetter] = []
         process, overlay = self._processor.process, self.overlay
         taken = 0
         while self._queue and taken < records_max:
             batch = self._queue.popleft()
             process(batch.source.topic, batch.records, overlay, outputs)
+            if outputs.rejected:
+                letters += _put_aside(batch, outputs)
             offsets[batch.source] = batch.next_offset
             taken += len(batch.records)
         self._queued_records -= taken
         self._processor.end_transaction(overlay, outputs)
         if overlay.open_writes:
             outputs[self.changelog] = list(overlay.open_writes.items())
-        return CommitPlan(outputs, offsets)
+        return CommitPlan(outputs, offsets, letters)
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """The last plan is durable; ``ends`` says where each partition's log ends behind it."""
         self.overlay.commit(ends.get(self.changelog))
+
+
+def _put_aside(batch: Batch, outputs: Outputs) -> list[DeadLetter]:
+    """Sends what was rejected of a batch to its dead-letter topic, in the same transaction."""
+    source, letters = batch.source, []
+    for at, reason in outputs.rejected:
+        key, value = batch.records[at]
+        letter = DeadLetter(source.topic, source.partition, batch.offsets[at], reason)
+        outputs[TopicPartition(dead_letter_topic(source.topic), source.partition)].append((key, letter_value(letter, key, value)))
+        letters.append(letter)
+    outputs.rejected.clear()
+    return letters

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.telemetry.observer import DeadLetter
 
 
 class Outputs(dict[TopicPartition, list[Pair]]):
     """The records of one transaction by partition; a partition that nothing was sent to yet has an empty list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected: list[tuple[int, str]] = []
+
+    def reject(self, at: int, reason: str) -> None:
+        """The record at this place of what is being processed can't be read, and has changed nothing."""
+        self.rejected.append((at, reason))
 
     def __missing__(self, source: TopicPartition) -> list[Pair]:
         records = self[source] = []
@@ -31,7 +40,7 @@ class Processor(Protocol):
     """One task's decisions: plain and synchronous, no I/O, no clock. It is made anew whenever the task starts over."""
 
     def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
-        """Decides about records of one topic, in order. May be called several times in a transaction."""
+        """Decides about records of one topic, in order, and rejects those it can't read. May be called several times in a transaction."""
 
     def end_transaction(self, state: State, outputs: Outputs) -> None:
         """Adds what is written once a transaction, however many records it has."""
@@ -53,3 +62,4 @@ class CommitPlan(NamedTuple):
 
     outputs: Outputs
     offsets: dict[TopicPartition, int]
+    dead_letters: list[DeadLetter]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 
-from ticketmaster.broker.port import Broker
+from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership
+from ticketmaster.errors import Retriable
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.task import TaskState
 from ticketmaster.streams.topology import Topology
 from ticketmaster.telemetry.observer import Observer
 
@@ -22,28 +22,41 @@ OpenStore = Callable[[str, str, int], StateStore]
 class StreamWorker:
     """Runs the tasks of one topology that the group assigns to this process."""
 
-    def __init__(self, topology: Topology, broker: Broker, open_store: OpenStore, settings: StreamSettings, observer: Observer) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        broker: Broker,
+        open_store: OpenStore,
+        settings: StreamSettings,
+        observer: Observer,
+        membership: Membership = NO_CLAIMS,
+    ) -> None:
         """``open_store(application id, store name, partition)`` opens a task's state."""
         self._topology = topology
         self._broker = broker
         self._open_store = open_store
         self._settings = settings
         self._observer = observer
+        self._membership = membership
         self._runners: dict[int, TaskRunner] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
+        # Runners of partitions that went away, on their way out.
+        self._closing: dict[int, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] | None = None
+        self._generation = -1
         self._assigned = False
 
     @property
     def ready(self) -> bool:
         """Whether every partition it owns is served."""
-        return self._assigned and all(runner.task.state is TaskState.RUNNING for runner in self._runners.values())
+        return self._assigned and all(runner.serving for runner in self._runners.values())
 
     async def run(self) -> None:
         """Works until cancelled, then commits and closes; raises what stops the work."""
         self._failed = asyncio.get_running_loop().create_future()
-        self._consumer = self._broker.group_consumer(self._topology.application_id, self._topology.sources, self)
-        reading = asyncio.create_task(self._read(), name=f"{self._topology.application_id}-read")
+        topology = self._topology
+        self._consumer = self._broker.group_consumer(topology.application_id, topology.sources, self, self._membership)
+        reading = asyncio.create_task(self._read(), name=f"{topology.application_id}-read")
         try:
             await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (reading, self._failed):
@@ -53,22 +66,47 @@ class StreamWorker:
             self._failed.cancel()
             reading.cancel()
             await asyncio.gather(reading, self._failed, return_exceptions=True)
-            await self.on_revoked(tuple(self._runners))
+            self._assigned = False
+            for partition in tuple(self._runners):
+                self._close(partition)
+            # A store that can't be written any more must not keep the others from closing; whoever wrote to it has reported why.
+            await asyncio.gather(*self._closing.values(), return_exceptions=True)
             await self._consumer.stop()
 
     async def _read(self) -> None:
         poll, runners = self._consumer.poll, self._runners
         while True:
-            for batch in await poll(self._settings.poll_timeout_ms):
+            try:
+                batches = await poll(self._settings.poll_timeout_ms)
+            except Retriable as reason:
+                self._observer.reading_failed(self._topology.application_id, str(reason))
+                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+                continue
+            for batch in batches:
                 runner = runners.get(batch.source.partition)
                 if runner:
                     runner.deliver(batch)
 
-    def on_assigned(self, partitions: Collection[int], generation: int) -> None:
-        """Starts a runner for each partition."""
-        self._observer.partitions_assigned(self._topology.application_id, sorted(partitions), generation)
+    async def on_revoked(self, partitions: Collection[int]) -> None:
+        """Suspends the runners, each after the commit it has under way: they may come straight back."""
+        self._assigned = False
+        await asyncio.gather(*(runner.suspend() for runner in self._runners.values()))
+
+    def on_assigned(self, assignment: Assignment) -> None:
+        """Goes on with what came straight back, closes what did not, starts what is new."""
+        partitions = assignment.partitions
+        self._observer.partitions_assigned(self._topology.application_id, sorted(partitions), assignment.generation)
+        # With a generation in between, somebody else may have worked on the partition.
+        straight_back = assignment.generation == self._generation + 1
+        self._generation = assignment.generation
+        for partition in tuple(self._runners):
+            if not (straight_back and partition in partitions):
+                self._close(partition)
         for partition in partitions:
-            self._start(partition)
+            if partition in self._runners:
+                self._runners[partition].resume()
+            else:
+                self._start(partition)
         self._assigned = True
 
     def _start(self, partition: int) -> None:
@@ -83,20 +121,34 @@ class StreamWorker:
             self._observer,
         )
         self._runners[partition] = runner
-        job = asyncio.create_task(runner.run(), name=f"{topology.application_id}-{partition}")
+        job = asyncio.create_task(self._run(runner, partition), name=f"{topology.application_id}-{partition}")
         job.add_done_callback(self._note_failure)
         self._jobs[partition] = job
+
+    async def _run(self, runner: TaskRunner, partition: int) -> None:
+        predecessor = self._closing.get(partition)
+        if predecessor:
+            # It holds the same store.
+            await asyncio.wait([predecessor])
+        await runner.run()
+
+    def _close(self, partition: int) -> None:
+        runner, job = self._runners.pop(partition), self._jobs.pop(partition)
+        earlier = self._closing.get(partition)
+
+        async def close() -> None:
+            if earlier:
+                await asyncio.wait([earlier])
+            await runner.stop(job)
+
+        closing = self._closing[partition] = asyncio.create_task(close(), name=f"{self._topology.application_id}-{partition}-close")
+        closing.add_done_callback(lambda done: self._closed(partition, done))
+
+    def _closed(self, partition: int, closing: asyncio.Task[None]) -> None:
+        if self._closing.get(partition) is closing:
+            del self._closing[partition]
+        self._note_failure(closing)
 
     def _note_failure(self, job: asyncio.Task[None]) -> None:
         if not job.cancelled() and (failure := job.exception()) and self._failed and not self._failed.done():
             self._failed.set_exception(failure)
-
-    async def on_revoked(self, partitions: Collection[int]) -> None:
-        """Closes the runners, each after the commit it has under way."""
-        self._assigned = False
-        stopping = [self._runners[partition].stop(self._jobs[partition]) for partition in partitions]
-        # A store that can't be written any more must not keep the others from closing; whoever wrote to it has reported why.
-        await asyncio.gather(*stopping, return_exceptions=True)
-        # Not before: if this is cancelled, :meth:`run` still finds what it has to stop.
-        for partition in partitions:
-            del self._runners[partition], self._jobs[partition]

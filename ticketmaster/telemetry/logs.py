@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import structlog
 
-from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.observer import DeadLetter, Observer
+
+_LOGGED_LETTERS_MAX = 10
 
 
 def configure_logs(level: str) -> None:
@@ -36,6 +38,18 @@ class LogObserver(Observer):
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self._log.debug("partitions_assigned", role=application_id, partitions=list(partitions), generation=generation)
+
+    def reading_failed(self, application_id: str, reason: str) -> None:
+        self._log.warning("reading_failed", role=application_id, reason=reason)
+
+    def task_restoring(self, task: str, records: int, part: float) -> None:
+        self._log.info("task_restoring", task=task, records=records, percent=round(100 * part))
+
+    def dead_letters(self, task: str, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters[:_LOGGED_LETTERS_MAX]:
+            self._log.warning("dead_letter", task=task, **letter._asdict())
+        if len(letters) > _LOGGED_LETTERS_MAX:
+            self._log.warning("dead_letters", task=task, more=len(letters) - _LOGGED_LETTERS_MAX)
 
     def task_restored(self, task: str, records: int) -> None:
         self._log.debug("task_restored", task=task, records=records)

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class DeadLetter(NamedTuple):
+    """A record that can't be read: where it is, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
 
 
 class Observer:
@@ -10,6 +20,15 @@ class Observer:
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         """A role's process owns these partitions now."""
+
+    def reading_failed(self, application_id: str, reason: str) -> None:
+        """The broker did not deliver; it is asked again."""
+
+    def task_restoring(self, task: str, records: int, part: float) -> None:
+        """A task's restoration takes long: it has read ``records``, about this part (0 to 1) of all."""
+
+    def dead_letters(self, task: str, letters: Sequence[DeadLetter]) -> None:
+        """A task has put aside records that it can't read."""
 
     def task_restored(self, task: str, records: int) -> None:
         """A task serves its partition, after reading ``records`` of its changelog."""

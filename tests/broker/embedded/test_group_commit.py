@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.consuming import read_records, take, take_nothing
+from tests.support.consuming import committed, read_records, take, take_nothing
 from tests.support.storages import GatedStorage
 from ticketmaster.broker.embedded.broker import EmbeddedBroker, Pace
 from ticketmaster.broker.embedded.cleaner import Retention
@@ -84,12 +84,12 @@ async def test_nothing_is_acknowledged_or_seen_before_the_write_returns(broker: 
 
     assert not committing.done()
     assert await broker.end_offsets([SOURCE]) == {SOURCE: 0}
-    assert await broker.committed("group", OTHER) is None
+    assert await committed(broker, "group", OTHER) is None
     await take_nothing(reader)
 
     storage.gate.set()
     assert await committing == {SOURCE: 1}
-    assert await broker.committed("group", OTHER) == 5
+    assert await committed(broker, "group", OTHER) == 5
     assert [batch.records for batch in await take(reader, 1)] == [record(1)]
 
 
@@ -105,7 +105,7 @@ async def test_a_start_waits_for_the_write_under_way(broker: EmbeddedBroker, sto
 
     storage.gate.set()
     await starting
-    assert await broker.committed("group", OTHER) == 5
+    assert await committed(broker, "group", OTHER) == 5
     await committing
 
 
@@ -187,7 +187,7 @@ async def test_a_failed_write_is_fatal_for_all_who_wait_and_all_who_come(
         with pytest.raises(Fatal, match="the disk is full"):
             await reader.poll(0)
     assert await broker.end_offsets([SOURCE]) == {SOURCE: 0}
-    assert await broker.committed("group", OTHER) is None
+    assert await committed(broker, "group", OTHER) is None
 
 
 async def test_close_writes_what_waits(broker: EmbeddedBroker, storage: GatedStorage) -> None:

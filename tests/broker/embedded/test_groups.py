@@ -13,7 +13,7 @@ from tests.support.virtual_loop import VirtualClock, run_virtual
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.groups import assign
 from ticketmaster.broker.embedded.storage import MemoryStorage
-from ticketmaster.broker.port import Consumer, TopicSpec
+from ticketmaster.broker.port import Assignment, Consumer, TopicSpec
 
 _CHANGES = st.lists(st.sets(st.sampled_from([f"member-{letter}" for letter in "abcdefgh"]), min_size=1), min_size=1, max_size=6)
 
@@ -50,9 +50,9 @@ class Owner:
         while True:
             await self.consumer.poll(500)
 
-    def on_assigned(self, partitions: Collection[int], generation: int) -> None:
-        self.history.append((asyncio.get_running_loop().time(), "assigned", len(partitions)))
-        self.generations.append(generation)
+    def on_assigned(self, assignment: Assignment) -> None:
+        self.history.append((asyncio.get_running_loop().time(), "assigned", len(assignment.partitions)))
+        self.generations.append(assignment.generation)
 
     async def on_revoked(self, partitions: Collection[int]) -> None:
         self.history.append((asyncio.get_running_loop().time(), "revoked", len(partitions)))

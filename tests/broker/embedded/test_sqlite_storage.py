@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.consuming import read_batches, read_records, take
+from tests.support.consuming import committed, read_batches, read_records, take
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
@@ -52,7 +52,7 @@ async def test_an_acknowledged_record_is_in_the_file_already(broker: EmbeddedBro
             shutil.copy(tmp_path / file, left / file)
         survivor = await opened(left / "log.db")
         assert await read_records(survivor, SOURCE) == RECORDS * (number + 1)
-        assert await survivor.committed("group", SOURCE) == number
+        assert await committed(survivor, "group", SOURCE) == number
         await survivor.close()
 
 
@@ -77,7 +77,7 @@ async def test_a_file_opened_again_is_the_same(path: Path) -> None:
         assert [(batch.records, list(batch.offsets), batch.next_offset) for batch in await read_batches(again, SOURCE)] == [
             (batch.records, list(batch.offsets), batch.next_offset) for batch in batches
         ]
-        assert await again.committed("group", SOURCE) == 19
+        assert await committed(again, "group", SOURCE) == 19
         assert await again.end_offsets([SOURCE, TopicPartition("c", 0)]) == {SOURCE: 60, TopicPartition("c", 0): 60}
         assert [log.compacted for log in again.logs] == [False, False, True]
         await again.close()

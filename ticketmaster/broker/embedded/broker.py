@@ -16,7 +16,18 @@ from ticketmaster.broker.embedded.consumer import GroupMember, Reader
 from ticketmaster.broker.embedded.groups import Group
 from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.embedded.storage import Extent, Replacement, Storage, Write, batch_bytes
-from ticketmaster.broker.port import Batch, Consumer, Pair, Producer, RebalanceListener, TopicPartition, TopicSpec, TransactionalProducer
+from ticketmaster.broker.port import (
+    NO_CLAIMS,
+    Batch,
+    Consumer,
+    Membership,
+    Pair,
+    Producer,
+    RebalanceListener,
+    TopicPartition,
+    TopicSpec,
+    TransactionalProducer,
+)
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable, TaskMigrated, UsageError
 
@@ -112,15 +123,17 @@ class EmbeddedBroker:
     def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
         return _TransactionalProducer(self, transactional_id)
 
-    def group_consumer(self, group: str, topics: Collection[str], listener: RebalanceListener) -> Consumer:
+    def group_consumer(
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+    ) -> Consumer:
         self._members += 1
         return GroupMember(self, f"{group}-{self._members}", group, topics, listener)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
         return Reader(self, sources)
 
-    async def committed(self, group: str, source: TopicPartition) -> int | None:
-        return self._committed.get((group, source))
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {source: self._committed[group, source] for source in sources if (group, source) in self._committed}
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._logs[source].durable_end for source in sources}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ticketmaster.broker.embedded.groups import Group
-from ticketmaster.broker.port import Batch, RebalanceListener, TopicPartition
+from ticketmaster.broker.port import Assignment, Batch, RebalanceListener, TopicPartition
 
 _REJOIN_TIMEOUT_S = 60.0
 
@@ -109,7 +109,7 @@ class GroupMember(Reader):
         if self._generation != group.generation:
             self._generation = group.generation
             self._owned = set(assigned)
-            self._listener.on_assigned(sorted(assigned), group.generation)
+            self._listener.on_assigned(Assignment(sorted(assigned), group.generation, {}))
             # At once: the listener's owner has partitions to open.
             return []
         return await super().poll(timeout_ms)

@@ -1,0 +1,126 @@
+"""The broker port on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Collection, Mapping
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
+
+from ticketmaster.broker.kafka import producer as producing
+from ticketmaster.broker.kafka import records
+from ticketmaster.broker.kafka.clients import client_arguments
+from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, Translate, new_consumer
+from ticketmaster.broker.kafka.producer import KafkaProducer, KafkaTransactionalProducer
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.kafka.topics import create_topics
+from ticketmaster.broker.port import (
+    NO_CLAIMS,
+    Consumer,
+    Membership,
+    Producer,
+    RebalanceListener,
+    TopicPartition,
+    TopicSpec,
+    TransactionalProducer,
+)
+from ticketmaster.clock import Clock
+from ticketmaster.errors import Retriable, UsageError
+
+_NO_OFFSET = -1
+
+
+class KafkaBroker:
+    """A Kafka cluster as a broker. Connections that nobody else owns are opened by :meth:`start` and closed by :meth:`close`."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock, translate: Translate | None = None) -> None:
+        """``translate(topic, records)`` brings what other programs wrote into this program's schemas."""
+        records.install()
+        producing.install()
+        self._settings = settings
+        self._clock = clock
+        self._translate = translate
+        self._producers: list[KafkaProducer] = []
+        self._transactional: list[KafkaTransactionalProducer] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connects. UsageError: no broker answers, or none that lets us in."""
+        self._admin = AIOKafkaAdminClient(**client_arguments(self._settings))
+        self._offsets: AIOKafkaConsumer = new_consumer(self._settings)
+        try:
+            await self._admin.start()
+            await self._offsets.start()
+        except (KafkaError, OSError) as cause:
+            await self.close()
+            where = self._settings.bootstrap_servers
+            raise UsageError(f"can't reach Kafka at {where}: {cause}; is it running, and is the address right?") from cause
+
+    async def close(self) -> None:
+        """Closes what is open."""
+        for producer in self._producers:
+            await producer.stop()
+        for transactional in self._transactional:
+            await transactional.stop()
+        await self._offsets.stop()
+        await self._admin.close()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=self._settings.request_timeout_ms / 1000)
+
+    @property
+    def admin(self) -> AIOKafkaAdminClient:
+        """For what is Kafka's alone: describing topics."""
+        return self._admin
+
+    def _discard(self, stopping: Awaitable[None]) -> None:
+        """Lets a client end in its own time."""
+
+        async def stop() -> None:
+            # Whatever it is, it is thrown away because it is broken.
+            with contextlib.suppress(Exception):
+                await stopping
+
+        job = asyncio.create_task(stop())
+        self._closing.add(job)
+        job.add_done_callback(self._closing.discard)
+
+    async def create_topics(self, specs: Collection[TopicSpec]) -> None:
+        await create_topics(self._admin, specs)
+
+    def producer(self) -> Producer:
+        created = KafkaProducer(self._settings, self._clock, self._discard)
+        self._producers.append(created)
+        return created
+
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        self._transactional = [earlier for earlier in self._transactional if not earlier.stopped]
+        created = KafkaTransactionalProducer(transactional_id, self._settings, self._clock, self._discard)
+        self._transactional.append(created)
+        return created
+
+    def group_consumer(
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+    ) -> Consumer:
+        return KafkaGroupMember(self._settings, group, topics, listener, membership, self._translate)
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+        return KafkaReader(self._settings, sources, self._translate)
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                found = await self._admin.list_consumer_group_offsets(group, partitions=[KafkaTopicPartition(*at) for at in sources])
+        except (KafkaError, TimeoutError) as cause:
+            raise Retriable(f"the offsets of group {group} can't be read: {cause!r}") from cause
+        return {TopicPartition(*at): stored.offset for at, stored in found.items() if stored.offset != _NO_OFFSET}
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        try:
+            found = await self._offsets.end_offsets([KafkaTopicPartition(*at) for at in sources])
+        except (KafkaError, TimeoutError) as cause:
+            raise Retriable(f"the ends of {len(sources)} logs can't be read: {cause!r}") from cause
+        return {TopicPartition(*at): offset for at, offset in found.items()}

@@ -1,0 +1,30 @@
+"""Settings to the arguments that every client of aiokafka takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ticketmaster.broker.kafka.oauth import token_provider
+from ticketmaster.broker.kafka.settings import KafkaSettings
+
+
+def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """The arguments that producers, consumers and the admin client of aiokafka have in common."""
+    security = settings.security
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": settings.client_id,
+        "request_timeout_ms": settings.request_timeout_ms,
+        "retry_backoff_ms": settings.retry_backoff_ms,
+        "metadata_max_age_ms": settings.metadata_max_age_ms,
+        "security_protocol": security.protocol,
+        "ssl_context": security.ssl_context,
+    }
+    if security.mechanism:
+        arguments["sasl_mechanism"] = security.mechanism
+        if security.oauth:
+            arguments["sasl_oauth_token_provider"] = token_provider(security.oauth, settings.request_timeout_ms)
+        else:
+            arguments["sasl_plain_username"] = security.username
+            arguments["sasl_plain_password"] = security.password
+    return arguments

@@ -1,0 +1,78 @@
+"""Tokens for SASL OAUTHBEARER, by client credentials."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import Any
+
+import httpx
+import msgspec
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaConnectionError
+
+from ticketmaster.broker.kafka.settings import OauthClient
+
+# A token is used for this part of its life, so that none expires on its way.
+_USED_SHARE = 0.8
+
+
+class _Answer(msgspec.Struct):
+    """What a token endpoint says (RFC 6749, section 5.1)."""
+
+    access_token: str
+    # Seconds. An answer without it is asked for again soon.
+    expires_in: float = 60
+
+
+# Wherefrom every client of the process has its token: one request to the endpoint, not one a producer.
+@lru_cache(maxsize=16)
+def token_provider(client: OauthClient, request_timeout_ms: int) -> TokenProvider:
+    """The process's provider for this client."""
+    return TokenProvider(client, request_timeout_ms)
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """Fetches a token when the last one is about to expire."""
+
+    def __init__(self, client: OauthClient, request_timeout_ms: int) -> None:
+        self._client = client
+        self._timeout_s = request_timeout_ms / 1000
+        self._token = ""
+        self._good_until_s = 0.0
+        # Seconds of a loop's clock mean nothing to another loop.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fetching = asyncio.Lock()
+
+    async def token(self) -> str:
+        """A token that is still good; raises KafkaConnectionError, which aiokafka's clients retry."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._token, self._fetching = loop, "", asyncio.Lock()
+        async with self._fetching:
+            if not self._token or loop.time() >= self._good_until_s:
+                asked_at_s = loop.time()
+                answer = await self._fetch()
+                self._token, self._good_until_s = answer.access_token, asked_at_s + answer.expires_in * _USED_SHARE
+            return self._token
+
+    def extensions(self) -> dict[str, str]:
+        return dict(self._client.extensions)
+
+    async def _fetch(self) -> _Answer:
+        where = self._client.token_url
+        form: dict[str, Any] = {"grant_type": "client_credentials"}
+        if self._client.scope:
+            form["scope"] = self._client.scope
+        try:
+            async with httpx.AsyncClient(timeout=self._timeout_s) as http:
+                answer = await http.post(where, data=form, auth=(self._client.client_id, self._client.client_secret))
+        except httpx.HTTPError as cause:
+            raise KafkaConnectionError(f"the token endpoint {where} does not answer: {cause!r}") from cause
+        if answer.status_code != httpx.codes.OK:
+            raise KafkaConnectionError(f"the token endpoint {where} refuses client {self._client.client_id}: HTTP {answer.status_code}")
+        try:
+            return msgspec.json.decode(answer.content, type=_Answer)
+        except msgspec.MsgspecError as cause:
+            # Neither the answer nor the cause is told: a token may stand in them.
+            raise KafkaConnectionError(f"the token endpoint {where} answers without an access_token") from cause

@@ -1,0 +1,74 @@
+"""Fetched bytes to the port's batches, without an object per record beyond its key and value.
+
+aiokafka makes a ``ConsumerRecord`` of eleven fields for each record. Its fetcher only iterates over what stands under the module's
+name ``PartitionRecords``; :class:`BatchRecords` put there yields one :class:`~ticketmaster.broker.port.Batch` per batch of the log.
+Neither the name nor the base class's members are public, so aiokafka's minor version is pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record._protocols import DefaultRecordBatchProtocol
+
+from ticketmaster.broker.port import Batch, Pair, TopicPartition
+
+
+class BatchRecords(PartitionRecords):  # type: ignore[misc]
+    """The batches of one partition in one fetch response; those of no committed records are empty, but move the position on."""
+
+    def _unpack_records(self) -> Iterator[Batch]:
+        source = TopicPartition(self._tp.topic, self._tp.partition)
+        batches = self._records
+        while batches.has_next():
+            batch = batches.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"a batch of {source.topic}-{source.partition} does not match its checksum")
+            records: list[Pair] = []
+            offsets: Sequence[int] = ()
+            if not self._is_aborted(batch) and not batch.is_control_batch:
+                records, offsets = self._read(batch)
+            # Behind what compaction removed at the end of the batch, too.
+            self.next_fetch_offset = batch.next_offset
+            yield Batch(source, records, offsets, batch.next_offset, batch.max_timestamp)
+
+    def _read(self, batch: DefaultRecordBatchProtocol) -> tuple[list[Pair], Sequence[int]]:
+        first = batch.base_offset
+        if first >= self.next_fetch_offset:
+            records = [(record.key, record.value) for record in batch]
+            if len(records) == batch.next_offset - first:
+                return records, range(first, batch.next_offset)
+            # Read a second time: compaction has left gaps, and a batch remembers what it has decompressed.
+            return records, [record.offset for record in batch]
+        wanted = [record for record in batch if record.offset >= self.next_fetch_offset]
+        return [(record.key, record.value) for record in wanted], [record.offset for record in wanted]
+
+    def _is_aborted(self, batch: DefaultRecordBatchProtocol) -> bool:
+        if self._isolation_level != READ_COMMITTED or batch.producer_id is None:
+            return False
+        self._consume_aborted_up_to(batch.base_offset)
+        if batch.is_control_batch and self._contains_abort_marker(batch):
+            self._aborted_producers.discard(batch.producer_id)
+        return batch.is_transactional and batch.producer_id in self._aborted_producers
+
+
+def merged(batches: Sequence[Batch]) -> Batch:
+    """Batches of one partition that follow each other, as one."""
+    last = batches[-1]
+    filled = [batch for batch in batches if batch.records]
+    if len(filled) == 1:
+        return filled[0]._replace(next_offset=last.next_offset)
+    records: list[Pair] = []
+    offsets: list[int] = []
+    for batch in filled:
+        records += batch.records
+        offsets += batch.offsets
+    return Batch(last.source, records, offsets, last.next_offset, last.timestamp_ms)
+
+
+def install() -> None:
+    """Makes every consumer of this process deliver batches."""
+    fetcher.PartitionRecords = BatchRecords

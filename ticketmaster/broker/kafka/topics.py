@@ -1,0 +1,90 @@
+"""Topics of a Kafka cluster: making them, and comparing what is there with what must be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from ticketmaster.broker.port import TopicSpec
+from ticketmaster.errors import UsageError
+
+_VISIBLE_TRIES = 100
+_VISIBLE_POLL_S = 0.05
+
+
+class TopicState(NamedTuple):
+    """A topic as it is."""
+
+    partitions: int
+    replication_factor: int
+    cleanup_policy: str
+
+
+async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, TopicState]:
+    """The topics that exist, of those named."""
+    described = await admin.describe_topics(list(names))
+    there = {topic["topic"]: topic["partitions"] for topic in described if topic["error_code"] == 0}
+    if not there:
+        return {}
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there])
+    policies = {resource[3]: resource[4][0][1] for answer in answers for resource in answer.resources}
+    return {
+        name: TopicState(len(partitions), min(len(partition["replicas"]) for partition in partitions), policies[name])
+        for name, partitions in there.items()
+    }
+
+
+async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec], replication_factor: int | None = None) -> list[str]:
+    """Creates what is missing and returns the names of it. UsageError: a topic exists with other partitions.
+
+    ``replication_factor`` None is the cluster's default.
+    """
+    existing = await describe_topics(admin, [spec.name for spec in specs])
+    for spec in specs:
+        if spec.name in existing and existing[spec.name].partitions != spec.partitions:
+            raise UsageError(f"topic {spec.name} has {existing[spec.name].partitions} partitions, not {spec.partitions}")
+    missing = [spec for spec in specs if spec.name not in existing]
+    if missing:
+        replication_factor = replication_factor or await _default_replication_factor(admin)
+        new = [
+            NewTopic(
+                spec.name,
+                spec.partitions,
+                replication_factor,
+                topic_configs={"cleanup.policy": "compact"} if spec.compacted else {},
+            )
+            for spec in missing
+        ]
+        answer = await admin.create_topics(new)
+        for name, code, *reason in answer.topic_errors:
+            error = for_code(code)
+            # Somebody else may be at it at the same time.
+            if code and error is not TopicAlreadyExistsError:
+                raise UsageError(f"topic {name} can't be created: {error.__name__}: {' '.join(str(part) for part in reason)}")
+        await _visible(admin, {spec.name for spec in missing})
+    return [spec.name for spec in missing]
+
+
+async def _default_replication_factor(admin: AIOKafkaAdminClient) -> int:
+    cluster = await admin.describe_cluster()
+    node = cluster["brokers"][0]["node_id"]
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, str(node), {"default.replication.factor": None})])
+    return int(answer.resources[0][4][0][1])
+
+
+async def _visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Creation is told to the brokers one after the other: waits until partitions have leaders."""
+    for _ in range(_VISIBLE_TRIES):
+        try:
+            described = await admin.describe_topics(list(names))
+            if all(topic["error_code"] == 0 and all(partition["leader"] >= 0 for partition in topic["partitions"]) for topic in described):
+                return
+        except KafkaError:
+            pass
+        await asyncio.sleep(_VISIBLE_POLL_S)
+    raise UsageError(f"the new topics have no leaders after {_VISIBLE_TRIES * _VISIBLE_POLL_S:g} s; are enough brokers running?")
