@@ -322,3 +322,44 @@ def test_the_role_is_what_its_names_say() -> None:
     assert (topology.store, topology.changelog) == ("AreaStatus", "event-service-AreaStatus-changelog")
     assert isinstance(topology.new_processor(0), EventProcessor)
     assert topology.new_processor(0) is not topology.new_processor(0)
+
+
+@pytest.mark.parametrize("topic", [topics.CREATE_EVENT, topics.AREA_REPARTITION, topics.RESERVE_SEAT])
+@pytest.mark.parametrize("rubbish", [b"", b"\x00", b"rubbish", b"\x00\x00\x00\x00\x63" + reserve_seat("r0")[5:], reserve_seat("r0")[:-1]])
+def test_a_record_that_cant_be_read_is_rejected_and_changes_nothing(topic: topics.Topic, rubbish: bytes) -> None:
+    role = Role()
+    role.open(1, 3)
+    before = role.status()
+
+    outputs = role.run((topic, [(b"show#A", None), (b"show#new", rubbish)]))
+
+    assert outputs == {}
+    assert [at for at, _ in outputs.rejected] == [1]
+    assert role.status() == before
+    assert role.status("new") is None
+
+
+def test_records_beside_rubbish_are_worked_on() -> None:
+    role = Role()
+    role.open(1, 3)
+
+    results = role.reserve(reserve_seat("r1"), b"rubbish", reserve_seat("r2"))
+
+    assert results == [success("r1", [(0, 0)]), success("r2", [(0, 1)])]
+
+
+def test_a_command_for_an_area_whose_state_cant_be_read_is_rejected() -> None:
+    role = Role()
+    role.overlay.put(b"show#A", b"rubbish")
+
+    outputs = role.run((topics.RESERVE_SEAT, [(b"show#A", reserve_seat("r1"))]))
+
+    ((at, reason),) = outputs.rejected
+    assert at == 0
+    assert "state can't be read" in reason
+
+
+def test_a_command_whose_key_is_no_text_is_rejected() -> None:
+    outputs = Role().run((topics.RESERVE_SEAT, [(b"\xff", reserve_seat("r1"))]))
+
+    assert [at for at, _ in outputs.rejected] == [0]

@@ -8,7 +8,7 @@ from tests.support.records import Seat, area_status, create_reservation
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.reservation.area_cache import AreaCache, KnownArea
 from ticketmaster.wire.binary import encode_string
-from ticketmaster.wire.reservations import read_command
+from ticketmaster.wire.reservations import read_create
 
 PARTITIONS = 20
 
@@ -20,8 +20,8 @@ def names(area: str = "A", event: str = "show") -> bytes:
 
 def admits(area: KnownArea, create: bytes) -> bool:
     """Whether an area, as it is known, can serve a command."""
-    _, _, count, kind, seats_at = read_command(create)
-    return area.admits(create, count, kind, seats_at)
+    command = read_create(create)
+    return area.admits(create, command.seat_count, command.kind, command.seats_at)
 
 
 def known(rows: int, cols: int, taken: set[Seat]) -> KnownArea:
@@ -37,9 +37,8 @@ def test_an_area_is_found_by_the_very_bytes_of_a_command() -> None:
     cache = AreaCache(PARTITIONS)
     cache.apply([("zoë#東京".encode(), area_status(1, 1, event="zoë", area="東京"))])
     create = create_reservation(event="zoë", area="東京")
-    names_at, names_end, *_ = read_command(create)
 
-    area = cache.get(create[names_at:names_end])
+    area = cache.get(read_create(create).names)
 
     assert area is not None
     assert (area.key, area.partition) == ("zoë#東京".encode(), partition_of("zoë#東京".encode(), PARTITIONS))

@@ -261,3 +261,39 @@ def test_the_golden_commands_lead_to_the_golden_records() -> None:
         assert [value for key, value in sale.log[topics.AREA_STATUS.name] if key == area] == [
             value for key, value in values[topics.AREA_STATUS.name] if key == area
         ]
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x00", b"rubbish", create_reservation()[:-1], create_reservation() + b"\x00"])
+def test_a_command_that_cant_be_read_is_rejected_and_changes_nothing(role: Role, rubbish: bytes) -> None:
+    outputs = role.run(topics.CREATE_RESERVATION, [(b"tombstone", None), (KEY, rubbish)])
+
+    assert outputs == {}
+    assert [at for at, _ in outputs.rejected] == [1]
+    assert role.overlay.get(KEY) is None
+
+
+@pytest.mark.parametrize("key", [b"", b"\xff"])
+def test_a_command_whose_key_can_be_no_id_is_rejected(role: Role, key: bytes) -> None:
+    outputs = role.run(topics.CREATE_RESERVATION, [(key, create_reservation())])
+
+    assert outputs == {}
+    assert [at for at, _ in outputs.rejected] == [0]
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"rubbish", success(ID, [(0, 0)])[:-1], success(ID, [(0, 0)]) + b"\x00"])
+def test_a_result_that_cant_be_read_is_rejected_and_the_next_one_decides(role: Role, rubbish: bytes) -> None:
+    role.run(topics.CREATE_RESERVATION, [(KEY, create_reservation())])
+
+    outputs = role.run(topics.RESERVATION_RESULT, [(KEY, rubbish), (KEY, success(ID, [(0, 0)]))])
+
+    assert [at for at, _ in outputs.rejected] == [0]
+    assert outputs == {DECISIONS: [(KEY, reservation(create_reservation(), "RESERVED", seats=[{"row": 0, "col": 0}]))]}
+
+
+@pytest.mark.parametrize("status", [area_status(2, 2)[:12], area_status(2, 2)[:-8]])
+def test_an_area_whose_status_cant_be_read_is_asked_itself(role: Role, areas: AreaCache, status: bytes) -> None:
+    areas.apply([(b"show#A", status)])
+
+    outputs = role.run(topics.CREATE_RESERVATION, [(KEY, create_reservation(count=9))])
+
+    assert outputs == {COMMANDS: [(b"show#A", reserve_seat(ID, count=9))]}

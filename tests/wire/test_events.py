@@ -15,7 +15,8 @@ from ticketmaster.wire import avro
 from ticketmaster.wire.events import encode_event, read_areas
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
-AREAS = st.lists(st.builds(Area, st.text(), INT32, INT32, INT32), max_size=5).map(tuple)
+SIDE = st.integers(1, 1_000)
+AREAS = st.lists(st.builds(Area, st.text(), INT32, SIDE, SIDE), max_size=5).map(tuple)
 
 
 @given(name=st.text(), artist=st.text(), areas=AREAS)

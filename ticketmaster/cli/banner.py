@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 import ticketmaster
-from ticketmaster.bootstrap import log_ready
+from ticketmaster.bootstrap.standalone import log_ready
 from ticketmaster.config.standalone import StandaloneConfig
 
 _TRY = """\

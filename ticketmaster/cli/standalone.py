@@ -56,7 +56,7 @@ def _limit(name: str, default: int, text: str) -> Callable[[Callable[..., None]]
 def standalone(**options: Any) -> None:
     """Run the whole system in one process, on an embedded broker: no Kafka, no Java, no Docker."""
     # Imported here, so that --help and a mistyped option are answered at once.
-    from ticketmaster.bootstrap import run_standalone  # noqa: PLC0415
+    from ticketmaster.bootstrap.standalone import run_standalone  # noqa: PLC0415
     from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
 
     config = StandaloneConfig(**options)

@@ -12,7 +12,8 @@ from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_ran
 from ticketmaster.streams.topology import Outputs, State, Topology
 from ticketmaster.wire import events, topics
 from ticketmaster.wire.area_status import AreaImage
-from ticketmaster.wire.reservations import encode_run, encode_seats, read_command, read_reservation_id, read_seats, refused, succeeded
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.reservations import Command, encode_run, encode_seats, read_reserve, read_seats, refused, succeeded
 
 _CACHED_BYTES_MAX = 64 << 20
 
@@ -27,23 +28,24 @@ class LiveArea:
         self.image, self.seats = AreaImage.parse(value)
         self.size_bytes = len(value) + len(self.seats.free)
 
-    def reserve(self, value: bytes, reservation_id: bytes, count: int, kind: int, seats_at: int) -> tuple[bytes, bool]:
+    def reserve(self, value: bytes, command: Command) -> tuple[bytes, bool]:
         """(the result of a ``ReserveSeat``, whether seats were taken)."""
-        if kind == ReservationType.RANDOM:
+        if command.kind == ReservationType.RANDOM:
+            count = command.seat_count
             picked = pick_random(self.seats, count, self.name)
             if isinstance(picked, Refusal):
-                return refused(reservation_id, picked), False
+                return refused(command.who, picked), False
             row, col = picked
             self.image.take_run(row, col, count)
-            return succeeded(reservation_id, encode_run(row, col, count)), True
-        if kind == ReservationType.SELF_PICK:
-            chosen, _ = read_seats(value, seats_at)
+            return succeeded(command.who, encode_run(row, col, count)), True
+        if command.kind == ReservationType.SELF_PICK:
+            chosen, _ = read_seats(value, command.seats_at)
             refusal = pick_chosen(self.seats, chosen, self.name)
             if refusal:
-                return refused(reservation_id, refusal), False
+                return refused(command.who, refusal), False
             self.image.take(chosen)
-            return succeeded(reservation_id, encode_seats(chosen)), True
-        return refused(reservation_id, UNKNOWN_TYPE), False
+            return succeeded(command.who, encode_seats(chosen)), True
+        return refused(command.who, UNKNOWN_TYPE), False
 
 
 class EventProcessor:
@@ -65,43 +67,54 @@ class EventProcessor:
         if topic == topics.RESERVE_SEAT.name:
             self._reserve(records, state, outputs)
         elif topic == topics.AREA_REPARTITION.name:
-            self._open_areas(records, state)
+            self._open_areas(records, state, outputs)
         else:
             self._announce(records, outputs)
 
     def _announce(self, records: Sequence[Pair], outputs: Outputs) -> None:
         """Sends each area of an event to the partition it lives on."""
-        for _, value in records:
+        for at, (_, value) in enumerate(records):
             if value is None:
                 continue
-            event_id, areas = events.read_areas(value)
+            try:
+                event_id, areas = events.read_areas(value)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no CreateEvent: {reason}")
+                continue
             for area in areas:
                 key = area_key(event_id, area.area_id).encode()
                 image = AreaImage.all_free(event_id.encode(), area.area_id.encode(), area.price, area.row_count, area.col_count)
                 announced = image.value(area.row_count * area.col_count)
                 outputs[self._repartition[partition_of(key, self._partitions)]].append((key, announced))
 
-    def _open_areas(self, records: Sequence[Pair], state: State) -> None:
+    def _open_areas(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
-        for key, value in records:
-            if value is not None and self._area(key, state) is None:
-                self._changed[key] = self._cache(key, value)
+        for at, (key, value) in enumerate(records):
+            try:
+                if value is not None and self._area(key, state) is None:
+                    self._changed[key] = self._cache(key, value)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no AreaStatus: {reason}")
 
     def _reserve(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
         areas, changed, partitions, results = self._areas, self._changed, self._partitions, self._results
-        for key, value in records:
+        for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            _, _, count, kind, seats_at = read_command(value)
-            reservation_id = read_reservation_id(value)
-            area = areas.get(key) or self._area(key, state)
+            try:
+                command = read_reserve(value)
+                area = areas.get(key) or self._area(key, state)
+                name = "" if area else key.decode()
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no ReserveSeat, or one for an area whose state can't be read: {reason}")
+                continue
             if area is None:
-                result = refused(reservation_id, unknown_area(key.decode()))
+                result = refused(command.who, unknown_area(name))
             else:
-                result, taken = area.reserve(value, reservation_id, count, kind, seats_at)
+                result, taken = area.reserve(value, command)
                 if taken:
                     changed[key] = area
-            outputs[results[partition_of(reservation_id, partitions)]].append((reservation_id, result))
+            outputs[results[partition_of(command.who, partitions)]].append((command.who, result))
 
     def end_transaction(self, state: State, outputs: Outputs) -> None:
         """Writes each changed area once, and keeps no more areas than fit."""

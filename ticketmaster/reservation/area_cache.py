@@ -9,7 +9,9 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.admission import admits_chosen, admits_random
 from ticketmaster.domain.reservation import ReservationType
+from ticketmaster.streams.table import Unreadable
 from ticketmaster.wire.area_status import AreaHeader, area_names, seat_is_free
+from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.reservations import read_seats
 
 _AREAS_MAX = 1_000
@@ -31,14 +33,17 @@ class KnownArea:
         self._header: AreaHeader | None = None
 
     def admits(self, create: bytes, count: int, kind: int, seats_at: int) -> bool:
-        """Whether the area, as it was last seen, can serve a ``CreateReservation``."""
-        header = self._header
-        if header is None:
-            header = self._header = AreaHeader(self._value)
-        if kind == ReservationType.RANDOM:
-            return admits_random(count, header.available, header.cols)
-        chosen, _ = read_seats(create, seats_at)
-        return admits_chosen(chosen, lambda row, col: seat_is_free(self._value, header, row, col))
+        """Whether the area, as it was last seen, can serve a ``CreateReservation``; True, too, where it can't be read."""
+        try:
+            header = self._header or AreaHeader(self._value)
+            self._header = header
+            if kind == ReservationType.RANDOM:
+                return admits_random(count, header.available, header.cols)
+            chosen, _ = read_seats(create, seats_at)
+            return admits_chosen(chosen, lambda row, col: seat_is_free(self._value, header, row, col))
+        except UNREADABLE:
+            # The area itself decides.
+            return True
 
 
 class AreaCache:
@@ -49,13 +54,17 @@ class AreaCache:
         self._areas_max = areas_max
         self._areas: OrderedDict[bytes, KnownArea] = OrderedDict()
 
-    def apply(self, records: Sequence[Pair]) -> None:
-        """Takes records of ``state.event.area_status``."""
-        areas = self._areas
-        for key, value in records:
+    def apply(self, records: Sequence[Pair]) -> list[Unreadable]:
+        """Takes records of ``state.event.area_status``, and returns those that are none."""
+        areas, unreadable = self._areas, list[Unreadable]()
+        for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            names = area_names(value)
+            try:
+                names = area_names(value)
+            except UNREADABLE as reason:
+                unreadable.append((at, f"no AreaStatus: {reason}"))
+                continue
             area = areas.get(names)
             if area is None:
                 areas[names] = KnownArea(key, partition_of(key, self._partitions), value)
@@ -63,6 +72,7 @@ class AreaCache:
                     areas.popitem(last=False)
             else:
                 area.update(value)
+        return unreadable
 
     def get(self, names: bytes) -> KnownArea | None:
         """The area of these encoded names, which counts as a use."""

@@ -11,8 +11,8 @@ from ticketmaster.domain.reservation import REJECTED_BY_FILTER, UNSUPPORTED_TYPE
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.streams.topology import Outputs, State, Topology
 from ticketmaster.wire import topics
-from ticketmaster.wire.binary import read_string
-from ticketmaster.wire.reservations import decided, failed_at_once, processing, read_command, reserve_seat
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
 
 _SEPARATOR = KEY_SEPARATOR.encode()
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
@@ -38,49 +38,52 @@ class ReservationProcessor:
         """Nothing is written once a transaction."""
 
     def _create(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
-        for key, create in records:
+        for at, (key, create) in enumerate(records):
             # A repeated command is the same reservation, not another one.
             if create is None or state.get(key) is not None:
                 continue
-            names_at, names_end, count, kind, seats_at = read_command(create)
+            try:
+                command = read_create(create)
+                check_id(key)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no CreateReservation: {reason}")
+                continue
+            kind, names = command.kind, command.names
             if kind not in _SUPPORTED:
                 self._fail(key, create, UNSUPPORTED_TYPE, state, outputs)
                 continue
-            names = create[names_at:names_end]
             area = self._areas.get(names)
             if area is None:
-                area_key = _area_key(names)
+                area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
-            elif area.admits(create, count, kind, seats_at):
+            elif area.admits(create, command.seat_count, kind, command.seats_at):
                 area_key, partition = area.key, area.partition
             else:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
                 continue
             state.put(key, processing(key, create))
-            outputs[self._commands[partition]].append((area_key, reserve_seat(key, create, names_at)))
+            outputs[self._commands[partition]].append((area_key, reserve_seat(key, create, command.names_at)))
 
     def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
         self._decide(key, failed_at_once(key, create, reason), state, outputs)
 
     def _finish(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
-        for key, result in records:
+        for at, (key, result) in enumerate(records):
             reservation = state.get(key)
             # A decision is final: a second result, or one for an id nobody asked about, changes nothing.
             if result is None or reservation is None:
                 continue
-            decision = decided(reservation, result)
+            try:
+                decision = decided(reservation, result)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no ReservationResult: {reason}")
+                continue
             if decision is not None:
                 self._decide(key, decision, state, outputs)
 
     def _decide(self, key: bytes, reservation: bytes, state: State, outputs: Outputs) -> None:
         state.put(key, reservation)
         outputs[self._decisions].append((key, reservation))
-
-
-def _area_key(names: bytes) -> bytes:
-    event_id, at = read_string(names, 0)
-    area_id, _ = read_string(names, at)
-    return event_id + _SEPARATOR + area_id
 
 
 def reservation_topology(partitions: int, areas: AreaCache) -> Topology:

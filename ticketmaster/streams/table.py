@@ -16,18 +16,25 @@ from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.worker import OpenStore
-from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.observer import DeadLetter, Observer
+
+# Where in a batch a record stands that can't be read, and why.
+Unreadable = tuple[int, str]
 
 
 class GlobalTable:
-    """Every partition of a topic, from the log's start on; ``apply`` is given the records in order."""
+    """Every partition of a topic, from the log's start on.
+
+    ``apply`` is given the records in order, and returns those that it could not read; they are told to the observer and left alone,
+    because every process would put them aside again at each start.
+    """
 
     def __init__(
         self,
         broker: Broker,
         topic: str,
         partitions: int,
-        apply: Callable[[Sequence[Pair]], None],
+        apply: Callable[[Sequence[Pair]], Sequence[Unreadable]],
         settings: StreamSettings,
         observer: Observer,
     ) -> None:
@@ -58,8 +65,10 @@ class GlobalTable:
                     await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
                     continue
                 for batch in batches:
-                    if batch.records:
-                        self._apply(batch.records)
+                    if batch.records and (unreadable := self._apply(batch.records)):
+                        source, offsets = batch.source, batch.offsets
+                        letters = [DeadLetter(*source, offsets[at], reason) for at, reason in unreadable]
+                        self._observer.dead_letters(self._topic, letters)
                     if behind and batch.next_offset >= behind.get(batch.source, batch.next_offset + 1):
                         del behind[batch.source]
         finally:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.streams.table import Unreadable
 from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
+from ticketmaster.wire.binary import UNREADABLE
 
 
 class _Event:
@@ -27,24 +29,33 @@ class Catalog:
         self._events: dict[str, _Event] = {}
         self._names: list[str] = []
 
-    def apply(self, records: Sequence[Pair]) -> None:
-        """Takes records of ``state.event.area_status``."""
-        for key, value in records:
+    def apply(self, records: Sequence[Pair]) -> list[Unreadable]:
+        """Takes records of ``state.event.area_status``, and returns those that are none."""
+        unreadable: list[Unreadable] = []
+        for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
-            event = self._events.get(event_id)
-            if event is None:
-                event = self._events[event_id] = _Event()
-                self._names.insert(bisect_right(self._names, event_id), event_id)
-            header = AreaHeader(value)
-            known = event.areas.get(area_id)
-            if known is None:
-                event.seats += header.rows * header.cols
+            try:
+                event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
+                header = AreaHeader(value)
+            except UNREADABLE as reason:
+                unreadable.append((at, f"no AreaStatus: {reason}"))
             else:
-                event.available -= known[0].available
-            event.available += header.available
-            event.areas[area_id] = (header, value)
+                self._take(event_id, area_id, header, value)
+        return unreadable
+
+    def _take(self, event_id: str, area_id: str, header: AreaHeader, value: bytes) -> None:
+        event = self._events.get(event_id)
+        if event is None:
+            event = self._events[event_id] = _Event()
+            self._names.insert(bisect_right(self._names, event_id), event_id)
+        known = event.areas.get(area_id)
+        if known is None:
+            event.seats += header.rows * header.cols
+        else:
+            event.available -= known[0].available
+        event.available += header.available
+        event.areas[area_id] = (header, value)
 
     def has_areas(self, event_id: str, area_ids: Sequence[str]) -> bool:
         """Whether all these areas are known."""

@@ -14,7 +14,7 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, Producer, TopicPartition, partitions_of
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
-from ticketmaster.streams.table import OwnedTable
+from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
@@ -193,10 +193,11 @@ class Gateway:
         decided = ((key, self._reservations.get(partition_of(key, self._partitions), key)) for key in self._waiting.awaited())
         self.on_reservations([(key, reservation) for key, reservation in decided if reservation is not None])
 
-    def on_areas(self, records: Sequence[Pair]) -> None:
-        """Takes the status of areas."""
-        self.catalog.apply(records)
+    def on_areas(self, records: Sequence[Pair]) -> list[Unreadable]:
+        """Takes the status of areas, and returns the records that are none."""
+        unreadable = self.catalog.apply(records)
         self._catalog_changed.set()
+        return unreadable
 
     async def sweep(self) -> None:
         """Answers those who have waited long enough, for ever."""

@@ -11,11 +11,10 @@ from functools import lru_cache
 
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import encode_int, encode_string, int_width, read_int, skip_string
-from ticketmaster.wire.registry import SCHEMA_IDS, frame
+from ticketmaster.wire.binary import encode_int, encode_string, int_width, read_int, read_string, skip_string
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 
-_FRAME = frame(SCHEMA_IDS["AreaStatus"])
-_NAMES_AT = len(_FRAME)
+_NAMES_AT = FRAME_BYTES
 _LAYOUTS_CACHED = 64
 _SEAT_BYTES_MIN = 3
 
@@ -81,16 +80,27 @@ class AreaHeader:
     __slots__ = ("available", "cols", "names_end", "price", "rows", "seats_at", "tail_at")
 
     def __init__(self, value: bytes) -> None:
-        """IndexError or InvalidRecord where ``value`` is no ``AreaStatus``."""
+        """UNREADABLE where ``value`` is no ``AreaStatus``, or too short for the seats it says it has."""
+        if not value.startswith(FRAMES.area_status):
+            raise InvalidRecord(f"its frame is {value[:_NAMES_AT].hex()}, not {FRAMES.area_status.hex()}")
         self.names_end = skip_string(value, skip_string(value, _NAMES_AT))
         self.price, at = read_int(value, self.names_end)
         self.rows, at = read_int(value, at)
         self.cols, self.tail_at = read_int(value, at)
         self.available, self.seats_at = read_int(value, self.tail_at)
+        # Before a layout is made: a size that is corrupt must not cost the time and memory of its layout.
+        seat_bytes = len(value) - self.seats_at
+        if self.rows < 1 or self.cols < 1 or self.rows * self.cols * _SEAT_BYTES_MIN > seat_bytes:
+            raise InvalidRecord(f"{seat_bytes} bytes for the seats of {self.rows} x {self.cols}")
 
 
 def area_names(value: bytes) -> bytes:
-    """The encoded (eventId, areaId) of a framed ``AreaStatus``: the very bytes that a command for this area carries."""
+    """The encoded (eventId, areaId) of a framed ``AreaStatus``: the very bytes that a command for this area carries.
+
+    UNREADABLE where ``value`` is no ``AreaStatus``.
+    """
+    if not value.startswith(FRAMES.area_status):
+        raise InvalidRecord(f"its frame is {value[:_NAMES_AT].hex()}, not {FRAMES.area_status.hex()}")
     return value[_NAMES_AT : skip_string(value, skip_string(value, _NAMES_AT))]
 
 
@@ -116,7 +126,7 @@ class AreaImage:
     def all_free(cls, event_id: bytes, area_id: bytes, price: int, rows: int, cols: int) -> AreaImage:
         """An area with every seat free; the names are UTF-8."""
         names = encode_string(event_id) + encode_string(area_id)
-        head = b"".join((_FRAME, names, encode_int(price), encode_int(rows), encode_int(cols)))
+        head = b"".join((FRAMES.area_status, names, encode_int(price), encode_int(rows), encode_int(cols)))
         layout = layout_of(rows, cols)
         return cls(head, layout, bytearray(layout.all_free))
 
@@ -143,12 +153,13 @@ class AreaImage:
             header = AreaHeader(value)
         except IndexError as cause:
             raise InvalidRecord("an AreaStatus that ends in its header") from cause
-        if not value.startswith(_FRAME) or header.rows < 1 or header.cols < 1:
-            raise InvalidRecord("not an AreaStatus")
+        event_id, at = read_string(value, _NAMES_AT)
+        for name in (event_id, read_string(value, at)[0]):
+            try:
+                name.decode()
+            except UnicodeDecodeError as cause:
+                raise InvalidRecord("an AreaStatus with a name that is no UTF-8") from cause
         seats = bytearray(value[header.seats_at :])
-        # Before the layout is made: a size that is corrupt must not cost the time and memory of its layout.
-        if header.rows * header.cols * _SEAT_BYTES_MIN > len(seats):
-            raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}")
         layout = layout_of(header.rows, header.cols)
         if len(seats) != len(layout.all_free):
             raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}, not {len(layout.all_free)}")

@@ -9,9 +9,8 @@ from typing import Any
 import fastavro
 
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.registry import SCHEMA_IDS, frame, load_schema
-
-_FRAME_BYTES = 5
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.registry import load_schema
 
 
 @cache
@@ -22,16 +21,16 @@ def _parsed(record: str) -> Any:
 def encode(record: str, value: dict[str, Any]) -> bytes:
     """A record's value in Confluent framing. ``value`` has the fields of the Avro schema."""
     out = io.BytesIO()
-    out.write(frame(SCHEMA_IDS[record]))
+    out.write(FRAMES.by_record[record])
     fastavro.schemaless_writer(out, _parsed(record), value)
     return out.getvalue()
 
 
 def decode(record: str, data: bytes) -> dict[str, Any]:
     """The fields of a framed record. InvalidRecord: another schema, or bytes that are not this record's."""
-    if data[:_FRAME_BYTES] != frame(SCHEMA_IDS[record]):
-        raise InvalidRecord(f"{data[:_FRAME_BYTES].hex()} does not frame a {record}")
-    rest = io.BytesIO(data[_FRAME_BYTES:])
+    if data[:FRAME_BYTES] != FRAMES.by_record[record]:
+        raise InvalidRecord(f"{data[:FRAME_BYTES].hex()} does not frame a {record}")
+    rest = io.BytesIO(data[FRAME_BYTES:])
     try:
         value = fastavro.schemaless_reader(rest, _parsed(record), None)
     except (EOFError, ValueError, IndexError, OverflowError) as cause:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ticketmaster.errors import InvalidRecord
 
+# What readers raise for bytes that are not the record they should be: past the end, no UTF-8, no such enum, or against a rule.
+UNREADABLE = (InvalidRecord, IndexError, ValueError, OverflowError)
+
 
 def encode_int(value: int) -> bytes:
     """An Avro int or long: zigzag, then 7 bits a byte, the least significant first."""
@@ -56,21 +59,25 @@ def read_int(data: bytes, at: int) -> tuple[int, int]:
 
 
 def skip_string(data: bytes, at: int) -> int:
-    """Where the string at ``at`` ends."""
+    """Where the string at ``at`` ends, which may be behind the end of ``data``."""
     size = data[at]
-    if size < 0x80:
+    if size < 0x80 and not size & 1:
         return at + 1 + (size >> 1)
     length, start = read_int(data, at)
+    if length < 0:
+        raise InvalidRecord(f"a string of {length} bytes")
     return start + length
 
 
 def read_string(data: bytes, at: int) -> tuple[bytes, int]:
-    """(the UTF-8 bytes of the string at ``at``, where it ends)."""
+    """(the UTF-8 bytes of the string at ``at``, where it ends); fewer bytes where it ends behind the end of ``data``."""
     size = data[at]
-    if size < 0x80:
+    if size < 0x80 and not size & 1:
         start = at + 1
         end = start + (size >> 1)
     else:
         length, start = read_int(data, at)
+        if length < 0:
+            raise InvalidRecord(f"a string of {length} bytes")
         end = start + length
     return data[start:end], end

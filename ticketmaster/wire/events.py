@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ticketmaster.domain.event import Area, Event
+from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 
 _NS_PER_MS = 1_000_000
+# Whatever the limits of the gateway that took the event: an AreaStatus of more would fit no record.
+_SEATS_PER_AREA_MAX = 1_000_000
 
 
 def encode_event(event: Event) -> bytes:
@@ -31,4 +34,7 @@ def read_areas(value: bytes) -> tuple[str, list[Area]]:
     """(event name, its areas) of a framed ``CreateEvent``. InvalidRecord where it is none."""
     fields = avro.decode("CreateEvent", value)
     areas = [Area(area["areaId"], area["price"], area["rowCount"], area["colCount"]) for area in fields["areas"]]
+    for area in areas:
+        if area.row_count < 1 or area.col_count < 1 or area.row_count * area.col_count > _SEATS_PER_AREA_MAX:
+            raise InvalidRecord(f"area {area.area_id!r} has {area.row_count} x {area.col_count} seats")
     return fields["eventName"], areas

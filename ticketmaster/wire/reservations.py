@@ -13,25 +13,23 @@ from typing import NamedTuple
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType, State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string, skip_string
-from ticketmaster.wire.registry import SCHEMA_IDS, frame
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 
-CREATE_FRAME = frame(SCHEMA_IDS["CreateReservation"])
-_RESERVATION_FRAME = frame(SCHEMA_IDS["Reservation"])
-_RESERVE_FRAME = frame(SCHEMA_IDS["ReserveSeat"])
-_RESULT_FRAME = frame(SCHEMA_IDS["ReservationResult"])
-_BODY_AT = len(CREATE_FRAME)
+_BODY_AT = FRAME_BYTES
+_FRAMES = FRAMES
 
 _PROCESSING_TAIL = SMALL_INTS[State.PROCESSING] + encode_string("")
 _NO_SEATS_PROCESSING = encode_int(0) + _PROCESSING_TAIL
 _RESERVED_TAIL = SMALL_INTS[State.RESERVED] + encode_string("")
 _TYPES = tuple(encode_int(kind) for kind in ReservationType)
+_KINDS = frozenset(encoded[0] for encoded in _TYPES)
 _SMALL = len(SMALL_INTS)
 # ReservationResult behind the id: result, then the branch of the union of seats.
+_SUCCESS = 0
+_FAILED = 2
 _SUCCESS_WITH_SEATS = b"\x00\x02"
 _FAILED_WITHOUT_SEATS = b"\x02\x00"
 _NO_ERROR = b"\x00\x00"
-# The end of the seats, then no error: without the first, an errorCode of 0 would pass for no errorMessage.
-_SEATS_END_NO_ERROR = b"\x00" + _NO_ERROR
 
 
 def encode_seats(seats: Sequence[tuple[int, int]]) -> bytes:
@@ -72,60 +70,106 @@ def read_seats(data: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
 def encode_create(who_and_where: bytes, count: int, kind: ReservationType, seats: bytes) -> bytes:
     """A ``CreateReservation``: :func:`encode_who_and_where`, ``numOfSeats``, type, and seats by :func:`encode_seats`."""
     number = SMALL_INTS[count] if 0 <= count < _SMALL else encode_int(count)
-    return who_and_where + number + b"\x00" + _TYPES[kind] + seats
+    return b"".join((_FRAMES.create_reservation, who_and_where, number, b"\x00", _TYPES[kind], seats))
 
 
 @lru_cache(maxsize=65_536)
 def encode_who_and_where(user_id: str, event_id: str, area_id: str) -> bytes:
-    """The start of a ``CreateReservation``: frame, user, event and area."""
-    return CREATE_FRAME + encode_string(user_id) + encode_string(event_id) + encode_string(area_id)
+    """The start of a ``CreateReservation`` behind its frame: user, event and area."""
+    return encode_string(user_id) + encode_string(event_id) + encode_string(area_id)
 
 
-def read_command(value: bytes) -> tuple[int, int, int, int, int]:
-    """What is asked by a ``CreateReservation`` or a ``ReserveSeat``: both are one string, event, area, and the same rest.
+class Command(NamedTuple):
+    """What is asked by a ``CreateReservation`` or a ``ReserveSeat``, both one string, event, area, and the same rest.
 
-    (where the encoded names of event and area start, where they end, numOfSeats, type, where the seats start).
+    ``who`` is the string: the user, or the reservation's id. ``names`` are the encoded names of event and area, at ``names_at``.
     """
-    names_at = skip_string(value, _BODY_AT)
+
+    who: bytes
+    names: bytes
+    names_at: int
+    seat_count: int
+    kind: int
+    seats_at: int
+
+
+def read_create(value: bytes) -> Command:
+    """The command of a ``CreateReservation``. UNREADABLE where the value is none, to its last byte."""
+    return _read_command(value, _FRAMES.create_reservation)
+
+
+def read_reserve(value: bytes) -> Command:
+    """The command of a ``ReserveSeat``. UNREADABLE where the value is none, to its last byte."""
+    return _read_command(value, _FRAMES.reserve_seat)
+
+
+def _read_command(value: bytes, frame: bytes) -> Command:
+    if value[:_BODY_AT] != frame:
+        raise InvalidRecord(f"its frame is {value[:_BODY_AT].hex()}, not {frame.hex()}")
+    who, names_at = read_string(value, _BODY_AT)
     names_end = skip_string(value, skip_string(value, names_at))
     count, at = read_int(value, names_end)
     if value[at]:
         _, at = read_int(value, at)  # numOfSeat, a retired spelling
     else:
         at += 1
-    return names_at, names_end, count, value[at] >> 1, at + 1
+    kind = value[at]
+    if kind not in _KINDS:
+        raise InvalidRecord("its type is none of the three")
+    seats_at = at + 1
+    # What is spliced on must be whole: a record with bytes too few or too many would spoil those that are made of it.
+    end = seats_at + 1 if value[seats_at] == 0 else read_seats(value, seats_at)[1]
+    if end != len(value):
+        raise InvalidRecord(f"it has {len(value)} bytes and should end at {end}")
+    names = value[names_at:names_end]
+    if not (names.isascii() and who.isascii()):
+        who.decode()
+        for name in read_names(names):
+            name.decode()
+    return Command(who, names, names_at, count, kind >> 1, seats_at)
 
 
-def read_reservation_id(value: bytes) -> bytes:
-    """The id that a ``ReserveSeat``, ``ReservationResult`` or ``Reservation`` starts with."""
-    return read_string(value, _BODY_AT)[0]
+def check_id(key: bytes) -> None:
+    """UNREADABLE where a record's key can't be a reservation's id."""
+    if not key:
+        raise InvalidRecord("it has no key")
+    if not key.isascii():
+        key.decode()
+
+
+def read_names(names: bytes) -> tuple[bytes, bytes]:
+    """Event and area, of their encoded names."""
+    event_id, at = read_string(names, 0)
+    return event_id, read_string(names, at)[0]
 
 
 def processing(reservation_id: bytes, create: bytes) -> bytes:
     """The ``Reservation`` that a ``CreateReservation`` starts."""
-    return b"".join((_RESERVATION_FRAME, encode_string(reservation_id), create[_BODY_AT:], _PROCESSING_TAIL))
+    return b"".join((_FRAMES.reservation, encode_string(reservation_id), create[_BODY_AT:], _PROCESSING_TAIL))
 
 
 def failed_at_once(reservation_id: bytes, create: bytes, reason: str) -> bytes:
     """The ``Reservation`` of a ``CreateReservation`` that no area was asked for."""
-    return b"".join((_RESERVATION_FRAME, encode_string(reservation_id), create[_BODY_AT:], SMALL_INTS[State.FAILED], encode_string(reason)))
+    return b"".join(
+        (_FRAMES.reservation, encode_string(reservation_id), create[_BODY_AT:], SMALL_INTS[State.FAILED], encode_string(reason))
+    )
 
 
 def reserve_seat(reservation_id: bytes, create: bytes, names_at: int) -> bytes:
     """The ``ReserveSeat`` for a ``CreateReservation`` whose names start at ``names_at``."""
-    return b"".join((_RESERVE_FRAME, encode_string(reservation_id), create[names_at:]))
+    return b"".join((_FRAMES.reserve_seat, encode_string(reservation_id), create[names_at:]))
 
 
 def succeeded(reservation_id: bytes, seats: bytes) -> bytes:
     """The ``ReservationResult`` that gives ``seats`` (by :func:`encode_seats`)."""
-    return b"".join((_RESULT_FRAME, encode_string(reservation_id), _SUCCESS_WITH_SEATS, seats, _NO_ERROR))
+    return b"".join((_FRAMES.reservation_result, encode_string(reservation_id), _SUCCESS_WITH_SEATS, seats, _NO_ERROR))
 
 
 def refused(reservation_id: bytes, refusal: Refusal) -> bytes:
     """The ``ReservationResult`` of a refusal."""
     return b"".join(
         (
-            _RESULT_FRAME,
+            _FRAMES.reservation_result,
             encode_string(reservation_id),
             _FAILED_WITHOUT_SEATS,
             b"\x02",
@@ -149,39 +193,56 @@ def _seats_of(reservation: bytes) -> int:
 def decided(reservation: bytes, result: bytes) -> bytes | None:
     """A ``Reservation`` in PROCESSING, after its ``ReservationResult``; None: it is decided already.
 
-    InvalidRecord: the result makes no sense.
+    UNREADABLE: the result makes no sense.
     """
+    if result[:_BODY_AT] != _FRAMES.reservation_result:
+        raise InvalidRecord(f"its frame is {result[:_BODY_AT].hex()}, not {_FRAMES.reservation_result.hex()}")
     seats_at = _seats_of(reservation)
     # The tail alone does not tell: a reason may end in the same bytes. No seats, then the tail, is the usual case.
     if reservation[seats_at:] != _NO_SEATS_PROCESSING:
         _, state_at = read_seats(reservation, seats_at)
         if reservation[state_at:] != _PROCESSING_TAIL:
             return None
-    at = skip_string(result, _BODY_AT)
-    if result[at] == 0:
-        if result[at + 1] != 2 or not result.endswith(_SEATS_END_NO_ERROR):
-            raise InvalidRecord("a ReservationResult of success without seats, or with an error")
-        return b"".join((reservation[:seats_at], result[at + 2 : -2], _RESERVED_TAIL))
-    return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(_reason(result, at + 1))))
+    seats, reason = _read_result(result)
+    if reason is None:
+        return b"".join((reservation[:seats_at], seats, _RESERVED_TAIL))
+    return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(reason)))
 
 
-def _reason(result: bytes, at: int) -> bytes:
-    """The ``failedReason`` of a failed ``ReservationResult``, whose union of seats starts at ``at``."""
-    if result[at] == 2:
-        _, at = read_seats(result, at + 1)
+def _read_result(result: bytes) -> tuple[bytes, bytes | None]:
+    """(the encoded seats, None) of a success, (nothing, the ``failedReason``) of a failure."""
+    reservation_id, outcome_at = read_string(result, _BODY_AT)
+    seats_at = at = outcome_at + 2
+    if _is_there(result, outcome_at + 1):
+        _, at = read_seats(result, seats_at)
+    seats = result[seats_at:at]
+    code = message = None
+    if _is_there(result, at):
+        number, at = read_int(result, at + 1)
+        code = ErrorCode(number)
     else:
         at += 1
-    code = ErrorCode.INTERNAL_ERROR
-    if result[at] == 2:
-        try:
-            code = ErrorCode(result[at + 1] >> 1)
-        except ValueError as cause:
-            raise InvalidRecord("a ReservationResult with an unknown errorCode") from cause
-        at += 2
+    if _is_there(result, at):
+        message, at = read_string(result, at + 1)
     else:
         at += 1
-    message = read_string(result, at + 1)[0] if result[at] == 2 else b""
-    return f"[{code.name}]: ".encode() + message
+    if at != len(result):
+        raise InvalidRecord(f"it has {len(result)} bytes and should end at {at}")
+    if not reservation_id.isascii():
+        reservation_id.decode()
+    if result[outcome_at] == _SUCCESS and seats and code is None and message is None:
+        return seats, None
+    if result[outcome_at] != _FAILED:
+        raise InvalidRecord("it is neither a failure, nor a success with seats and without an error")
+    text = (message or b"").decode()
+    return b"", f"[{(ErrorCode.INTERNAL_ERROR if code is None else code).name}]: {text}".encode()
+
+
+def _is_there(data: bytes, at: int) -> bool:
+    """Whether the union of null and a value at ``at`` has the value."""
+    if data[at] not in (0, 2):
+        raise InvalidRecord(f"a union of two has no branch {data[at] >> 1}")
+    return data[at] == 2
 
 
 class ReservationFields(NamedTuple):

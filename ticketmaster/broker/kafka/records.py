@@ -16,6 +16,9 @@ from aiokafka.record._protocols import DefaultRecordBatchProtocol
 
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 
+# What a record has whose writer gave it no key.
+_NO_KEY = b""
+
 
 class BatchRecords(PartitionRecords):  # type: ignore[misc]
     """The batches of one partition in one fetch response; those of no committed records are empty, but move the position on."""
@@ -38,13 +41,13 @@ class BatchRecords(PartitionRecords):  # type: ignore[misc]
     def _read(self, batch: DefaultRecordBatchProtocol) -> tuple[list[Pair], Sequence[int]]:
         first = batch.base_offset
         if first >= self.next_fetch_offset:
-            records = [(record.key, record.value) for record in batch]
+            records = [(record.key or _NO_KEY, record.value) for record in batch]
             if len(records) == batch.next_offset - first:
                 return records, range(first, batch.next_offset)
             # Read a second time: compaction has left gaps, and a batch remembers what it has decompressed.
             return records, [record.offset for record in batch]
         wanted = [record for record in batch if record.offset >= self.next_fetch_offset]
-        return [(record.key, record.value) for record in wanted], [record.offset for record in wanted]
+        return [(record.key or _NO_KEY, record.value) for record in wanted], [record.offset for record in wanted]
 
     def _is_aborted(self, batch: DefaultRecordBatchProtocol) -> bool:
         if self._isolation_level != READ_COMMITTED or batch.producer_id is None:

@@ -27,7 +27,7 @@ from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.state.port import StateStore
 from ticketmaster.state.sqlite import SqliteStore
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.table import GlobalTable, OwnedTable
+from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.logs import LogObserver, configure_logs
 from ticketmaster.ticket.catalog import Catalog
@@ -100,10 +100,10 @@ class _Standalone:
         )
         self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits)
 
-        def on_areas(records: Sequence[Pair]) -> None:
+        def on_areas(records: Sequence[Pair]) -> list[Unreadable]:
             # One reader for both tables of areas: the filter's and the gateway's.
             areas.apply(records)
-            gateway.on_areas(records)
+            return gateway.on_areas(records)
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
         routes = Routes(gateway, lambda: self._ready, limits)
