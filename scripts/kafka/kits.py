@@ -1,0 +1,164 @@
+"""Apache Kafka and the Apicurio registry, installed by Maven into a cache that all checkouts share."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from scripts.kafka.errors import ClusterError, UsageError
+
+KAFKA_VERSION = "4.1.2"
+REGISTRY_VERSION = "2.6.13.Final"
+# Kafka leaves it to whoever packages it to bring what writes its log: this is the pair of the log4j that Kafka depends on.
+LOG4J_VERSION = "2.25.3"
+MAVEN_PLUGIN_VERSION = "3.8.1"
+JAVA_MIN = 17
+TAIL_LINES = 20
+
+POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>ticketmaster</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J_VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+GOAL = f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_PLUGIN_VERSION}"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Kit:
+    """One program: `arguments` are Maven's, which put it into the folder `files` of the directory that Maven runs in."""
+
+    name: str
+    title: str
+    version: str
+    arguments: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is once it is installed."""
+        return cache_folder() / f"{self.name}-{self.version}"
+
+
+KAFKA = Kit("kafka", "Apache Kafka", KAFKA_VERSION, (f"{GOAL}:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=files"))
+REGISTRY = Kit(
+    "registry",
+    "Apicurio Registry",
+    REGISTRY_VERSION,
+    (f"{GOAL}:unpack", f"-Dartifact=io.apicurio:apicurio-registry-app:{REGISTRY_VERSION}:tar.gz:all", "-DoutputDirectory=files"),
+)
+
+
+def cache_folder() -> Path:
+    """$TICKETMASTER_CACHE, or the user's own cache."""
+    own = os.environ.get("TICKETMASTER_CACHE")
+    return Path(own).absolute() if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "ticketmaster"
+
+
+@cache
+def java() -> str:
+    """The Java to run everything with."""
+    path = shutil.which("java")
+    # Where no Java is installed, macOS has a program of this name that only says so.
+    done = subprocess.run([path, "-version"], capture_output=True, text=True, check=False) if path else None
+    if path is None or done is None or done.returncode:
+        raise UsageError(f"no Java found: install a Java runtime of version {JAVA_MIN} or newer and put `java` into PATH")
+    version = java_version(done.stderr)
+    if version < JAVA_MIN:
+        raise UsageError(f"{path} is Java {version}: install a Java runtime of version {JAVA_MIN} or newer and put it first into PATH")
+    return path
+
+
+def java_version(text: str) -> int:
+    """The main version that `java -version` tells; before 9 it was called 1.x. 0 if it tells none."""
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(found[1]) if found else 0
+
+
+def installed(kit: Kit) -> Path:
+    """The folder with a kit's files."""
+    if not kit.folder.is_dir():
+        raise UsageError(f"{kit.title} {kit.version} is not installed in {cache_folder()}: run `scripts/kafka/cluster install`")
+    return kit.folder
+
+
+def install(kits: Iterable[Kit], say: Say) -> None:
+    """Installs what is missing. Whoever comes second waits and then finds it done."""
+    cache = cache_folder()
+    java()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with locked(cache, lambda: say(f"another installation into {cache} is running: waiting for it …")):
+            for kit in kits:
+                if kit.folder.is_dir():
+                    say(f"{kit.title} {kit.version} is installed: {kit.folder}")
+                else:
+                    _fetch(kit, say)
+    except OSError as cause:
+        raise ClusterError(f"can't install into {cache}: {cause}") from cause
+
+
+def _fetch(kit: Kit, say: Say) -> None:
+    """Never leaves half a kit under its name: what an ended run left under another one is thrown away here."""
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise UsageError(f"no Maven found, which fetches {kit.title}: install Maven and put `mvn` into PATH")
+    say(f"{kit.title} {kit.version}: Maven fetches it, which may take minutes …")
+    begin_s = time.monotonic()
+    partial = kit.folder.with_name(f"{kit.folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    (partial / "pom.xml").write_text(POM)
+    done = subprocess.run(
+        [maven, "-q", "-B", "-Dstyle.color=never", *kit.arguments],
+        cwd=partial,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        shutil.rmtree(partial)
+        raise ClusterError(f"Maven could not fetch {kit.title} {kit.version}; its output ends:\n{tail(done.stdout)}")
+    (partial / "files").rename(kit.folder)
+    shutil.rmtree(partial)
+    say(f"{kit.title} {kit.version} is installed in {time.monotonic() - begin_s:.0f} s: {kit.folder}")
+
+
+@contextmanager
+def locked(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The folder is this process's own meanwhile. The lock needs no file, and ends with the process at the latest."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def tail(text: str) -> str:
+    """The last lines of an output or a log, indented."""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-TAIL_LINES:] if line.strip())
