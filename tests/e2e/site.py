@@ -18,7 +18,7 @@ from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.table import GlobalTable, OwnedTable
+from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket.catalog import Catalog
@@ -51,9 +51,9 @@ class Site:
         )
         self.gateway = Gateway(broker.producer(), self._reservations, Catalog(), PARTITIONS, clock, limits)
 
-        def on_areas(records: Sequence[Pair]) -> None:
+        def on_areas(records: Sequence[Pair]) -> list[Unreadable]:
             areas.apply(records)
-            self.gateway.on_areas(records)
+            return self.gateway.on_areas(records)
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams, Observer())
         self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings, None)

@@ -55,12 +55,12 @@ class Sale:
         try:
             async with connected(address) as connection:
                 while True:
-                    reservation_id = await self._post(connection)
+                    reservation_id = await self.post(connection)
                     if reservation_id is None:
                         # It stops, or its disk is full: the connection will go too.
                         await asyncio.sleep(0.02)
                     elif patient:
-                        await self._read_decision(connection, reservation_id, may_wait=True)
+                        await self.read_decision(connection, reservation_id, may_wait=True)
         except Lost:
             pass
 
@@ -73,7 +73,7 @@ class Sale:
         row, col = self.random.randrange(self.rows), self.random.randrange(self.cols - SEATS_MAX)
         return body | {"type": "SELF_PICK", "numOfSeats": count, "seats": [{"row": row, "col": col + i} for i in range(count)]}
 
-    async def _post(self, connection: Connection) -> str | None:
+    async def post(self, connection: Connection) -> str | None:
         body = self._request()
         area = (body["eventId"], body["areaId"])
         try:
@@ -97,7 +97,7 @@ class Sale:
         assert {"type", "title", "status", "code"} <= reply.json.keys()
         self.refused[reply.status] += 1
 
-    async def _read_decision(self, connection: Connection, reservation_id: str, *, may_wait: bool = False) -> None:
+    async def read_decision(self, connection: Connection, reservation_id: str, *, may_wait: bool = False) -> None:
         reply = await connection.request("GET", f"/v1/reservation/{reservation_id}")
         if reply.status == 503 and may_wait:
             self._note_refusal(reply)
@@ -132,7 +132,7 @@ class Sale:
     async def _check_decisions(self, address: str, ids: list[str]) -> None:
         async with connected(address) as connection:
             for reservation_id in ids:
-                await self._read_decision(connection, reservation_id)
+                await self.read_decision(connection, reservation_id)
 
     def sold(self) -> dict[Area, set[tuple[int, int]]]:
         """The seats of RESERVED reservations by area; fails if one was sold twice."""

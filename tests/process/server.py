@@ -1,4 +1,4 @@
-"""``ticketmaster standalone`` as a real process, on a free port and a directory of the test's own."""
+"""The program as real processes, on free ports and directories of the test's own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)} | more
 
 
-def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout_s: float = DEADLINE_S
+) -> subprocess.CompletedProcess[str]:
     """Runs the program until it ends by itself."""
     return subprocess.run(
         [*COMMAND, *arguments],
@@ -34,7 +36,7 @@ def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> sub
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=timeout_s,
         check=False,
     )
 
@@ -47,25 +49,25 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = D
         time.sleep(0.005)
 
 
-class Server:
+class Program:
     """One run of the program. Its output goes to files, so that it never waits for a reader."""
 
-    def __init__(self, directory: Path, *options: str, env: Mapping[str, str] | None = None, file_kib_max: int | None = None) -> None:
+    def __init__(
+        self, output: Path, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, file_kib_max: int | None = None
+    ) -> None:
         """``file_kib_max``: a write beyond this size of a file fails, as on a disk that is broken there."""
-        folder = directory.parent / f"{directory.name}.output"
-        folder.mkdir(exist_ok=True)
-        number = len(list(folder.iterdir()))
-        self.directory = directory
-        self.stdout = folder / f"{number}.stdout"
-        self.stderr = folder / f"{number}.stderr"
-        command = [*COMMAND, "standalone", "-p", "0", "-d", str(directory), *options]
+        output.mkdir(exist_ok=True)
+        number = len(list(output.iterdir()))
+        self.stdout = output / f"{number}.stdout"
+        self.stderr = output / f"{number}.stderr"
+        command = [*COMMAND, *arguments]
         if file_kib_max is not None:
             # POSIX counts in blocks of 512 bytes.
             command = ["/bin/sh", "-c", 'ulimit -f "$0" && exec "$@"', str(file_kib_max * 2), *command]
         with self.stdout.open("wb") as out, self.stderr.open("wb") as errors:
             self._process = subprocess.Popen(
                 command,
-                cwd=directory.parent,
+                cwd=cwd,
                 env=environment(**(env or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -93,12 +95,16 @@ class Server:
         """The first line of this event."""
         return next((line for line in self.lines() if line["event"] == event), None)
 
-    def wait_ready(self) -> str:
-        """Until it serves requests; returns the URL's host and port."""
-        wait_until(lambda: self.logged("ready") is not None or not self.is_running, "ready")
+    def wait_ready_line(self, timeout_s: float = DEADLINE_S) -> dict[str, Any]:
+        """Until it does what it is for; returns what it says then."""
+        wait_until(lambda: self.logged("ready") is not None or not self.is_running, "ready", timeout_s=timeout_s)
         ready = self.logged("ready")
         assert ready is not None, f"it ended with {self._process.returncode}: {self.stdout.read_text()}{self.stderr.read_text()}"
-        url: str = ready["url"]
+        return ready
+
+    def wait_ready(self) -> str:
+        """Until it serves requests; returns the URL's host and port."""
+        url: str = self.wait_ready_line()["url"]
         return url.removeprefix("http://")
 
     def send(self, number: signal.Signals) -> None:
@@ -120,6 +126,16 @@ class Server:
         code = self.wait()
         assert (code, self.stderr.read_text()) == (0, ""), self.stdout.read_text()[-2_000:]
         assert self.lines()[-1]["event"] == "stopped"
+
+
+class Server(Program):
+    """``ticketmaster standalone`` on a free port."""
+
+    def __init__(self, directory: Path, *options: str, env: Mapping[str, str] | None = None, file_kib_max: int | None = None) -> None:
+        output = directory.parent / f"{directory.name}.output"
+        command = ("standalone", "-p", "0", "-d", str(directory), *options)
+        super().__init__(output, *command, cwd=directory.parent, env=env, file_kib_max=file_kib_max)
+        self.directory = directory
 
 
 @contextmanager

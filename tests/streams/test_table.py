@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
 
@@ -16,8 +16,8 @@ from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.errors import Fatal
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.table import GlobalTable, OwnedTable
-from ticketmaster.telemetry.observer import Observer
+from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
+from ticketmaster.telemetry.observer import DeadLetter
 
 SETTINGS = StreamSettings()
 PARTITIONS = 3
@@ -37,7 +37,12 @@ class Lab:
 
     def global_table(self) -> tuple[GlobalTable, list[Pair]]:
         seen: list[Pair] = []
-        table = GlobalTable(self.broker, "table", PARTITIONS, seen.extend, SETTINGS, Observer())
+
+        def take(records: Sequence[Pair]) -> list[Unreadable]:
+            seen.extend(records)
+            return [(at, "rubbish") for at, (_, value) in enumerate(records) if value == b"rubbish"]
+
+        table = GlobalTable(self.broker, "table", PARTITIONS, take, SETTINGS, self.notes)
         self.jobs.append(asyncio.create_task(table.run()))
         return table, seen
 
@@ -91,6 +96,19 @@ def test_a_global_table_of_an_empty_topic_is_ready_at_once() -> None:
         table, seen = lab.global_table()
         await until(lambda: table.ready, "ready")
         assert seen == []
+
+    on_virtual_time(test)
+
+
+def test_records_that_a_global_table_cant_read_are_told_by_their_place() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.send(1, (b"a", b"1"), (b"b", b"rubbish"))
+        table, seen = lab.global_table()
+        await until(lambda: table.ready, "ready")
+        await lab.send(1, (b"c", b"rubbish"), (b"d", b"2"))
+        await until(lambda: len(seen) == 4, "all is seen")
+
+        assert lab.notes.letters == [DeadLetter("table", 1, 1, "rubbish"), DeadLetter("table", 1, 2, "rubbish")]
 
     on_virtual_time(test)
 

@@ -13,7 +13,7 @@ from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Outputs, State, Topology
-from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 PARTITIONS = 2
 SETTINGS = StreamSettings(transaction_records_max=5, queued_records_max=10)
@@ -56,9 +56,13 @@ class Notes(Observer):
         self.restored: list[int] = []
         self.restarted: list[str] = []
         self.migrated: list[str] = []
+        self.letters: list[DeadLetter] = []
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self.assigned.append(tuple(partitions))
+
+    def dead_letters(self, task: str, letters: Sequence[DeadLetter]) -> None:
+        self.letters += letters
 
     def task_restored(self, task: str, records: int) -> None:
         self.restored.append(records)

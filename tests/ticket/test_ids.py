@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.ticket.ids import IdMint, is_reservation_id
 
@@ -28,9 +29,9 @@ class ScriptedClock(SystemClock):
 
 @given(st.lists(st.integers(0, 2**47), min_size=1, max_size=40), st.sampled_from([bytes(8), b"\xff" * 8]))
 def test_ids_grow_whatever_the_clock_does(times_ms: list[int], random: bytes) -> None:
-    mint = IdMint(ScriptedClock(times_ms, random))
+    mint = IdMint(ScriptedClock(times_ms, random), 1)
 
-    ids = [mint.mint() for _ in times_ms]
+    ids = [mint.mint()[0].decode() for _ in times_ms]
 
     assert ids == sorted(set(ids))
     for text in ids:
@@ -41,15 +42,15 @@ def test_ids_grow_whatever_the_clock_does(times_ms: list[int], random: bytes) ->
 
 def test_an_id_starts_with_its_millisecond() -> None:
     # The example of RFC 9562, appendix A.6, but for the counter. An id has 62 random bits, the first ones of its eight bytes.
-    mint = IdMint(ScriptedClock([0x017F22E279B0], (0x18C4DC0C0C07398F << 2).to_bytes(8, "big")))
+    mint = IdMint(ScriptedClock([0x017F22E279B0], (0x18C4DC0C0C07398F << 2).to_bytes(8, "big")), 1)
 
-    assert mint.mint() == "017f22e2-79b0-7000-98c4-dc0c0c07398f"
+    assert mint.mint()[0].decode() == "017f22e2-79b0-7000-98c4-dc0c0c07398f"
 
 
 def test_more_ids_than_a_millisecond_has_borrow_from_the_next_one() -> None:
-    mint = IdMint(ScriptedClock([5] * 4_098, bytes(8)))
+    mint = IdMint(ScriptedClock([5] * 4_098, bytes(8)), 1)
 
-    ids = [mint.mint() for _ in range(4_098)]
+    ids = [mint.mint()[0].decode() for _ in range(4_098)]
 
     assert len(set(ids)) == 4_098
     assert ids == sorted(ids)
@@ -57,9 +58,9 @@ def test_more_ids_than_a_millisecond_has_borrow_from_the_next_one() -> None:
 
 
 def test_ids_of_one_moment_are_not_to_be_guessed() -> None:
-    mint = IdMint(SystemClock())
+    mint = IdMint(SystemClock(), 1)
 
-    assert len({mint.mint()[19:] for _ in range(1_000)}) == 1_000
+    assert len({mint.mint()[0].decode()[19:] for _ in range(1_000)}) == 1_000
 
 
 @pytest.mark.parametrize("text", ["51998dfc-abe9-4429-bce7-255ede8d55db", "51998DFC-ABE9-4429-BCE7-255EDE8D55DB", str(uuid.UUID(int=0))])
@@ -83,3 +84,24 @@ def test_a_uuid_of_any_version_is_a_reservation_id(text: str) -> None:
 )
 def test_anything_else_is_none(text: str) -> None:
     assert not is_reservation_id(text)
+
+
+@given(st.integers(1, 50), st.data())
+def test_ids_are_of_the_partitions_that_are_owned(partitions: int, data: st.DataObject) -> None:
+    owned = data.draw(st.sets(st.integers(0, partitions - 1)))
+    mint = IdMint(SystemClock(), partitions)
+    mint.own(owned)
+
+    minted = [mint.mint() for _ in range(20)]
+
+    assert all(partition == partition_of(key, partitions) for key, partition in minted)
+    assert all(not owned or partition in owned for _, partition in minted)
+    assert [key for key, _ in minted] == sorted({key for key, _ in minted})
+    assert all(is_reservation_id(key.decode()) for key, _ in minted)
+
+
+def test_ids_are_spread_over_all_owned_partitions() -> None:
+    mint = IdMint(SystemClock(), 20)
+    mint.own([3, 7, 19])
+
+    assert {mint.mint()[1] for _ in range(300)} == {3, 7, 19}

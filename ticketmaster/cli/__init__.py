@@ -5,8 +5,12 @@ from __future__ import annotations
 import click
 
 import ticketmaster
+from ticketmaster.cli.audit import audit
+from ticketmaster.cli.roles import event, reservation, ticket
+from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.standalone import standalone
-from ticketmaster.errors import UsageError
+from ticketmaster.cli.topics import topics
+from ticketmaster.errors import TicketmasterError, UsageError
 
 
 class _Mistake(click.ClickException):
@@ -14,13 +18,15 @@ class _Mistake(click.ClickException):
 
 
 class _Group(click.Group):
-    """Turns what an operator can mend into one line and exit code 2."""
+    """Turns what an operator can mend into one line and exit code 2, and other trouble into one line and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except UsageError as mistake:
             raise _Mistake(str(mistake)) from mistake
+        except TicketmasterError as trouble:
+            raise click.ClickException(str(trouble)) from trouble
 
 
 @click.group(cls=_Group, context_settings={"auto_envvar_prefix": "TICKETMASTER", "max_content_width": 110, "show_default": True})
@@ -32,4 +38,5 @@ def main() -> None:
     """
 
 
-main.add_command(standalone)
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit):
+    main.add_command(_command)

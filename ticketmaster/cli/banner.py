@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
 import ticketmaster
-from ticketmaster.bootstrap.standalone import log_ready
-from ticketmaster.config.standalone import StandaloneConfig
+from ticketmaster.bootstrap.running import log_ready
 
 _TRY = """\
   1. Announce an event of one area with 20 x 20 seats:
@@ -27,15 +27,20 @@ _TRY = """\
 """
 
 
-def show_ready(config: StandaloneConfig, port: int) -> None:
+def show_ready(url: str, state_dir: Path) -> None:
     """Says that requests are served."""
-    url = f"http://{config.hostname}:{port}"
+    directory = str(state_dir.resolve())
     if not sys.stdout.isatty():
-        log_ready(config, url)
+        log_ready(url=url, docs=f"{url}/docs", data_directory=directory)
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\n[bold green]ticketmaster {ticketmaster.__version__}[/] is selling seats")
     console.print(f"  URL   [bold cyan]{url}[/]\n  docs  [bold cyan]{url}/docs[/]")
-    console.print(f"  data  {config.state_dir.resolve()}\n", markup=False)
+    console.print(f"  data  {directory}\n", markup=False)
     console.print("[bold]Try next[/] (Ctrl-C stops)\n")
     console.print(_TRY.format(url=url), markup=False)
+
+
+def show_role_ready(state_dir: Path) -> None:
+    """Says that a role serves its partitions."""
+    log_ready(data_directory=str(state_dir.resolve()))

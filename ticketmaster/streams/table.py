@@ -87,7 +87,6 @@ class OwnedTable:
         open_store: OpenStore,
         settings: StreamSettings,
         observer: Observer,
-        membership: Membership = NO_CLAIMS,
     ) -> None:
         self._application_id = application_id
         self._topic = topic
@@ -96,7 +95,6 @@ class OwnedTable:
         self._open_store = open_store
         self._settings = settings
         self._observer = observer
-        self._membership = membership
         self._overlays: dict[int, Overlay] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] | None = None
@@ -118,6 +116,7 @@ class OwnedTable:
         on_records: Callable[[Sequence[Pair]], None],
         on_opened: Callable[[], None],
         on_assigned: Callable[[Assignment], None] | None = None,
+        membership: Membership = NO_CLAIMS,
     ) -> None:
         """Follows the owned partitions until cancelled, then closes them.
 
@@ -126,7 +125,7 @@ class OwnedTable:
         """
         self._on_opened, self._on_assigned = on_opened, on_assigned
         self._failed = asyncio.get_running_loop().create_future()
-        self._consumer = self._broker.group_consumer(self._application_id, (self._topic,), self, self._membership)
+        self._consumer = self._broker.group_consumer(self._application_id, (self._topic,), self, membership)
         reading = asyncio.create_task(self._read(on_records), name=f"{self._application_id}-read")
         try:
             await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,19 +10,23 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
+import structlog
+
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import Pair, Producer, TopicPartition, partitions_of
+from ticketmaster.broker.port import Assignment, Pair, Producer, TopicPartition, partitions_of
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.forwarding import Ask, Forwarding
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Headers, Problem
 from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
+from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.events import encode_event
 
 _TEXT: Headers = [("content-type", "text/plain")]
@@ -46,12 +50,40 @@ def refuse(responder: Responder, problem: Problem) -> None:
     responder.response_bytes(*problem.response)
 
 
+def _answer(responder: Responder, reservation: bytes) -> None:
+    _answer_all([responder], reservation)
+
+
+def _answer_all(responders: Sequence[Responder], reservation: bytes) -> None:
+    try:
+        answer = reservation_json(reservation)
+    except UNREADABLE as reason:
+        structlog.get_logger().error("unreadable_reservation", value=reservation[:100].hex(), reason=str(reason))
+        for responder in responders:
+            refuse(responder, problems.INTERNAL_ERROR)
+        return
+    for responder in responders:
+        responder.response_bytes(200, _JSON, answer)
+
+
+def _ask_nobody(address: str, key: bytes) -> None:
+    raise AssertionError(f"{address} is to be asked for {key!r}, though all partitions live here")
+
+
 class Gateway:
     """The requests of one ticket process."""
 
     def __init__(
-        self, producer: Producer, reservations: OwnedTable, catalog: Catalog, partitions: int, clock: Clock, limits: TicketLimits
+        self,
+        producer: Producer,
+        reservations: OwnedTable,
+        catalog: Catalog,
+        partitions: int,
+        clock: Clock,
+        limits: TicketLimits,
+        ask: Ask = _ask_nobody,
     ) -> None:
+        """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`."""
         self.catalog = catalog
         self.draining = False
         self._producer = producer
@@ -59,8 +91,11 @@ class Gateway:
         self._partitions = partitions
         self._clock = clock
         self._limits = limits
-        self._mint = IdMint(clock).mint
+        self._mint = IdMint(clock, partitions)
         self._waiting: Waiting[Responder] = Waiting()
+        # Other processes that wait: for them nobody else is asked.
+        self._waiting_peers: Waiting[Responder] = Waiting()
+        self._forwarding = Forwarding(partitions, ask)
         # Commands that came since the last hand-over to the log, and who gets their ids once they are durable.
         self._commands: dict[TopicPartition, list[Pair]] = defaultdict(list)
         self._acknowledge: list[tuple[Responder, bytes]] = []
@@ -81,26 +116,44 @@ class Gateway:
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
-        key = self._mint().encode()
-        self._commands[self._sources[partition_of(key, self._partitions)]].append((key, command))
+        key, partition = self._mint.mint()
+        self._commands[self._sources[partition]].append((key, command))
         self._acknowledge.append((responder, key))
         if len(self._undecided) < _UNDECIDED_MAX:
             self._undecided.add(key)
         self._wake.set()
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
-        """Answers with the decision, now or when it comes."""
+        """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
         key = reservation_id.encode()
+        partition = partition_of(key, self._partitions)
         if key not in self._undecided:
-            reservation = self._reservations.get(partition_of(key, self._partitions), key)
+            reservation = self._reservations.get(partition, key)
             if reservation is not None:
-                responder.response_bytes(200, _JSON, reservation_json(reservation))
+                _answer(responder, reservation)
                 return
-        refusal = self._refusal(len(self._waiting), self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
+        if self._wait(self._waiting, key, responder):
+            self._forwarding.look(key, partition)
+
+    def get_for_peer(self, key: bytes, responder: Responder) -> None:
+        """Answers another process as :meth:`get_reservation` does a client, from this process's table only."""
+        partition = partition_of(key, self._partitions)
+        reservation = self._reservations.get(partition, key)
+        if reservation is not None:
+            _answer(responder, reservation)
+        elif self._forwarding.lives_elsewhere(partition):
+            refuse(responder, problems.NOT_SERVING)
+        else:
+            self._wait(self._waiting_peers, key, responder)
+
+    def _wait(self, waiting: Waiting[Responder], key: bytes, responder: Responder) -> bool:
+        count = len(self._waiting) + len(self._waiting_peers)
+        refusal = self._refusal(count, self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
         if refusal:
             refuse(responder, refusal)
-            return
-        self._waiting.add(key, responder, asyncio.get_running_loop().time() + self._limits.long_poll_ms / 1000)
+            return False
+        waiting.add(key, responder, asyncio.get_running_loop().time() + self._limits.long_poll_ms / 1000)
+        return True
 
     def post_event(self, body: bytes, responder: Responder) -> None:
         """Announces an event."""
@@ -128,7 +181,7 @@ class Gateway:
         if count >= count_max:
             return problem
         all_max = self._limits.requests_in_flight_max
-        if all_max and self._commands_in_flight + len(self._waiting) >= all_max:
+        if all_max and self._commands_in_flight + len(self._waiting) + len(self._waiting_peers) >= all_max:
             return problems.TOO_MANY_REQUESTS
         return None
 
@@ -178,20 +231,41 @@ class Gateway:
 
     def on_reservations(self, records: Sequence[Pair]) -> None:
         """Answers those who wait for these reservations."""
-        take = self._waiting.take
+        take, peers = self._waiting.take, self._waiting_peers
         self._undecided.difference_update([key for key, _ in records])
         for key, reservation in records:
             responders = take(key)
+            if len(peers):
+                responders += peers.take(key)
             if responders and reservation is not None:
-                answer = reservation_json(reservation)
-                for responder in responders:
-                    responder.response_bytes(200, _JSON, answer)
+                _answer_all(responders, reservation)
 
     def on_table_opened(self) -> None:
         """Partitions were opened, with decisions that :meth:`on_reservations` did not see: looks for all that is waited for."""
         self._undecided.clear()
-        decided = ((key, self._reservations.get(partition_of(key, self._partitions), key)) for key in self._waiting.awaited())
+        awaited = self._waiting.awaited() + self._waiting_peers.awaited()
+        decided = ((key, self._reservations.get(partition_of(key, self._partitions), key)) for key in awaited)
         self.on_reservations([(key, reservation) for key, reservation in decided if reservation is not None])
+
+    def on_assigned(self, assignment: Assignment) -> None:
+        """Partitions have moved."""
+        self._mint.own(assignment.partitions)
+        # Decisions on partitions that others hold now are not seen here.
+        self._undecided.clear()
+        self._forwarding.on_assigned(assignment, self._waiting.awaited())
+
+    def on_peer_answer(self, key: bytes, status: int, body: bytes) -> None:
+        """Another process has answered."""
+        if status == 200:
+            self._forwarding.answered(key)
+            for responder in self._waiting.take(key):
+                responder.response_bytes(200, _JSON, body)
+        else:
+            self._forwarding.failed(key)
+
+    def on_peer_failure(self, key: bytes) -> None:
+        """Another process has not answered."""
+        self._forwarding.failed(key)
 
     def on_areas(self, records: Sequence[Pair]) -> list[Unreadable]:
         """Takes the status of areas, and returns the records that are none."""
@@ -204,15 +278,17 @@ class Gateway:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_S)
-            for responder in self._waiting.take_expired(loop.time()):
-                refuse(responder, problems.NOT_DECIDED)
+            for waiting in (self._waiting, self._waiting_peers):
+                for responder in waiting.take_expired(loop.time()):
+                    refuse(responder, problems.NOT_DECIDED)
+            self._forwarding.look_again(self._waiting.__contains__)
 
     async def drain(self) -> None:
         """Takes nothing new on; returns when all that was is answered, those who wait too long with 503."""
         self.draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.drain_ms / 1000
-        while (self._commands_in_flight or len(self._waiting)) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
+        while (self._commands_in_flight or len(self._waiting) or len(self._waiting_peers)) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
             await asyncio.sleep(_DRAIN_POLL_S)
         self._refuse_waiting()
 
@@ -225,5 +301,6 @@ class Gateway:
         self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
-        for responder in self._waiting.take_expired(float("inf")):
-            refuse(responder, problems.SHUTTING_DOWN)
+        for waiting in (self._waiting, self._waiting_peers):
+            for responder in waiting.take_expired(float("inf")):
+                refuse(responder, problems.SHUTTING_DOWN)

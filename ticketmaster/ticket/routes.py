@@ -22,7 +22,9 @@ _EVENT_PREFIX = "/v1/event/"
 _RESERVATION_PREFIX = "/v1/reservation/"
 _RESERVATION_SUFFIX = "/reservation"
 _AREA = "/area/"
-_HEALTH = "/v1/health_check"
+HEALTH = "/v1/health_check"
+# What one process asks another: answered from its own table, never passed on.
+PEER_PREFIX = "/internal/v1/reservation/"
 
 
 PostTarget = Callable[[bytes, Responder], None]
@@ -48,7 +50,14 @@ class Routes:
     def get(self, path: str, responder: Responder) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
         if not path.startswith(_RESERVATION_PREFIX):
-            return False
+            if not path.startswith(PEER_PREFIX):
+                return False
+            reservation_id = path[len(PEER_PREFIX) :]
+            if is_reservation_id(reservation_id):
+                self._gateway.get_for_peer(reservation_id.encode(), responder)
+            else:
+                refuse(responder, problems.NOT_A_RESERVATION_ID)
+            return True
         reservation_id = path[len(_RESERVATION_PREFIX) :]
         if is_reservation_id(reservation_id):
             self._gateway.get_reservation(reservation_id.lower(), responder)
@@ -67,11 +76,8 @@ class Routes:
     def get_other(self, request: Request, responder: Responder) -> None:
         """Answers every GET but the hot one."""
         path = request.path
-        if path == _HEALTH:
-            if self._ready() and not self._gateway.draining:
-                responder.response_bytes(200, [("content-type", "text/plain"), ("cache-control", "no-store")], b"")
-            else:
-                refuse(responder, problems.NOT_SERVING)
+        if path == HEALTH:
+            answer_health(responder, ready=self._ready() and not self._gateway.draining)
         elif path == _EVENT:
             page = _page(request.query, self._limits.listed_events_max)
             _respond_cacheable(request, responder, self._gateway.catalog.list_events(page))
@@ -102,13 +108,21 @@ class Routes:
             refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
 
 
+def answer_health(responder: Responder, *, ready: bool) -> None:
+    """200 or 503, for probes."""
+    if ready:
+        responder.response_bytes(200, [("content-type", "text/plain"), ("cache-control", "no-store")], b"")
+    else:
+        refuse(responder, problems.NOT_SERVING)
+
+
 def allowed_methods(path: str) -> str:
     """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
     if path == _EVENT:
         return "GET, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
         return "POST" if path.endswith(_RESERVATION_SUFFIX) else "GET"
-    known = path in (_HEALTH, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
+    known = path in (HEALTH, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
     return "GET" if known else ""
 
 

@@ -11,7 +11,7 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
@@ -23,7 +23,7 @@ from ticketmaster.ticket import problems
 from ticketmaster.ticket.gateway import Responder, refuse
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.requests import RequestLog
-from ticketmaster.ticket.routes import PostTarget, Request, Routes, wrong_method
+from ticketmaster.ticket.routes import PostTarget, Request, wrong_method
 from ticketmaster.ticket.settings import ServerSettings
 
 _BACKLOG = 4_096
@@ -45,10 +45,25 @@ def free_port(address: str, port: int) -> int:
         raise UsageError(f"can't listen on {address}:{port}: {cause.strerror or cause}{hint}") from cause
 
 
+class RouteTable(Protocol):
+    """Who answers which path."""
+
+    body_bytes_max: int
+
+    def get(self, path: str, responder: Responder) -> bool:
+        """Answers the hot GET; False: it is another path, for :meth:`get_other`."""
+
+    def get_other(self, request: Request, responder: Responder) -> None:
+        """Answers every GET but the hot one."""
+
+    def post_target(self, path: str) -> PostTarget | None:
+        """Who takes the body of a POST; None: the path takes none."""
+
+
 class Dispatcher:
     """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
 
-    def __init__(self, routes: Routes, log: RequestLog | None) -> None:
+    def __init__(self, routes: RouteTable, log: RequestLog | None) -> None:
         self._routes = routes
         self._log = log
         self.body_bytes_max = routes.body_bytes_max
@@ -252,7 +267,7 @@ def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, r
 class HttpServer:
     """Serves routes until stopped."""
 
-    def __init__(self, routes: Routes, settings: ServerSettings, log: RequestLog | None) -> None:
+    def __init__(self, routes: RouteTable, settings: ServerSettings, log: RequestLog | None) -> None:
         self._settings = settings
         self._dispatcher = Dispatcher(routes, log)
         self._server: Any = None
@@ -261,7 +276,7 @@ class HttpServer:
     async def start(self) -> int:
         """Listens; returns the port. UsageError: it can't."""
         settings = self._settings
-        port = free_port(settings.address, settings.port)
+        port = settings.port if settings.shared else free_port(settings.address, settings.port)
         self._server = Server(
             self._dispatcher.rsgi,
             address=settings.address,

@@ -20,6 +20,9 @@ class Waiting(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiters)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._by_key
+
     def awaited(self) -> list[bytes]:
         """The keys that are waited for."""
         return list(self._by_key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -113,10 +114,22 @@ class KafkaBroker:
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:
             async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                found = await self._admin.list_consumer_group_offsets(group, partitions=[KafkaTopicPartition(*at) for at in sources])
+                found = await self._stored_offsets(group, [KafkaTopicPartition(*at) for at in sources])
         except (KafkaError, TimeoutError) as cause:
             raise Retriable(f"the offsets of group {group} can't be read: {cause!r}") from cause
         return {TopicPartition(*at): stored.offset for at, stored in found.items() if stored.offset != _NO_OFFSET}
+
+    async def _stored_offsets(self, group: str, sources: Sequence[KafkaTopicPartition]) -> dict[KafkaTopicPartition, Any]:
+        while True:
+            try:
+                stored: dict[KafkaTopicPartition, Any] = await self._admin.list_consumer_group_offsets(group, partitions=sources)
+            except KafkaError as cause:
+                # A coordinator moves with its broker, and the first one of a new cluster must be made.
+                if not cause.retriable:
+                    raise
+                await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
+            else:
+                return stored
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:

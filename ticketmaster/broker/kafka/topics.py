@@ -15,13 +15,17 @@ from ticketmaster.errors import UsageError
 
 _VISIBLE_TRIES = 100
 _VISIBLE_POLL_S = 0.05
+# Where a topic's setting comes from, in Kafka's protocol: DYNAMIC_TOPIC_CONFIG.
+_SET_ON_TOPIC = 1
 
 
 class TopicState(NamedTuple):
     """A topic as it is."""
 
     partitions: int
-    replication_factor: int
+    # Of the partition that has fewest.
+    replicas: int
+    in_sync: int
     cleanup_policy: str
 
 
@@ -34,7 +38,12 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) ->
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there])
     policies = {resource[3]: resource[4][0][1] for answer in answers for resource in answer.resources}
     return {
-        name: TopicState(len(partitions), min(len(partition["replicas"]) for partition in partitions), policies[name])
+        name: TopicState(
+            len(partitions),
+            min(len(partition["replicas"]) for partition in partitions),
+            min(len(partition["isr"]) for partition in partitions),
+            policies[name],
+        )
         for name, partitions in there.items()
     }
 
@@ -68,6 +77,18 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
                 raise UsageError(f"topic {name} can't be created: {error.__name__}: {' '.join(str(part) for part in reason)}")
         await _visible(admin, {spec.name for spec in missing})
     return [spec.name for spec in missing]
+
+
+async def set_cleanup_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
+    """Changes a topic's policy and nothing else. UsageError: the cluster refuses."""
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, None)])
+    # The request replaces all that was ever set on the topic: what is not sent along would go back to the cluster's default.
+    kept = {key: value for key, value, _, source, *_ in answer.resources[0][4] if source == _SET_ON_TOPIC}
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, kept | {"cleanup.policy": policy})
+    (altered,) = await admin.alter_configs([resource])
+    for code, message, *_ in altered.resources:
+        if code:
+            raise UsageError(f"topic {name}: cleanup.policy can't be set to {policy}: {for_code(code).__name__}: {message}")
 
 
 async def _default_replication_factor(admin: AIOKafkaAdminClient) -> int:

@@ -1,0 +1,1 @@
+"""Whether what was sold adds up: the topics are read and compared with each other."""

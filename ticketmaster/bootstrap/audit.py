@@ -1,0 +1,66 @@
+"""``ticketmaster audit``: a sale on Kafka, read and compared with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+
+from ticketmaster.audit.books import Finding, Totals
+from ticketmaster.audit.reading import read_books
+from ticketmaster.audit.stores import store_finding
+from ticketmaster.bootstrap.topics import check_topics
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.port import TopicPartition
+from ticketmaster.clock import SystemClock
+from ticketmaster.config.roles import Loaded
+from ticketmaster.wire import topics
+
+_LOGS = {
+    (topics.EVENT_SERVICE, "AreaStatus"): topics.AREA_CHANGELOG,
+    (topics.RESERVATION_SERVICE, "Reservation"): topics.RESERVATION_CHANGELOG,
+    (topics.TICKET_SERVICE, "Reservation"): topics.USER_RESERVATION,
+}
+
+
+class AuditResult(NamedTuple):
+    """What was counted, how many stores were compared, and what does not add up."""
+
+    totals: Totals
+    stores: int
+    findings: list[Finding]
+
+
+def run_audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
+    """Audits all topics, and with a state directory the stores of stopped roles in it. UsageError: Kafka or a topic is not there."""
+    return uvloop.run(_audit(loaded.kafka, state_dir, settle_ms, on_progress))
+
+
+async def _audit(kafka: KafkaSettings, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
+    broker = KafkaBroker(kafka, SystemClock())
+    await broker.start()
+    try:
+        partitions = await check_topics(broker, lambda _: None)
+        totals, findings = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+        stores = _stores(state_dir) if state_dir else []
+        for file, log in stores:
+            finding = await store_finding(broker, file, log)
+            if finding:
+                findings.append(finding)
+    finally:
+        await broker.close()
+    return AuditResult(totals, len(stores), findings)
+
+
+def _stores(state_dir: Path) -> list[tuple[Path, TopicPartition]]:
+    """``<application>/<data>/<slot>/<partition>/<store>.db`` below a state directory, and the log that each is a copy of."""
+    found = []
+    for file in sorted(state_dir.glob("*/*/*/*/*.db")):
+        application_id, partition = file.parts[-5], file.parts[-2]
+        log = _LOGS.get((application_id, file.stem))
+        if log and partition.isdecimal():
+            found.append((file, TopicPartition(log.name, int(partition))))
+    return found

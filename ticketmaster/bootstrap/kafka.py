@@ -1,0 +1,100 @@
+"""What every role on Kafka needs before it can begin, in the order in which it needs it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import structlog
+
+import ticketmaster
+from ticketmaster.bootstrap.topics import check_topics
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.groups import leave_group
+from ticketmaster.broker.port import Membership
+from ticketmaster.clock import Clock, SystemClock
+from ticketmaster.config.roles import RoleConfig
+from ticketmaster.errors import Retriable
+from ticketmaster.state.port import StateStore
+from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.statedir import Slot, held_slot, take_dead_members
+from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.telemetry.logs import LogObserver
+from ticketmaster.telemetry.observer import Observer
+from ticketmaster.wire.frames import use_schema_ids
+from ticketmaster.wire.incoming import Incoming
+from ticketmaster.wire.schema_registry import SchemaRegistry, register_schemas
+
+# A transaction costs the same whatever is in it: per record that one has held, the next one may gather for so long.
+_COMMIT_US_PER_RECORD = 40.0
+
+
+class RoleContext(NamedTuple):
+    """A role's process, ready to begin: connected, its topics checked, its schemas registered, its state directory held."""
+
+    broker: KafkaBroker
+    partitions: int
+    slot: Slot
+    settings: StreamSettings
+    clock: Clock
+    observer: Observer
+
+    def membership(self, address: str = "") -> Membership:
+        """What this process tells its group."""
+        return Membership(address, self.slot.stored, self.slot.note_member)
+
+    def open_store(self, _application_id: str, store: str, partition: int) -> StateStore:
+        """Opens the state of a task."""
+        return SqliteStore(self.slot.partition_folder(partition) / f"{store}.db")
+
+
+@asynccontextmanager
+async def role_context(config: RoleConfig, application_id: str) -> AsyncIterator[RoleContext]:
+    """Connects and checks. UsageError: something must be changed first; the error says what."""
+    clock, observer, log = SystemClock(), LogObserver(), structlog.get_logger()
+    log.info(
+        "starting",
+        role=application_id,
+        config=str(config.config_file) if config.config_file else "none given (-c): the defaults of a local Kafka and schema registry",
+        bootstrap_servers=config.kafka.bootstrap_servers,
+        schema_registry=config.registry.url,
+        version=ticketmaster.__version__,
+    )
+    for note in config.notes:
+        log.warning("configuration", note=note)
+    async with SchemaRegistry(config.registry) as registry:
+        ids = await register_schemas(registry, lambda reason: log.warning("waiting_for_schema_registry", reason=reason))
+        use_schema_ids(ids)
+        broker = KafkaBroker(config.kafka, clock, Incoming(registry, ids, observer.reading_failed).translate)
+        await broker.start()
+        try:
+            partitions = await check_topics(broker, lambda text: log.warning("topics", note=text))
+            data_id = await data_id_of(broker, ids)
+            await leave_for_the_dead(broker, config, application_id)
+            with held_slot(config.state_dir, application_id, data_id) as slot:
+                settings = replace(config.streams, commit_us_per_record=_COMMIT_US_PER_RECORD)
+                yield RoleContext(broker, partitions, slot, settings, clock, observer)
+                slot.forget_member()
+        finally:
+            await broker.close()
+
+
+async def data_id_of(broker: KafkaBroker, ids: Mapping[str, int]) -> str:
+    """Names the cluster and the schema ids: state that was built from others is of no use."""
+    cluster = await broker.admin.describe_cluster()
+    fingerprint = hashlib.sha256(repr(sorted(ids.items())).encode()).hexdigest()[:8]
+    return f"{cluster['cluster_id']}-{fingerprint}"
+
+
+async def leave_for_the_dead(broker: KafkaBroker, config: RoleConfig, application_id: str) -> None:
+    """Processes on this state directory that were killed are taken out of the group, which would wait for them otherwise."""
+    log = structlog.get_logger()
+    for member_id in take_dead_members(config.state_dir, application_id):
+        try:
+            await leave_group(broker.admin, application_id, member_id, config.kafka.request_timeout_ms)
+            log.info("left_for_a_dead_member", member=member_id)
+        except Retriable as reason:
+            log.warning("left_to_its_session_timeout", reason=str(reason))

@@ -1,0 +1,89 @@
+"""A process at work: jobs that run until a signal or a failure, and what is done then."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, NamedTuple
+
+import structlog
+
+import ticketmaster
+from ticketmaster.errors import TicketmasterError
+
+_GC_ALLOCATIONS = 50_000
+_READY_POLL_S = 0.002
+
+
+class Work(NamedTuple):
+    """What a process does: named jobs that never end, whether all of them serve, and what is done at the end.
+
+    ``drain`` lets what is under way come to its end, ``fail`` gives it up.
+    """
+
+    jobs: Mapping[str, Coroutine[Any, Any, None]]
+    ready: Callable[[], bool]
+    on_ready: Callable[[], None]
+    drain: Callable[[], Awaitable[None]] | None = None
+    fail: Callable[[], None] | None = None
+
+
+def log_ready(**facts: str) -> None:
+    """One line for machines: what the process is for is done from now on."""
+    structlog.get_logger().info("ready", **facts, version=ticketmaster.__version__)
+
+
+def stop_signals() -> asyncio.Queue[str]:
+    """Gets the name of each signal to stop, from now on."""
+    signals: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signals.put_nowait, number.name)
+    return signals
+
+
+async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
+    """Runs the jobs until a signal (0) or until one fails (1); drains or fails, then cancels them all."""
+    log = structlog.get_logger()
+    jobs = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.jobs.items()}
+    stopping = asyncio.create_task(signals.get(), name="signals")
+    failure: BaseException | None = None
+    try:
+        # The parts become ready on their own, in no order: a look at all of them is simpler than an event in each.
+        while not work.ready() and not stopping.done() and not any(job.done() for job in jobs):  # noqa: ASYNC110
+            await asyncio.sleep(_READY_POLL_S)
+        if work.ready():
+            _calm_garbage_collection()
+            work.on_ready()
+        await asyncio.wait({stopping, *jobs}, return_when=asyncio.FIRST_COMPLETED)
+        failure = next((job.exception() for job in jobs if job.done()), None)
+        if failure:
+            _report(failure)
+            if work.fail:
+                work.fail()
+        else:
+            log.info("stopping", signal=stopping.result())
+            if work.drain:
+                await work.drain()
+    finally:
+        for job in (stopping, *jobs):
+            job.cancel()
+        await asyncio.gather(stopping, *jobs, return_exceptions=True)
+    return 1 if failure else 0
+
+
+def _calm_garbage_collection() -> None:
+    """Records are made and dropped by the thousand and form no cycles: look for cycles rarely, and never among modules."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_ALLOCATIONS, 20, 100)
+
+
+def _report(failure: BaseException) -> None:
+    log = structlog.get_logger()
+    if isinstance(failure, TicketmasterError):
+        log.error("failed", reason=str(failure), advice="what was acknowledged is kept: mend the cause and start again")
+    else:
+        log.error("failed", reason="a defect of the program", exc_info=failure)

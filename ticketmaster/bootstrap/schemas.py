@@ -1,0 +1,47 @@
+"""Our schemas in a registry: what is registered, what would be, and what the registry refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, subjects
+
+
+class SchemaReport(NamedTuple):
+    """A subject: the id of our schema if it is registered, and why it can't be if it is incompatible."""
+
+    subject: str
+    record: str
+    schema_id: int | None
+    incompatible: list[str]
+
+
+def run_check(settings: RegistrySettings) -> list[SchemaReport]:
+    """Looks at every subject, and changes nothing. UsageError: the registry is not there, or refuses."""
+
+    async def look(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
+        schema_id = await registry.lookup(subject)
+        wrong = [] if schema_id is not None else await registry.incompatibilities(subject)
+        return SchemaReport(subject.name, subject.record, schema_id, wrong)
+
+    return asyncio.run(_for_each(settings, look))
+
+
+def run_register(settings: RegistrySettings) -> list[SchemaReport]:
+    """Registers what is not registered. UsageError: the registry is not there, or refuses."""
+
+    async def register(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
+        return SchemaReport(subject.name, subject.record, await registry.register(subject), [])
+
+    return asyncio.run(_for_each(settings, register))
+
+
+async def _for_each(settings: RegistrySettings, work: Callable[[SchemaRegistry, Subject], Awaitable[SchemaReport]]) -> list[SchemaReport]:
+    try:
+        async with SchemaRegistry(settings) as registry:
+            return [await work(registry, subject) for subject in subjects()]
+    except Retriable as reason:
+        raise UsageError(f"{reason}; is it running, and is schema.registry.url right?") from reason

@@ -1,0 +1,86 @@
+"""The reservation and the event role on Kafka: one process of either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+import uvloop
+
+from ticketmaster.bootstrap.kafka import RoleContext, role_context
+from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.supervisor import Supervision, supervise
+from ticketmaster.bootstrap.workers import WorkerLink
+from ticketmaster.config.roles import RoleConfig
+from ticketmaster.event.processor import event_topology
+from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.streams.table import GlobalTable
+from ticketmaster.streams.topology import Topology
+from ticketmaster.streams.worker import StreamWorker
+from ticketmaster.telemetry.logs import configure_logs
+from ticketmaster.ticket.health import HealthRoutes
+from ticketmaster.ticket.server import HttpServer
+from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.wire import topics
+
+
+def run_reservation(config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
+    """Runs until a signal (0) or a failure (1). UsageError: it can't start.
+
+    ``arguments`` are those of the command line: with several workers, each is started with them.
+    """
+    return _run_role(topics.RESERVATION_SERVICE, config, arguments, on_ready)
+
+
+def run_event(config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
+    """As :func:`run_reservation`."""
+    return _run_role(topics.EVENT_SERVICE, config, arguments, on_ready)
+
+
+def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
+    configure_logs(config.log_level)
+    link = WorkerLink.from_environment()
+    if link:
+        return uvloop.run(_run(application_id, config, link, lambda: None))
+    if config.workers == 1:
+        return uvloop.run(_run(application_id, config, None, on_ready))
+    return supervise(Supervision(application_id, config, arguments, port=0, drain_ms=0), on_ready)
+
+
+async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None, on_ready: Callable[[], None]) -> int:
+    signals = stop_signals()
+    if link:
+        link.watch(signals)
+    async with AsyncExitStack() as stack:
+        parts: list[StreamWorker | GlobalTable] = []
+
+        def ready() -> bool:
+            return bool(parts) and all(part.ready for part in parts)
+
+        if config.health_port and not link:
+            # From the start: who asks learns that it is not ready yet.
+            server = HttpServer(HealthRoutes(ready), ServerSettings(config.health_bind, config.health_port), None)
+            await server.start()
+            stack.push_async_callback(server.stop)
+        context = await stack.enter_async_context(role_context(config, application_id))
+        parts += _parts(application_id, context)
+        jobs: dict[str, Coroutine[Any, Any, None]] = {type(part).__name__: part.run() for part in parts}
+        if link:
+            jobs["report"] = link.report(ready)
+        status = await run_until_stopped(Work(jobs, ready, on_ready), signals)
+    structlog.get_logger().info("stopped")
+    return status
+
+
+def _parts(application_id: str, context: RoleContext) -> list[StreamWorker | GlobalTable]:
+    def worker(topology: Topology) -> StreamWorker:
+        return StreamWorker(topology, context.broker, context.open_store, context.settings, context.observer, context.membership())
+
+    if application_id == topics.EVENT_SERVICE:
+        return [worker(event_topology(context.partitions))]
+    areas = AreaCache(context.partitions)
+    table = GlobalTable(context.broker, topics.AREA_STATUS.name, context.partitions, areas.apply, context.settings, context.observer)
+    return [table, worker(reservation_topology(context.partitions, areas))]

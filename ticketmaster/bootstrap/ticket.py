@@ -1,0 +1,127 @@
+"""The ticket role on Kafka: one gateway process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+import uvloop
+
+from ticketmaster.bootstrap.kafka import RoleContext, role_context
+from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.supervisor import Supervision, supervise
+from ticketmaster.bootstrap.workers import WorkerLink
+from ticketmaster.config.roles import TicketConfig
+from ticketmaster.streams.table import GlobalTable, OwnedTable
+from ticketmaster.telemetry.logs import configure_logs
+from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.peers import Peers
+from ticketmaster.ticket.requests import RequestLog
+from ticketmaster.ticket.routes import Routes
+from ticketmaster.ticket.server import HttpServer, free_port
+from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.wire import topics
+
+# A peer answers within the time of a long poll; a little later nothing is expected of it any more.
+_PEER_GRACE_MS = 1_000
+
+
+def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callable[[str], None]) -> int:
+    """Runs until a signal (0) or a failure (1); ``on_ready`` is given the address. UsageError: it can't start.
+
+    ``arguments`` are those of the command line: with several workers, each is started with them.
+    """
+    configure_logs(config.role.log_level)
+    link = WorkerLink.from_environment()
+    if link:
+        return uvloop.run(_run(config, link, lambda _: None))
+    if config.role.workers == 1:
+        return uvloop.run(_run(config, None, on_ready))
+    port = free_port(config.bind, config.port)
+    supervision = Supervision(topics.TICKET_SERVICE, config.role, arguments, port, config.drain_ms)
+    return supervise(supervision, lambda: on_ready(f"http://{config.hostname}:{port}"))
+
+
+async def _run(config: TicketConfig, link: WorkerLink | None, on_ready: Callable[[str], None]) -> int:
+    signals = stop_signals()
+    async with role_context(config.role, topics.TICKET_SERVICE) as context:
+        status = await _Ticket(config, context, link).serve(signals, on_ready)
+    structlog.get_logger().info("stopped")
+    return status
+
+
+class _Ticket:
+    def __init__(self, config: TicketConfig, context: RoleContext, link: WorkerLink | None) -> None:
+        self._config = config
+        self._context = context
+        self._link = link
+        broker, limits = context.broker, ticket_limits(config)
+        self._reservations = OwnedTable(
+            topics.TICKET_SERVICE,
+            topics.USER_RESERVATION.name,
+            "Reservation",
+            broker,
+            context.open_store,
+            context.settings,
+            context.observer,
+        )
+        self._peers = Peers(self._on_peer_answer, self._on_peer_failure, limits.long_poll_ms + _PEER_GRACE_MS)
+        self._gateway = Gateway(
+            broker.producer(), self._reservations, Catalog(), context.partitions, context.clock, limits, self._peers.ask
+        )
+        self._areas = GlobalTable(
+            broker, topics.AREA_STATUS.name, context.partitions, self._gateway.on_areas, context.settings, context.observer
+        )
+        self._routes = Routes(self._gateway, lambda: self._ready, limits)
+
+    def _on_peer_answer(self, key: bytes, status: int, body: bytes) -> None:
+        self._gateway.on_peer_answer(key, status, body)
+
+    def _on_peer_failure(self, key: bytes) -> None:
+        self._gateway.on_peer_failure(key)
+
+    @property
+    def _ready(self) -> bool:
+        return self._reservations.ready and self._areas.ready
+
+    async def serve(self, signals: asyncio.Queue[str], on_ready: Callable[[str], None]) -> int:
+        """Starts everything, waits, and stops everything in the opposite order."""
+        config, link, gateway = self._config, self._link, self._gateway
+        server, port = await self._listen(link.port if link else config.port, shared=link is not None)
+        servers = [server]
+        address = f"{config.hostname}:{port}"
+        if link:
+            # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
+            link.watch(signals)
+            own_server, own_port = await self._listen(0, shared=False)
+            servers.append(own_server)
+            peer_address = f"{config.hostname}:{own_port}"
+        else:
+            peer_address = address
+        jobs = {
+            "areas": self._areas.run(),
+            "reservations": self._reservations.run(
+                gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, self._context.membership(peer_address)
+            ),
+            "hand-over": gateway.hand_over(),
+            "sweep": gateway.sweep(),
+        }
+        if link:
+            jobs["report"] = link.report(lambda: self._ready)
+        work = Work(jobs, lambda: self._ready, lambda: on_ready(f"http://{address}"), gateway.drain, gateway.fail)
+        try:
+            return await run_until_stopped(work, signals)
+        finally:
+            for server in servers:
+                await server.stop()
+            self._peers.close()
+
+    async def _listen(self, port: int, *, shared: bool) -> tuple[HttpServer, int]:
+        config = self._config
+        log = RequestLog(self._context.clock) if config.request_logging else None
+        settings = ServerSettings(config.bind, port, config.selectors, connections_max=config.connections_max, shared=shared)
+        server = HttpServer(self._routes, settings, log)
+        return server, await server.start()

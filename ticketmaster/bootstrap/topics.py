@@ -1,0 +1,184 @@
+"""The topics of the system on a Kafka cluster: what must be there, what is, and what mends the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import uvloop
+
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.kafka.topics import TopicState, create_topics, describe_topics, set_cleanup_policy
+from ticketmaster.broker.port import TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.errors import UsageError
+from ticketmaster.event.processor import event_topology
+from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.streams.dead_letters import dead_letter_topic
+from ticketmaster.wire import topics
+
+_PARTITIONS = 20
+_REMEDY = "run `ticketmaster topics create` with the same -c"
+
+# Who reads what, by consumer group.
+_TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1)))
+
+
+class Wanted(NamedTuple):
+    """A topic as it must be; all have the same number of partitions."""
+
+    name: str
+    compacted: bool
+
+    @property
+    def policy(self) -> str:
+        """Its cleanup policy. What is a table must keep the last value of each key for ever, what is a log need not."""
+        return "compact" if self.compacted else "delete"
+
+
+WANTED = (
+    *(Wanted(topic.name, topic.compacted) for topic in topics.ALL_TOPICS),
+    *(Wanted(dead_letter_topic(source), compacted=False) for topology in _TOPOLOGIES for source in topology.sources),
+)
+
+
+class Difference(NamedTuple):
+    """What is not as it must be; with a fatal one no role starts."""
+
+    topic: str
+    text: str
+    fatal: bool
+
+
+def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState]) -> list[Difference]:
+    """What must be mended. The number of partitions that most topics have is taken for the right one."""
+    counts = [state.partitions for state in found.values()]
+    partitions = max(counts, key=counts.count, default=0)
+    result = []
+    for topic in wanted:
+        state = found.get(topic.name)
+        if state is None:
+            result.append(Difference(topic.name, "is missing", fatal=True))
+            continue
+        if state.partitions != partitions:
+            text = f"has {state.partitions} partitions, the others have {partitions}: Kafka can't take partitions away, delete it first"
+            result.append(Difference(topic.name, text, fatal=True))
+        if topic.compacted and state.cleanup_policy != topic.policy:
+            text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it will forget what is old"
+            result.append(Difference(topic.name, text, fatal=False))
+        elif not topic.compacted and "compact" in state.cleanup_policy:
+            text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it grows for ever"
+            result.append(Difference(topic.name, text, fatal=False))
+        if state.in_sync < state.replicas:
+            text = f"has {state.in_sync} of {state.replicas} replicas in sync"
+            result.append(Difference(topic.name, text, fatal=False))
+    return result
+
+
+async def check_topics(broker: KafkaBroker, warn: Callable[[str], None]) -> int:
+    """The number of partitions; ``warn`` is told what should be mended. UsageError: what must be, and the command that does it."""
+    found = await describe_topics(broker.admin, [topic.name for topic in WANTED])
+    wrong = differences(WANTED, found)
+    fatal = [f"{difference.topic} {difference.text}" for difference in wrong if difference.fatal]
+    if fatal:
+        more = f" (and {len(fatal) - 1} more)" if len(fatal) > 1 else ""
+        raise UsageError(f"topic {fatal[0]}{more}; {_REMEDY}")
+    for difference in wrong:
+        warn(f"{difference.topic} {difference.text}; {_REMEDY}")
+    return next(iter(found.values())).partitions
+
+
+T = TypeVar("T")
+
+
+async def _with_broker(kafka: KafkaSettings, work: Callable[[KafkaBroker], Awaitable[T]]) -> T:
+    broker = KafkaBroker(kafka, SystemClock())
+    await broker.start()
+    try:
+        return await work(broker)
+    finally:
+        await broker.close()
+
+
+class Change(NamedTuple):
+    """What ``create`` did to a topic."""
+
+    topic: str
+    text: str
+
+
+def run_create(kafka: KafkaSettings, partitions: int | None, replication_factor: int | None) -> list[Change]:
+    """Creates what is missing and mends cleanup policies. UsageError: a topic has other partitions, or Kafka is not there."""
+    return uvloop.run(_with_broker(kafka, lambda broker: create(broker, WANTED, partitions, replication_factor)))
+
+
+async def create(broker: KafkaBroker, wanted: Sequence[Wanted], partitions: int | None, replication_factor: int | None) -> list[Change]:
+    """As :func:`run_create`. Without ``partitions`` there are as many as the topics have that exist, or 20."""
+    admin = broker.admin
+    found = await describe_topics(admin, [topic.name for topic in wanted])
+    if partitions is None:
+        counts = [state.partitions for state in found.values()]
+        partitions = max(counts, key=counts.count, default=_PARTITIONS)
+    for topic in wanted:
+        state = found.get(topic.name)
+        if state and state.partitions != partitions:
+            raise UsageError(
+                f"topic {topic.name} has {state.partitions} partitions, not {partitions}; "
+                f"give --partitions {state.partitions}, or delete the topic with all that is in it"
+            )
+    specs = [TopicSpec(topic.name, partitions, topic.compacted) for topic in wanted]
+    created = await create_topics(admin, specs, replication_factor)
+    changes = [Change(name, f"created with {partitions} partitions") for name in created]
+    for difference in differences(wanted, found):
+        if "cleanup.policy" in difference.text:
+            policy = next(topic.policy for topic in wanted if topic.name == difference.topic)
+            await set_cleanup_policy(admin, difference.topic, policy)
+            changes.append(Change(difference.topic, f"cleanup.policy set to {policy}"))
+    return changes
+
+
+class TopicReport(NamedTuple):
+    """A topic for people and scripts: as it is, and what is wrong with it. ``lag`` by group: records not worked off yet."""
+
+    topic: str
+    state: TopicState | None
+    wrong: list[str]
+    records: int
+    lag: dict[str, int]
+
+
+def run_check(kafka: KafkaSettings) -> list[TopicReport]:
+    """Every topic, without offsets."""
+    return uvloop.run(_with_broker(kafka, lambda broker: report(broker, with_offsets=False)))
+
+
+def run_describe(kafka: KafkaSettings) -> list[TopicReport]:
+    """Every topic, with offsets."""
+    return uvloop.run(_with_broker(kafka, lambda broker: report(broker, with_offsets=True)))
+
+
+async def report(broker: KafkaBroker, *, with_offsets: bool) -> list[TopicReport]:
+    """What is there and what is wrong with it."""
+    found = await describe_topics(broker.admin, [topic.name for topic in WANTED])
+    wrong = differences(WANTED, found)
+    reports = []
+    for topic in WANTED:
+        state = found.get(topic.name)
+        texts = [difference.text for difference in wrong if difference.topic == topic.name]
+        records, lag = await _offsets(broker, topic.name, state.partitions) if state and with_offsets else (0, {})
+        reports.append(TopicReport(topic.name, state, texts, records, lag))
+    return reports
+
+
+async def _offsets(broker: KafkaBroker, topic: str, partitions: int) -> tuple[int, dict[str, int]]:
+    """(the sum of the end offsets, how far behind that the groups are that read the topic)."""
+    sources = [TopicPartition(topic, number) for number in range(partitions)]
+    ends = await broker.end_offsets(sources)
+    lag = {}
+    for topology in _TOPOLOGIES:
+        if topic in topology.sources:
+            committed = await broker.committed(topology.application_id, sources)
+            lag[topology.application_id] = sum(end - committed.get(source, 0) for source, end in ends.items())
+    return sum(ends.values()), lag

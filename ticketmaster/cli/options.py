@@ -1,0 +1,72 @@
+"""Options that several commands have, so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
+
+AT_LEAST_1 = click.IntRange(min=1)
+FILE = click.Path(path_type=Path)
+PORT = click.IntRange(0, 65_535)
+
+
+def combined(*decorators: Callable[[Any], Any]) -> Decorator:
+    """Options as one decorator, shown in their order."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def limit(name: str, default: int, text: str) -> Callable[[Any], Any]:
+    """A limit of at least 1."""
+    return click.option(f"--{name}", default=default, type=AT_LEAST_1, metavar="N", help=text)
+
+
+LOG_LEVEL = click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged on stdout."
+)
+
+CONFIG = click.option(
+    "-c", "--config", "config_file", type=FILE, metavar="FILE", help="Java properties file; without it, a local Kafka and schema registry."
+)
+
+STREAM_CONFIG = click.option("-sc", "--stream-config", type=FILE, metavar="FILE", help="Properties that override those of -c.")
+
+STATE_DIR = click.option(
+    "-d",
+    "--state-dir",
+    default=Path("/tmp/kafka-streams"),  # noqa: S108 - the original's default; what is there is only a copy
+    type=FILE,
+    help="Directory of the state; created if need be. It is a copy: what is lost is restored from Kafka.",
+)
+
+GATEWAY_LIMITS = combined(
+    limit("request-body-bytes-max", 1 << 20, "Largest request body."),
+    limit("areas-per-event-max", 1_000, "Most areas of an event."),
+    limit("seats-per-area-max", 100_000, "Most seats of an area."),
+    limit("seats-per-event-max", 10_000_000, "Most seats of an event."),
+    limit("seats-per-reservation-max", 1_000, "Most seats of a reservation."),
+    limit("waiting-requests-max", 200_000, "Most long polls that wait for a decision."),
+    limit("commands-in-flight-max", 50_000, "Most commands that wait for the log."),
+    limit("connections-max", 10_000, "Most open connections."),
+    click.option("--long-poll-ms", default=10_000, type=AT_LEAST_1, metavar="MS", help="How long a request waits for a decision."),
+    click.option(
+        "--drain-ms", default=5_000, type=click.IntRange(min=0), metavar="MS", help="How long open requests are waited for at the end."
+    ),
+)
+
+HTTP_OPTIONS = combined(
+    click.option("-n", "--max-threads", default=0, type=click.IntRange(min=0), metavar="N", help="Most requests in flight; 0 is no limit."),
+    click.option("-s", "--selectors", default=1, type=click.IntRange(1, 64), metavar="N", help="I/O threads."),
+    click.option("-r", "--request-logging", is_flag=True, help="Log every request."),
+)

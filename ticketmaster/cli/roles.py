@@ -1,0 +1,111 @@
+"""``ticketmaster ticket``, ``reservation`` and ``event``: the three roles on Kafka, with the original's flags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ticketmaster.cli.options import (
+    CONFIG,
+    FILE,
+    GATEWAY_LIMITS,
+    HTTP_OPTIONS,
+    LOG_LEVEL,
+    PORT,
+    STATE_DIR,
+    STREAM_CONFIG,
+    combined,
+)
+
+if TYPE_CHECKING:
+    from ticketmaster.config.roles import RoleConfig
+
+    RunStreamRole = Callable[[RoleConfig, Sequence[str], Callable[[], None]], int]
+
+_LOOPBACK = "127.0.0.1"
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - chosen only by an operator who gives this machine a name for others
+
+_STREAM_ROLE = combined(
+    STATE_DIR,
+    CONFIG,
+    STREAM_CONFIG,
+    click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes to run, each a member of the group."),
+    click.option("--health-port", default=0, type=PORT, help="Port of GET /v1/health_check; 0 is none."),
+    click.option("--bind", "health_bind", default=_LOOPBACK, help="Address of the health port; 0.0.0.0 is every interface."),
+    LOG_LEVEL,
+)
+
+
+def _role_config(
+    options: dict[str, Any], *, workers: int, health_port: int = 0, health_bind: str = _LOOPBACK, producer_config: Path | None = None
+) -> RoleConfig:
+    # Imported here, so that --help and a mistyped option are answered at once.
+    from ticketmaster.config.roles import RoleConfig, load_properties  # noqa: PLC0415
+
+    loaded = load_properties(options.pop("config_file"), options.pop("stream_config"), producer_config)
+    return RoleConfig(
+        kafka=loaded.kafka,
+        registry=loaded.registry,
+        streams=loaded.streams,
+        notes=loaded.notes,
+        config_file=loaded.config_file,
+        state_dir=options.pop("state_dir"),
+        log_level=options.pop("log_level"),
+        workers=workers,
+        health_port=health_port,
+        health_bind=health_bind,
+    )
+
+
+@click.command()
+@click.option("-h", "--hostname", default="localhost", help="Name by which other ticket processes reach this machine.")
+@click.option("-p", "--port", default=4403, type=PORT, help="Port to listen on; 0 takes a free one.")
+@click.option("--bind", default=None, help="Address to listen on.  [default: 127.0.0.1 if the hostname is localhost, else 0.0.0.0]")
+@STATE_DIR
+@CONFIG
+@STREAM_CONFIG
+@click.option("-pc", "--producer-config", type=FILE, metavar="FILE", help="Producer properties that override those of -c.")
+@HTTP_OPTIONS
+@click.option("-a", "--acceptors", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes that share the port.")
+@LOG_LEVEL
+@GATEWAY_LIMITS
+def ticket(**options: Any) -> None:
+    """Run the ticket role on Kafka: the HTTP gateway, and the table of reservations."""
+    from ticketmaster.bootstrap.ticket import run_ticket  # noqa: PLC0415
+    from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
+    from ticketmaster.config.roles import TicketConfig  # noqa: PLC0415
+
+    role = _role_config(options, workers=options.pop("acceptors"), producer_config=options.pop("producer_config"))
+    if options["bind"] is None:
+        options["bind"] = _LOOPBACK if options["hostname"] == "localhost" else _EVERYWHERE
+    config = TicketConfig(role=role, **options)
+    sys.exit(run_ticket(config, sys.argv[1:], lambda url: show_ready(url, role.state_dir)))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_STREAM_ROLE
+def reservation(**options: Any) -> None:
+    """Run the reservation role on Kafka: the life of each reservation."""
+    from ticketmaster.bootstrap.stream_roles import run_reservation  # noqa: PLC0415
+
+    _run_stream_role(run_reservation, options)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_STREAM_ROLE
+def event(**options: Any) -> None:
+    """Run the event role on Kafka: the seats of each area."""
+    from ticketmaster.bootstrap.stream_roles import run_event  # noqa: PLC0415
+
+    _run_stream_role(run_event, options)
+
+
+def _run_stream_role(run: RunStreamRole, options: dict[str, Any]) -> None:
+    from ticketmaster.cli.banner import show_role_ready  # noqa: PLC0415
+
+    config = _role_config(options, workers=options["workers"], health_port=options["health_port"], health_bind=options["health_bind"])
+    sys.exit(run(config, sys.argv[1:], lambda: show_role_ready(config.state_dir)))

@@ -1,0 +1,60 @@
+"""``ticketmaster schemas``: the Avro schemas of the six topics in a schema registry."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ticketmaster.cli.options import CONFIG
+
+if TYPE_CHECKING:
+    from ticketmaster.bootstrap.schemas import SchemaReport
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.group()
+def schemas() -> None:
+    """Look at and register the Avro schemas of the six topics."""
+
+
+@schemas.command()
+@CONFIG
+@_JSON
+def check(config_file: Path | None, *, as_json: bool) -> None:
+    """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not. Nothing is changed."""
+    # Imported here, so that --help and a mistyped option are answered at once.
+    from ticketmaster.bootstrap.schemas import run_check  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    reports = run_check(load_properties(config_file).registry)
+    _show(reports, as_json=as_json)
+    sys.exit(1 if any(report.incompatible for report in reports) else 0)
+
+
+@schemas.command()
+@CONFIG
+@_JSON
+def register(config_file: Path | None, *, as_json: bool) -> None:
+    """Register what is not registered yet. Every role does so too, when it starts."""
+    from ticketmaster.bootstrap.schemas import run_register  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    _show(run_register(load_properties(config_file).registry), as_json=as_json)
+
+
+def _show(reports: list[SchemaReport], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([report._asdict() for report in reports], indent=2))
+        return
+    for report in reports:
+        if report.incompatible:
+            click.secho(f"{report.subject}  {report.record} is INCOMPATIBLE: {'; '.join(report.incompatible)}", fg="red")
+        elif report.schema_id is None:
+            click.echo(f"{report.subject}  {report.record} is compatible and not registered yet")
+        else:
+            click.echo(f"{report.subject}  {report.record} has id {report.schema_id}")

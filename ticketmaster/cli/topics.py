@@ -1,0 +1,97 @@
+"""``ticketmaster topics``: the topics of the system on a Kafka cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ticketmaster.cli.options import AT_LEAST_1, CONFIG
+
+if TYPE_CHECKING:
+    from ticketmaster.bootstrap.topics import TopicReport
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.group()
+def topics() -> None:
+    """Create and look at the topics of the system on Kafka."""
+
+
+@topics.command()
+@CONFIG
+@click.option("--partitions", type=AT_LEAST_1, metavar="N", help="Partitions of every topic.  [default: as those that exist, else 20]")
+@click.option("--replication-factor", type=AT_LEAST_1, metavar="N", help="Replicas of every new topic.  [default: the cluster's]")
+@_JSON
+def create(config_file: Path | None, partitions: int | None, replication_factor: int | None, *, as_json: bool) -> None:
+    """Create what is missing, and mend cleanup policies. It may be run again at any time."""
+    # Imported here, so that --help and a mistyped option are answered at once.
+    from ticketmaster.bootstrap.topics import run_create  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    changes = run_create(load_properties(config_file).kafka, partitions, replication_factor)
+    if as_json:
+        click.echo(json.dumps([change._asdict() for change in changes], indent=2))
+        return
+    for change in changes:
+        click.echo(f"{change.topic}: {change.text}")
+    if not changes:
+        click.echo("all topics are there, nothing to do")
+
+
+@topics.command()
+@CONFIG
+@_JSON
+def check(config_file: Path | None, *, as_json: bool) -> None:
+    """Say whether every topic is as it must be: exit code 0 if so, 1 if not."""
+    from ticketmaster.bootstrap.topics import run_check  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    reports = run_check(load_properties(config_file).kafka)
+    _show(reports, as_json=as_json, with_offsets=False)
+    sys.exit(1 if any(report.wrong for report in reports) else 0)
+
+
+@topics.command()
+@CONFIG
+@_JSON
+def describe(config_file: Path | None, *, as_json: bool) -> None:
+    """Show every topic: partitions, replicas, how far its log goes, and how far behind its readers are."""
+    from ticketmaster.bootstrap.topics import run_describe  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    _show(run_describe(load_properties(config_file).kafka), as_json=as_json, with_offsets=True)
+
+
+def _show(reports: list[TopicReport], *, as_json: bool, with_offsets: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([_document(report, with_offsets=with_offsets) for report in reports], indent=2))
+    else:
+        _show_table(reports, with_offsets=with_offsets)
+
+
+def _document(report: TopicReport, *, with_offsets: bool) -> dict[str, Any]:
+    state = report.state._asdict() if report.state else None
+    document = {"topic": report.topic, "state": state, "wrong": report.wrong}
+    return document | {"end_offsets_sum": report.records, "lag": report.lag} if with_offsets else document
+
+
+def _show_table(reports: list[TopicReport], *, with_offsets: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("topic", "partitions", "replicas", "in sync", "cleanup", *(("end offsets", "lag") if with_offsets else ()), "wrong"):
+        table.add_column(name, justify="left" if name in ("topic", "cleanup", "lag", "wrong") else "right", no_wrap=name == "topic")
+    for report in reports:
+        state = report.state
+        cells = [str(state.partitions), str(state.replicas), str(state.in_sync), state.cleanup_policy] if state else [""] * 4
+        if with_offsets:
+            cells += [f"{report.records:,}", ", ".join(f"{group} {lag:,}" for group, lag in report.lag.items())]
+        table.add_row(report.topic, *cells, f"[red]{'; '.join(report.wrong)}[/]" if report.wrong else "[green]–[/]")
+    # A pipe has no width of its own: there nothing is folded.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

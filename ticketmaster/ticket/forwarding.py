@@ -1,0 +1,63 @@
+"""Reservations that live in other processes: their owners are asked, each once at a time, and again when one fails or changes.
+
+Who waits stays in the gateway's own list, with its own deadline: whatever becomes of an owner, no long poll is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Assignment
+
+# Asks the process at an address for a reservation; the answer comes later.
+Ask = Callable[[str, bytes], None]
+
+
+class Forwarding:
+    """Which process holds each partition, and what it has been asked."""
+
+    def __init__(self, partitions: int, ask: Ask) -> None:
+        self._partitions = partitions
+        self._ask = ask
+        # Addresses of the owners of partitions that are not this process's.
+        self._owners: dict[int, str] = {}
+        self._asked: set[bytes] = set()
+        self._failed: set[bytes] = set()
+
+    def lives_elsewhere(self, partition: int) -> bool:
+        """Whether another process is known to hold a partition."""
+        return partition in self._owners
+
+    def on_assigned(self, assignment: Assignment, awaited: Iterable[bytes]) -> None:
+        """Partitions have moved: asks the owners of today for all that is awaited."""
+        owned = set(assignment.partitions)
+        self._owners = {partition: address for partition, address in assignment.owners.items() if address and partition not in owned}
+        self._asked.clear()
+        self._failed.clear()
+        if self._owners:
+            for key in awaited:
+                self.look(key, partition_of(key, self._partitions))
+
+    def look(self, key: bytes, partition: int) -> None:
+        """Asks the owner for a reservation, if that is another process and it has not been asked yet."""
+        address = self._owners.get(partition)
+        if address and key not in self._asked:
+            self._asked.add(key)
+            self._ask(address, key)
+
+    def answered(self, key: bytes) -> None:
+        """The decision has come."""
+        self._asked.discard(key)
+
+    def failed(self, key: bytes) -> None:
+        """The owner has not answered, or not decided."""
+        self._asked.discard(key)
+        self._failed.add(key)
+
+    def look_again(self, is_awaited: Callable[[bytes], bool]) -> None:
+        """Asks again for what failed since the last time and is still awaited."""
+        failed, self._failed = self._failed, set()
+        for key in failed:
+            if is_awaited(key):
+                self.look(key, partition_of(key, self._partitions))

@@ -1,0 +1,234 @@
+"""Asking other ticket processes, over one kept cleartext HTTP/2 connection to each.
+
+On h2 directly: a pool such as httpx's admits 100 streams a connection, and whatever comes then waits behind long polls. Here a
+connection carries as many as the peer allows, an ask costs no coroutine and no timer, and what is asked within one turn of the loop
+leaves in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
+
+_PATH = b"/internal/v1/reservation/"
+_CONNECT_TIMEOUT_S = 1.0
+_LOOK_S = 0.25
+_IDLE_S = 60.0
+_WAITING_MAX = 50_000
+_BODY_BYTES_MAX = 1 << 20
+# Answers are small and many: no stream shall wait for the others' to be acknowledged.
+_WINDOW_BYTES = 1 << 30
+_NO_STREAMS_LEFT = 1 << 30
+
+OnAnswer = Callable[[bytes, int, bytes], None]
+OnFailure = Callable[[bytes], None]
+
+
+class _Answer:
+    """An answer as far as it has come."""
+
+    __slots__ = ("body", "deadline", "key", "status")
+
+    def __init__(self, key: bytes, deadline: float) -> None:
+        self.key = key
+        self.deadline = deadline
+        self.status = 0
+        self.body = b""
+
+
+class _Link(asyncio.Protocol):
+    """The connection to one peer, from its opening to its end."""
+
+    def __init__(self, address: str, on_answer: OnAnswer, on_failure: OnFailure, deadline_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._headers = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", address.encode())]
+        self._on_answer = on_answer
+        self._on_failure = on_failure
+        self._deadline_s = deadline_s
+        self._http = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._transport: asyncio.Transport | None = None
+        self._unsent: deque[_Answer] = deque()
+        self._streams: dict[int, _Answer] = {}
+        self._streams_max = 100
+        self._flushing = False
+        self.closed = False
+        self.used_at = self._loop.time()
+        self._opening = asyncio.ensure_future(self._open(address))
+
+    async def _open(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self._loop.create_connection(lambda: self, host.strip("[]"), int(port))
+        except (OSError, ValueError):
+            self.close(tell=True)
+
+    def ask(self, key: bytes) -> None:
+        """Asks soon; the answer or the failure is told later."""
+        self.used_at = self._loop.time()
+        self._unsent.append(_Answer(key, self.used_at + self._deadline_s))
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing and self._transport:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.closed or not self._transport:
+            return
+        http, streams, unsent = self._http, self._streams, self._unsent
+        try:
+            while unsent and len(streams) < self._streams_max:
+                number = http.get_next_available_stream_id()
+                http.send_headers(number, [*self._headers, (b":path", _PATH + unsent[0].key)], end_stream=True)
+                streams[number] = unsent.popleft()
+        except ProtocolError:
+            # Stream numbers run out after a billion: the next ask opens a new connection.
+            self.close(tell=True)
+            return
+        self._transport.write(http.data_to_send())
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._http.initiate_connection()
+        self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _BODY_BYTES_MAX})
+        self._http.increment_flow_control_window(_WINDOW_BYTES)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            events = self._http.receive_data(data)
+        except ProtocolError:
+            self.close(tell=True)
+            return
+        for event in events:
+            match event:
+                case ResponseReceived(stream_id=number) if number in self._streams:
+                    self._streams[number].status = int(dict(event.headers or ())[b":status"])
+                case DataReceived(stream_id=number):
+                    self._http.acknowledge_received_data(event.flow_controlled_length or 0, number)
+                    self._take_body(number, event.data or b"")
+                case StreamEnded(stream_id=number) if number in self._streams:
+                    answer = self._streams.pop(number)
+                    self._on_answer(answer.key, answer.status, answer.body)
+                case StreamReset(stream_id=number) if number in self._streams:
+                    self._on_failure(self._streams.pop(number).key)
+                case RemoteSettingsChanged():
+                    self._streams_max = min(self._http.remote_settings.max_concurrent_streams, _NO_STREAMS_LEFT)
+                case ConnectionTerminated():
+                    self.close(tell=True)
+                    return
+                case _:
+                    pass
+        self._flush_soon()
+
+    def _take_body(self, number: int, data: bytes) -> None:
+        answer = self._streams.get(number)
+        if answer is None:
+            return
+        answer.body += data
+        if len(answer.body) > _BODY_BYTES_MAX:
+            self._http.reset_stream(number)
+            self._on_failure(self._streams.pop(number).key)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(tell=True)
+
+    def expire(self, now: float) -> None:
+        """Fails what was asked too long ago: the oldest come first."""
+        expired = []
+        for number, answer in self._streams.items():
+            if answer.deadline > now:
+                break
+            expired.append(number)
+        for number in expired:
+            self._http.reset_stream(number)
+            self._on_failure(self._streams.pop(number).key)
+        while self._unsent and self._unsent[0].deadline <= now:
+            self._on_failure(self._unsent.popleft().key)
+        self._flush_soon()
+
+    @property
+    def waiting(self) -> int:
+        """How many answers are waited for."""
+        return len(self._streams) + len(self._unsent)
+
+    def close(self, *, tell: bool) -> None:
+        """Ends the connection; ``tell`` fails what is not answered yet."""
+        if self.closed:
+            return
+        self.closed = True
+        self._opening.cancel()
+        if self._transport:
+            self._transport.abort()
+        unanswered = [*self._streams.values(), *self._unsent]
+        self._streams.clear()
+        self._unsent.clear()
+        if tell:
+            for answer in unanswered:
+                self._on_failure(answer.key)
+
+
+class Peers:
+    """The other ticket processes, by address."""
+
+    def __init__(self, on_answer: OnAnswer, on_failure: OnFailure, deadline_ms: int) -> None:
+        """``on_answer(key, status, body)`` or ``on_failure(key)`` is called once for each ask, later; neither may raise."""
+        self._on_answer = on_answer
+        self._on_failure = on_failure
+        self._deadline_s = deadline_ms / 1000
+        self._links: dict[str, _Link] = {}
+        self._looking: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def ask(self, address: str, key: bytes) -> None:
+        """Asks the process at ``host:port`` for a reservation by its id."""
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        link = self._links.get(address)
+        if link is None or link.closed:
+            link = self._links[address] = _Link(address, self._on_answer, self._on_failure, self._deadline_s)
+        if link.waiting >= _WAITING_MAX:
+            loop.call_soon(self._on_failure, key)
+            return
+        link.ask(key)
+        if self._looking is None:
+            self._looking = loop.call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for address, link in tuple(self._links.items()):
+            link.expire(now)
+            if not link.waiting and now - link.used_at > _IDLE_S:
+                link.close(tell=False)
+            if link.closed:
+                del self._links[address]
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look) if self._links else None
+
+    def close(self) -> None:
+        """Ends all connections; nothing is told any more."""
+        self._closed = True
+        if self._looking:
+            self._looking.cancel()
+        for link in self._links.values():
+            link.close(tell=False)
