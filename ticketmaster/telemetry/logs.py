@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 _LOGGED_LETTERS_MAX = 10
+_REPEATED_AFTER_S = 10.0
+_TEXTS_MAX = 1_000
 
 
 def configure_logs(level: str) -> None:
@@ -28,6 +31,39 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[LibraryHandler()], level=logging.WARNING, force=True)
+
+
+class LibraryHandler(logging.Handler):
+    """Warnings and errors of the libraries, as lines like all others. Each once in ten seconds, with how often it came meanwhile.
+
+    A client of Kafka writes hundreds of equal lines a second while a broker is away.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._log = structlog.get_logger()
+        self._clock_s = clock_s
+        # Of each text before its values are put in: when it is due again, and how often it was held back.
+        self._due: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        key, now = (record.name, str(record.msg)), self._clock_s()
+        due_s, repeated = self._due.get(key, (now, 0))
+        if now < due_s:
+            self._due[key] = due_s, repeated + 1
+            return
+        if len(self._due) >= _TEXTS_MAX:
+            self._due.clear()
+        self._due[key] = now + _REPEATED_AFTER_S, 0
+        more: dict[str, object] = {"repeated": repeated} if repeated else {}
+        if record.exc_info:
+            more["exc_info"] = record.exc_info
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a text and values that don't go together are the library's mistake, and no reason to fail
+            message = str(record.msg)
+        self._log.log(record.levelno, "library", logger=record.name, message=message, **more)
 
 
 class LogObserver(Observer):

@@ -67,7 +67,8 @@ class Incoming:
         if schema is not None:
             try:
                 self._writers[schema_id] = fastavro.parse_schema(schema)
-            except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType):
+            # A registry keeps what it is given: fastavro raises the last two for what is no schema at all.
+            except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, TypeError, LookupError):
                 schema = None
         if schema is None:
             if len(self._unknown) >= _UNKNOWN_MAX:
@@ -76,7 +77,7 @@ class Incoming:
             return None
         return self._writers[schema_id]
 
-    async def _fetched(self, topic: str, schema_id: int) -> dict[str, Any] | None:
+    async def _fetched(self, topic: str, schema_id: int) -> Any:  # noqa: ANN401 - a schema is JSON of any type
         # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
         backoff_s = _BACKOFF_MIN_S
         while True:

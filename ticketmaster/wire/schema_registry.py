@@ -7,11 +7,12 @@ of this system must be readable by those who have the schema before and the one 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -30,13 +31,17 @@ _SUBJECT_TOPICS = (
     topics.USER_RESERVATION,
 )
 _COMPATIBILITY = "FULL"
+_ID_MAX = 2**31 - 1
+_MESSAGE_CHARS_MAX = 1_000
 _BACKOFF_MIN_S = 0.5
 _BACKOFF_MAX_S = 5.0
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
-    """Where the registry is, and how it is spoken to."""
+    """Where the registry is, and how it is spoken to. ``url`` is shown in errors and logs: it has no credentials."""
 
     url: str = "http://localhost:8081"
     username: str = ""
@@ -58,8 +63,12 @@ def subjects() -> list[Subject]:
     return [Subject(f"{topic.name}-value", topic.record, json.dumps(load_schema(topic.record))) for topic in _SUBJECT_TOPICS]
 
 
+class _Conflict(UsageError):
+    """The registry answers 409: what is asked for does not go with what it has."""
+
+
 class SchemaRegistry:
-    """A client; requests raise Retriable while the registry is away, UsageError where it refuses for good."""
+    """A client; every request raises Retriable while the registry is away, UsageError where waiting mends nothing."""
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._url = settings.url.rstrip("/")
@@ -73,8 +82,6 @@ class SchemaRegistry:
             )
         except (ValueError, OSError) as cause:
             raise UsageError(f"the schema registry {self._url} can't be used: {cause}") from cause
-        # A schema never changes under its id; None: the registry has said that there is none.
-        self._by_id: dict[int, dict[str, Any]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,15 +92,17 @@ class SchemaRegistry:
     async def lookup(self, subject: Subject) -> int | None:
         """The id of a schema under its subject, None if it is not registered."""
         answer = await self._request("POST", f"/subjects/{quote(subject.name, safe='')}", {"schema": subject.schema})
-        return None if answer is None else int(answer["id"])
+        return None if answer is None else self._field(answer, "id", int)
 
     async def incompatibilities(self, subject: Subject) -> list[str]:
         """What makes a schema incompatible with the subject's last one; nothing if it is compatible or the first."""
         path = f"/compatibility/subjects/{quote(subject.name, safe='')}/versions/latest?verbose=true"
         answer = await self._request("POST", path, {"schema": subject.schema})
-        if answer is None or answer["is_compatible"]:
+        if answer is None or self._field(answer, "is_compatible", bool):
             return []
-        return [str(message) for message in answer.get("messages") or ["the registry gives no reason"]]
+        # Confluent's answer has a list, Apicurio's one text.
+        reasons = answer.get("messages") or [answer.get("reason") or "the registry gives no reason"]
+        return [" ".join(str(reason).split()) for reason in reasons]
 
     async def register(self, subject: Subject) -> int:
         """The id of a schema, registered if it is not yet. UsageError: it is incompatible with what is registered."""
@@ -101,30 +110,40 @@ class SchemaRegistry:
         if known is not None:
             return known
         path = f"/subjects/{quote(subject.name, safe='')}/versions"
-        is_new = await self._request("GET", path) is None
-        if not is_new and (reasons := await self.incompatibilities(subject)):
-            raise _incompatible(subject, reasons)
-        answer = await self._request("POST", path, {"schema": subject.schema}, refusals={409: subject})
-        if answer is None:
-            raise UsageError(f"{self._url} does not take schemas at {path}; is schema.registry.url right?")
+        is_new = await self._request("GET", f"{path}/latest") is None
         if is_new:
-            await self._request("PUT", f"/config/{quote(subject.name, safe='')}", {"compatibility": _COMPATIBILITY})
-        return int(answer["id"])
+            # Before the first version: no crash leaves a subject without its rule. Who may register may not be let set rules.
+            with contextlib.suppress(UsageError):
+                await self._request("PUT", f"/config/{quote(subject.name, safe='')}", {"compatibility": _COMPATIBILITY})
+        elif reasons := await self.incompatibilities(subject):
+            raise _incompatible(subject, reasons)
+        try:
+            answer = await self._request("POST", path, {"schema": subject.schema})
+        except _Conflict as conflict:
+            # Roles that start together register together, and of a new subject a registry may refuse all but the first.
+            if is_new:
+                return await self.register(subject)
+            known = await self.lookup(subject)
+            if known is None:
+                raise _incompatible(subject, [str(conflict)]) from conflict
+            return known
+        return self._field(answer, "id", int)
 
-    async def schema(self, schema_id: int) -> dict[str, Any] | None:
-        """The schema of an id, None if the registry has none."""
-        if schema_id not in self._by_id:
-            answer = await self._request("GET", f"/schemas/ids/{schema_id}")
-            if answer is None:
-                return None
-            try:
-                self._by_id[schema_id] = json.loads(answer["schema"])
-            except (KeyError, ValueError):
-                return None
-        return self._by_id[schema_id]
+    async def schema(self, schema_id: int) -> Any:  # noqa: ANN401 - a schema is JSON of any type
+        """The schema of an id, None if the registry has none that is Avro."""
+        # Registries count in 32 bits with a sign. Beyond, they answer as if they had no such path.
+        if schema_id > _ID_MAX:
+            return None
+        answer = await self._request("GET", f"/schemas/ids/{schema_id}")
+        if answer is None:
+            return None
+        try:
+            return json.loads(self._field(answer, "schema", str))
+        except ValueError:
+            return None
 
-    async def _request(self, method: str, path: str, body: object = None, refusals: dict[int, Subject] | None = None) -> Any:  # noqa: ANN401
-        """The answer as JSON; None for 404."""
+    async def _request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """The answer's JSON object; None: the registry says that it has no such thing."""
         try:
             response = await self._client.request(method, self._url + path, content=None if body is None else json.dumps(body))
         except httpx.InvalidURL as cause:
@@ -132,36 +151,63 @@ class SchemaRegistry:
         except httpx.UnsupportedProtocol as cause:
             raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self._url}") from cause
         except httpx.HTTPError as cause:
-            raise Retriable(f"the schema registry {self._url} does not answer: {str(cause) or type(cause).__name__}") from cause
+            reason = str(cause) or type(cause).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in reason:
+                remedy = "name the authority that signed it in schema.registry.ssl.truststore.location"
+                raise UsageError(f"the certificate of the schema registry {self._url} is not trusted: {reason}; {remedy}") from cause
+            raise Retriable(f"the schema registry {self._url} does not answer: {reason}") from cause
         status = response.status_code
+        if status == 200:
+            return self._object(response)
+        where = f"the schema registry {self._url} answers {status}"
         if status == 404:
-            return None
-        if status in (refusals or {}):
-            raise _incompatible((refusals or {})[status], [_message(response)])
+            # Its own 404s have a code of five digits (40403: no such schema); any other comes from whatever else answers there.
+            if _error_code(response) // 100 == 404:
+                return None
+            raise UsageError(f"{where} to {method} {path.partition('?')[0]}: it is not there; is schema.registry.url right, with its path?")
         if status in (401, 403):
-            raise UsageError(f"the schema registry {self._url} lets us in no further ({status}); see basic.auth.user.info")
+            raise UsageError(f"{where}: see basic.auth.user.info, and whether this user may read and register schemas")
+        if status == 409:
+            raise _Conflict(_message(response))
         if status >= 500 or status in (408, 429):
-            raise Retriable(f"the schema registry {self._url} answers {status}: {_message(response)}")
-        if status >= 300:
-            raise UsageError(f"the schema registry {self._url} answers {status} to {method} {path}: {_message(response)}")
+            raise Retriable(f"{where}: {_message(response)}")
+        raise UsageError(f"{where} to {method} {path.partition('?')[0]}: {_message(response)}")
+
+    def _object(self, response: httpx.Response) -> dict[str, Any]:
         try:
-            return response.json()
-        except ValueError as cause:
-            raise UsageError(f"{self._url} is no schema registry: it answers {method} {path} with no JSON") from cause
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise UsageError(f"{self._url} is no schema registry: it answers with something else; is schema.registry.url right?")
+        return answer
+
+    def _field(self, answer: dict[str, Any], name: str, kind: type[_T]) -> _T:
+        value = answer.get(name)
+        if not isinstance(value, kind):
+            raise UsageError(f"{self._url} is no schema registry: its answer has no {name}; is schema.registry.url right?")
+        return value
+
+
+def _error_code(response: httpx.Response) -> int:
+    try:
+        return int(response.json()["error_code"])
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 def _message(response: httpx.Response) -> str:
     try:
-        return str(response.json()["message"])
+        text = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return response.text[:200]
+        text = response.text
+    return " ".join(text.split())[:_MESSAGE_CHARS_MAX]
 
 
 def _incompatible(subject: Subject, reasons: list[str]) -> UsageError:
-    shown = "; ".join(" ".join(reason.split()) for reason in reasons)
     return UsageError(
-        f"the schema of {subject.record} is incompatible with the one registered as {subject.name}: {shown}. "
-        "Run the release of this program that fits, or evolve the registered schema"
+        f"the schema of {subject.record} is incompatible with what is registered as {subject.name}: {'; '.join(reasons)}. "
+        "Run the release of this program that fits, or register a schema there that both can read"
     )
 
 

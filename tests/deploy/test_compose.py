@@ -1,0 +1,267 @@
+"""docker-compose.yml, without Docker: that Compose accepts it, and that it agrees with the program, its image and its configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import pytest
+
+from ticketmaster.cli import main
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FILE: Final = ROOT / "docker-compose.yml"
+ROLES: Final = ("ticket", "reservation", "event")
+OURS: Final = (*ROLES, "topics")
+BROKERS: Final = ("kafka-1", "kafka-2", "kafka-3")
+CONFIG: Final = "client.docker.properties"
+# What people set for themselves must not change what is tested.
+ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name != "TICKET_PORTS" and not name.startswith("COMPOSE_")}
+
+
+def answer(command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in this folder; the keyword arguments are its environment's."""
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | more, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="session")
+def compose() -> list[str]:
+    """The command that checks a file, whose name is to follow, and prints it in full as JSON."""
+    if shutil.which("docker") and answer(["docker", "compose", "version"]).returncode == 0:
+        return ["docker", "compose", "--project-directory", str(ROOT), "config", "--format", "json", "--file"]
+    install = answer([sys.executable, "scripts/compose/install"])
+    if install.returncode == 0:
+        return [install.stdout.strip(), "-format", "json"]
+    reason = f"nothing to check docker-compose.yml with: install Docker's compose plugin, or Go ({install.stderr.strip()})"
+    if os.environ.get("CI") or os.environ.get("TICKETMASTER_REQUIRE_COMPOSE"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def model(compose: list[str]) -> dict[str, Any]:
+    """The whole file as Compose understands it."""
+    checked = answer([*compose, str(FILE)])
+    assert checked.returncode == 0, checked.stderr
+    # The plugin writes a dollar sign as it would stand in a file.
+    model: dict[str, Any] = json.loads(checked.stdout.replace("$$", "$"))
+    return model
+
+
+@pytest.fixture(scope="session")
+def services(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each service by its name."""
+    services: dict[str, dict[str, Any]] = model["services"]
+    return services
+
+
+def arguments(service: dict[str, Any], tmp_path: Path, **environment: str) -> list[str]:
+    """What the program is started with; an entry point of the service's own is run, with a program that tells its arguments."""
+    command: list[str] = service["command"]
+    if not service.get("entrypoint"):
+        return command
+    program = tmp_path / "ticketmaster"
+    program.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    program.chmod(0o755)
+    told = answer([*service["entrypoint"], *command], PATH=f"{tmp_path}:{os.environ['PATH']}", **environment)
+    assert told.returncode == 0, told.stderr
+    arguments: list[str] = json.loads(told.stdout)
+    return arguments
+
+
+def parsed(arguments: list[str]) -> dict[str, Any]:
+    """The options as the program's own command line understands them; nothing runs."""
+    command: click.Command = main
+    rest = list(arguments)
+    while isinstance(command, click.Group):
+        name = rest.pop(0)
+        assert name in command.commands, f"there is no command {name}"
+        command = command.commands[name]
+    return command.make_context(command.name, rest).params
+
+
+def source_of(service: dict[str, Any], target: str) -> Path:
+    """The file of this folder that a container sees at a path."""
+    for mount in service["volumes"]:
+        if mount["type"] == "bind" and Path(target).is_relative_to(mount["target"]):
+            return ROOT.joinpath(mount["source"], Path(target).relative_to(mount["target"]))
+    raise AssertionError(f"nothing of this folder is mounted at {target}")
+
+
+def seconds(duration: str) -> float:
+    """Of a duration as Compose writes it: 45s, 1m30s."""
+    units = {"h": 3600, "m": 60, "s": 1}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", duration))
+
+
+# --- Compose ---------------------------------------------------------------------------------------------------------------
+
+
+def test_compose_accepts_the_file(services: dict[str, dict[str, Any]]) -> None:
+    assert {*OURS, *BROKERS, "schema-registry", "jaeger", "prometheus", "kafka-ui"} == set(services)
+
+
+def test_compose_refuses_a_key_that_it_does_not_know(compose: list[str], tmp_path: Path) -> None:
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text(FILE.read_text().replace("read_only:", "readonly:"))
+
+    checked = answer([*compose, str(broken)])
+    assert checked.returncode != 0
+    assert "readonly" in checked.stderr
+
+
+def test_what_a_service_names_exists(model: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+    mounts = [mount for service in services.values() for mount in service.get("volumes", [])]
+
+    assert {name for service in services.values() for name in service.get("depends_on", {})} <= set(services)
+    assert {mount["source"] for mount in mounts if mount["type"] == "volume" and "source" in mount} == set(model["volumes"])
+    sources = [ROOT / mount["source"] for mount in mounts if mount["type"] == "bind"]
+    assert [source for source in sources if not source.exists()] == []
+
+
+def test_every_image_is_pinned_to_a_release(services: dict[str, dict[str, Any]]) -> None:
+    foreign = {service["image"] for name, service in services.items() if name not in OURS}
+
+    assert [image for image in foreign if not re.fullmatch(r"[a-z]+/[a-z-]+:v?\d+\.\d+\.\d+(\.Final)?", image)] == []
+
+
+def test_the_roles_run_the_image_that_is_built_for_the_topics_they_wait_for(services: dict[str, dict[str, Any]]) -> None:
+    built = services["topics"]
+    assert built["build"]
+    for role in ROLES:
+        assert services[role]["image"] == built["image"]
+        assert services[role]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
+
+
+def test_no_two_services_share_a_port_and_all_are_open_to_this_machine_only(services: dict[str, dict[str, Any]]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+    assert len({port["published"] for port in ports}) == len(ports)
+
+
+def test_a_range_of_ports_serves_more_ticket_instances(compose: list[str], services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    text = FILE.read_text()
+    assert "${TICKET_PORTS:-8080}" in text
+    # The checker takes no values from the environment.
+    wider = tmp_path / "docker-compose.yml"
+    wider.write_text(text.replace("${TICKET_PORTS:-8080}", "8080-8082"))
+
+    (port,) = json.loads(answer([*compose, str(wider)]).stdout)["services"]["ticket"]["ports"]
+    (default,) = services["ticket"]["ports"]
+    assert port == default | {"published": "8080-8082"}
+
+
+def test_every_service_has_its_limits(services: dict[str, dict[str, Any]]) -> None:
+    limits = {name: service.get("deploy", {}).get("resources", {}).get("limits", {}) for name, service in services.items()}
+
+    assert [name for name, limit in limits.items() if not {"memory", "pids"} <= set(limit)] == []
+
+
+# --- Our program -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_program_takes_the_command_and_finds_its_files(services: dict[str, dict[str, Any]], name: str, tmp_path: Path) -> None:
+    started_with = arguments(services[name], tmp_path, HOSTNAME="3f2a9c")
+
+    assert parsed(started_with)
+    files = [argument.rpartition("=")[2] for argument in started_with if argument.endswith(".properties")]
+    assert files
+    assert [path for path in files if not source_of(services[name], path).is_file()] == []
+
+
+def test_each_ticket_instance_says_how_the_others_reach_it(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    options = parsed(arguments(services["ticket"], tmp_path, HOSTNAME="3f2a9c"))
+
+    assert options["hostname"] == "3f2a9c"
+    assert options["bind"] == "0.0.0.0"  # noqa: S104 - inside the container
+    assert [port["target"] for port in services["ticket"]["ports"]] == [options["port"]]
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_the_health_check_of_the_image_asks_the_port_that_the_role_answers_on(
+    services: dict[str, dict[str, Any]], name: str, tmp_path: Path
+) -> None:
+    options = parsed(arguments(services[name], tmp_path))
+
+    assert "healthcheck" not in services[name]
+    port = options["port"] if name == "ticket" else options["health_port"]
+    assert f"'127.0.0.1', {port}," in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_write_only_where_they_must(services: dict[str, dict[str, Any]], name: str) -> None:
+    service = services[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert [mount["target"] for mount in service["volumes"] if mount["type"] == "bind" and not mount.get("read_only")] == []
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_each_instance_of_a_role_keeps_its_state_on_a_volume_of_its_own(
+    services: dict[str, dict[str, Any]], name: str, tmp_path: Path
+) -> None:
+    options = parsed(arguments(services[name], tmp_path))
+
+    (volume,) = [mount for mount in services[name]["volumes"] if mount["type"] == "volume"]
+    assert Path(volume["target"]) == options["state_dir"]
+    assert "source" not in volume, "instances would share a volume that has a name"
+
+
+def test_the_ticket_role_has_time_to_answer_open_requests(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    options = parsed(arguments(services["ticket"], tmp_path))
+
+    assert seconds(services["ticket"]["stop_grace_period"]) * 1000 >= options["drain_ms"] + 10_000
+    assert options["drain_ms"] >= options["long_poll_ms"]
+
+
+# --- Kafka and the registry --------------------------------------------------------------------------------------------------
+
+
+def listeners(service: dict[str, Any], setting: str) -> dict[str, str]:
+    """The address of each listener by its name."""
+    named = (listener.split("://") for listener in service["environment"][setting].split(","))
+    return {name: address for name, address in named}  # noqa: C416 - pairs as lists
+
+
+def test_the_brokers_are_one_cluster_that_survives_the_loss_of_one(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    settings = [services[broker]["environment"] for broker in BROKERS]
+    voters = {f"{each['KAFKA_NODE_ID']}@{broker}:9093" for broker, each in zip(BROKERS, settings, strict=True)}
+    topics = parsed(arguments(services["topics"], tmp_path))
+
+    assert topics["replication_factor"] == len(BROKERS)
+    assert set(BROKERS) <= set(services["topics"]["depends_on"])
+    for each in settings:
+        assert set(each["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")) == voters
+        assert int(each["KAFKA_MIN_INSYNC_REPLICAS"]) == int(each["KAFKA_TRANSACTION_STATE_LOG_MIN_ISR"]) == len(BROKERS) - 1
+        assert int(each["KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR"]) == len(BROKERS)
+        assert int(each["KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR"]) == len(BROKERS)
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_broker_is_reached_from_this_machine_where_it_says(services: dict[str, dict[str, Any]], broker: str) -> None:
+    (port,) = services[broker]["ports"]
+
+    assert listeners(services[broker], "KAFKA_LISTENERS")["HOST"] == f":{port['target']}"
+    assert listeners(services[broker], "KAFKA_ADVERTISED_LISTENERS")["HOST"] == f"{port['host_ip']}:{port['published']}"
+
+
+def test_the_configuration_and_the_user_interface_name_the_brokers_and_the_registry(services: dict[str, dict[str, Any]]) -> None:
+    lines = (ROOT / "appconfig" / CONFIG).read_text().splitlines()
+    config = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines if not line.startswith("#"))}
+    interface = services["kafka-ui"]["environment"]
+
+    addresses = {listeners(services[broker], "KAFKA_ADVERTISED_LISTENERS")["INTERNAL"] for broker in BROKERS}
+    assert set(config["bootstrap.servers"].split(",")) == set(interface["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"].split(",")) == addresses
+    registry = f"http://schema-registry:{services['schema-registry']['environment']['QUARKUS_HTTP_PORT']}/apis/ccompat/v7"
+    assert config["schema.registry.url"] == interface["KAFKA_CLUSTERS_0_SCHEMAREGISTRY"] == registry

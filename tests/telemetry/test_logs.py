@@ -1,0 +1,100 @@
+"""What libraries log by Python's own means comes as the program's own lines, and never as a flood."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from ticketmaster.telemetry.logs import LibraryHandler, configure_logs
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+class Clock:
+    """A clock to be put forward."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    """What has been written since: on stdout, as JSON, and nothing on stderr."""
+    out, err = capsys.readouterr()
+    assert err == ""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_a_librarys_error_is_a_line_of_json_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+
+    logging.getLogger("aiokafka.conn").error("Unable to connect to %s", "localhost:9")
+    logging.getLogger("aiokafka.conn").info("Connected")
+
+    (line,) = lines(capsys)
+    assert line.pop("timestamp")
+    assert line == {"event": "library", "level": "error", "logger": "aiokafka.conn", "message": "Unable to connect to localhost:9"}
+
+
+def test_its_traceback_comes_along(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+
+    try:
+        int("no good")
+    except ValueError:
+        logging.getLogger("lib").exception("it failed")
+
+    (line,) = lines(capsys)
+    assert "no good" in json.dumps(line["exception"])
+
+
+def test_a_text_that_its_values_do_not_fit_is_logged_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+
+    logging.getLogger("lib").warning("%d seats", "many")
+
+    assert [line["message"] for line in lines(capsys)] == ["%d seats"]
+
+
+def test_the_level_holds_for_libraries_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("error")
+
+    logging.getLogger("lib").warning("not so bad")
+
+    assert lines(capsys) == []
+
+
+def test_one_text_comes_once_in_ten_seconds_with_how_often_it_was_held_back(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+    clock = Clock()
+    logger = logging.Logger("lib")  # noqa: LOG001 - one of its own: the root's handler must not hear it too
+    logger.addHandler(LibraryHandler(clock))
+
+    for number in range(50):
+        logger.error("node %d is away", number)
+    logger.error("another text")
+    clock.now_s += 10
+    logger.error("node %d is away", 50)
+    clock.now_s += 10
+    logger.error("node %d is away", 51)
+
+    assert [(line["message"], line.get("repeated", 0)) for line in lines(capsys)] == [
+        ("node 0 is away", 0),
+        ("another text", 0),
+        ("node 50 is away", 49),
+        ("node 51 is away", 0),
+    ]
