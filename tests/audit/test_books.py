@@ -48,13 +48,27 @@ def sale() -> Sale:
 
 def test_sound_books_close_without_a_finding(sale: Sale) -> None:
     assert sale.findings() == []
-    assert sale.totals == (3, 3, 2, 1, 1, 2)
+    assert sale.totals == (3, 0, 3, 2, 1, 1, 2)
 
 
 def test_a_command_without_a_decision_is_found(sale: Sale) -> None:
     sale.commands.append((b"r4", create_reservation()))
 
     assert sale.findings() == ["a command has no decision"]
+
+
+@pytest.mark.parametrize("poison", [(b"r4", b"\x00nonsense"), (b"r4", b""), (b"", create_reservation())])
+def test_a_command_that_nobody_can_read_needs_no_decision(sale: Sale, poison: tuple[bytes, bytes]) -> None:
+    sale.commands.append(poison)
+
+    assert sale.findings() == []
+    assert (sale.totals.commands, sale.totals.unreadable) == (4, 1)
+
+
+def test_a_decision_of_another_schema_is_found(sale: Sale) -> None:
+    sale.decisions[2] = sale.changelog[3] = (b"r3", b"\x00\x00\x00\x00\x63" + sale.decisions[2][1][5:])
+
+    assert sale.findings() == ["a record can't be read"]
 
 
 def test_a_second_decision_is_found_even_if_it_is_the_same(sale: Sale) -> None:

@@ -14,7 +14,8 @@ from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import State
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.reservations import read_reservation
+from ticketmaster.wire.frames import FRAMES
+from ticketmaster.wire.reservations import check_frame, check_id, read_create, read_reservation
 
 _EXAMPLES_MAX = 10
 
@@ -33,6 +34,8 @@ class Totals(NamedTuple):
     """What was counted."""
 
     commands: int
+    # Of them, those that nobody can read: put aside, and not to be decided.
+    unreadable: int
     decisions: int
     reserved: int
     failed: int
@@ -45,6 +48,7 @@ class Books:
 
     def __init__(self) -> None:
         self._commands: set[bytes] = set()
+        self._put_aside = 0
         self._decisions: dict[bytes, bytes] = {}
         self._decided_again: Counter[bytes] = Counter()
         self._areas: dict[bytes, bytes] = {}
@@ -56,7 +60,16 @@ class Books:
 
     def add_commands(self, records: Iterable[Pair]) -> None:
         """Takes records of ``command.reservation.create_reservation``."""
-        self._commands.update(key for key, value in records if value is not None)
+        for key, value in records:
+            if value is None:
+                continue
+            try:
+                read_create(value)
+                check_id(key)
+            except UNREADABLE:
+                self._put_aside += 1
+            else:
+                self._commands.add(key)
 
     def add_decisions(self, records: Iterable[Pair]) -> None:
         """Takes records of ``state.user.reservation``."""
@@ -103,7 +116,8 @@ class Books:
             _finding("a record can't be read", self._unreadable),
         ]
         totals = Totals(
-            commands=len(self._commands),
+            commands=len(self._commands) + self._put_aside,
+            unreadable=self._put_aside,
             decisions=len(self._decisions),
             reserved=states[State.RESERVED],
             failed=states[State.FAILED],
@@ -116,6 +130,7 @@ class Books:
         sold, states = _Sold(), Counter[int]()
         for key, value in self._decisions.items():
             try:
+                check_frame(value, FRAMES.reservation)
                 found = read_reservation(value)
             except UNREADABLE as reason:
                 self._unreadable.append(f"reservation {_text(key)}: {reason}")

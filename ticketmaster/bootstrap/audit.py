@@ -11,13 +11,17 @@ import uvloop
 from ticketmaster.audit.books import Finding, Totals
 from ticketmaster.audit.reading import read_books
 from ticketmaster.audit.stores import store_finding
+from ticketmaster.bootstrap.kafka import data_id_of
+from ticketmaster.bootstrap.schemas import registered_ids
 from ticketmaster.bootstrap.topics import check_topics
 from ticketmaster.broker.kafka.broker import KafkaBroker
-from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.wire import topics
+from ticketmaster.wire.frames import use_schema_ids
+from ticketmaster.wire.incoming import Incoming
+from ticketmaster.wire.schema_registry import SchemaRegistry
 
 _LOGS = {
     (topics.EVENT_SERVICE, "AreaStatus"): topics.AREA_CHANGELOG,
@@ -36,29 +40,35 @@ class AuditResult(NamedTuple):
 
 def run_audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
     """Audits all topics, and with a state directory the stores of stopped roles in it. UsageError: Kafka or a topic is not there."""
-    return uvloop.run(_audit(loaded.kafka, state_dir, settle_ms, on_progress))
+    return uvloop.run(_audit(loaded, state_dir, settle_ms, on_progress))
 
 
-async def _audit(kafka: KafkaSettings, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
-    broker = KafkaBroker(kafka, SystemClock())
-    await broker.start()
-    try:
-        partitions = await check_topics(broker, lambda _: None)
-        totals, findings = (await read_books(broker, partitions, settle_ms, on_progress)).close()
-        stores = _stores(state_dir) if state_dir else []
-        for file, log in stores:
-            finding = await store_finding(broker, file, log)
-            if finding:
-                findings.append(finding)
-    finally:
-        await broker.close()
+async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
+    async with SchemaRegistry(loaded.registry) as registry:
+        ids = await registered_ids(registry)
+        use_schema_ids(ids)
+        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
+        await broker.start()
+        try:
+            partitions = await check_topics(broker, lambda _: None)
+            totals, findings = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+            stores = _stores(state_dir, await data_id_of(broker, ids)) if state_dir else []
+            for file, log in stores:
+                finding = await store_finding(broker, file, log)
+                if finding:
+                    findings.append(finding)
+        finally:
+            await broker.close()
     return AuditResult(totals, len(stores), findings)
 
 
-def _stores(state_dir: Path) -> list[tuple[Path, TopicPartition]]:
-    """``<application>/<data>/<slot>/<partition>/<store>.db`` below a state directory, and the log that each is a copy of."""
+def _stores(state_dir: Path, data_id: str) -> list[tuple[Path, TopicPartition]]:
+    """The files ``<application>/<data>/<slot>/<partition>/<store>.db`` anywhere below a folder, and the log that each is a copy of.
+
+    Only those of this cluster and these schema ids: no role would use others any more.
+    """
     found = []
-    for file in sorted(state_dir.glob("*/*/*/*/*.db")):
+    for file in sorted(state_dir.rglob(f"*/{data_id}/*/*/*.db")):
         application_id, partition = file.parts[-5], file.parts[-2]
         log = _LOGS.get((application_id, file.stem))
         if log and partition.isdecimal():

@@ -39,6 +39,20 @@ def run_register(settings: RegistrySettings) -> list[SchemaReport]:
     return asyncio.run(_for_each(settings, register))
 
 
+async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
+    """The ids of our schemas by record, for who only reads. UsageError: one is not registered, or the registry is not there."""
+    ids = {}
+    try:
+        for subject in subjects():
+            schema_id = await registry.lookup(subject)
+            if schema_id is None:
+                raise UsageError(f"the registry has no schema {subject.record} as {subject.name}: see `ticketmaster schemas check`")
+            ids[subject.record] = schema_id
+    except Retriable as reason:
+        raise UsageError(f"{reason}; is it running, and is schema.registry.url right?") from reason
+    return ids
+
+
 async def _for_each(settings: RegistrySettings, work: Callable[[SchemaRegistry, Subject], Awaitable[SchemaReport]]) -> list[SchemaReport]:
     try:
         async with SchemaRegistry(settings) as registry:

@@ -13,7 +13,7 @@ from ticketmaster.cli.options import CONFIG, FILE
 
 @click.command()
 @CONFIG
-@click.option("-d", "--state-dir", type=FILE, help="Compare the stores of stopped roles in this directory with their logs, too.")
+@click.option("-d", "--state-dir", type=FILE, help="Compare the stores of stopped roles below this directory with their logs, too.")
 @click.option(
     "--settle-ms", default=10_000, type=click.IntRange(min=0), metavar="MS", help="How long commands under way may take to be decided."
 )

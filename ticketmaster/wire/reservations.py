@@ -104,8 +104,7 @@ def read_reserve(value: bytes) -> Command:
 
 
 def _read_command(value: bytes, frame: bytes) -> Command:
-    if value[:_BODY_AT] != frame:
-        raise InvalidRecord(f"its frame is {value[:_BODY_AT].hex()}, not {frame.hex()}")
+    check_frame(value, frame)
     who, names_at = read_string(value, _BODY_AT)
     names_end = skip_string(value, skip_string(value, names_at))
     count, at = read_int(value, names_end)
@@ -127,6 +126,12 @@ def _read_command(value: bytes, frame: bytes) -> Command:
         for name in read_names(names):
             name.decode()
     return Command(who, names, names_at, count, kind >> 1, seats_at)
+
+
+def check_frame(value: bytes, frame: bytes) -> None:
+    """UNREADABLE where a record is of another schema."""
+    if value[:_BODY_AT] != frame:
+        raise InvalidRecord(f"its frame is {value[:_BODY_AT].hex()}, not {frame.hex()}")
 
 
 def check_id(key: bytes) -> None:
@@ -195,8 +200,7 @@ def decided(reservation: bytes, result: bytes) -> bytes | None:
 
     UNREADABLE: the result makes no sense.
     """
-    if result[:_BODY_AT] != _FRAMES.reservation_result:
-        raise InvalidRecord(f"its frame is {result[:_BODY_AT].hex()}, not {_FRAMES.reservation_result.hex()}")
+    check_frame(result, _FRAMES.reservation_result)
     seats_at = _seats_of(reservation)
     # The tail alone does not tell: a reason may end in the same bytes. No seats, then the tail, is the usual case.
     if reservation[seats_at:] != _NO_SEATS_PROCESSING:
