@@ -33,6 +33,12 @@ check: $(DEV) ## Check format, lint and types
 test: $(DEV) ## Run all tests
 	$(PYTHON_IN_VENV) -m pytest -q
 
+ROUNDS ?= 3
+
+.PHONY: chaos
+chaos: $(DEV) ## Kill, stop and cut off everything on a cluster of three, ROUNDS (3) times each
+	TICKETMASTER_REQUIRE_KAFKA=1 TICKETMASTER_CHAOS_ROUNDS="$(ROUNDS)" $(PYTHON_IN_VENV) -m pytest -q -s tests/chaos
+
 .PHONY: format
 format: $(DEV) ## Format the code and fix what ruff can fix
 	$(PYTHON_IN_VENV) -m ruff check --fix-only .
