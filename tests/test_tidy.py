@@ -63,7 +63,7 @@ TABLE: Final = (
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),
     Row("event.*", ROLE),
     Row("reservation.*", ROLE),
-    Row("ticket.*", ("", *ROLE), ("granian", "h2", "msgspec", "structlog")),
+    Row("ticket.*", ("", *ROLE), ("granian", "h2", "hpack", "msgspec", "structlog")),
     Row("audit.*", ("domain.*", "wire.*", "broker.port", "state.sqlite")),
     Row("config.*", ("errors", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("structlog", "uvloop")),

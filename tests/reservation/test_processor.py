@@ -290,6 +290,13 @@ def test_a_result_that_cant_be_read_is_rejected_and_the_next_one_decides(role: R
     assert outputs == {DECISIONS: [(KEY, reservation(create_reservation(), "RESERVED", seats=[{"row": 0, "col": 0}]))]}
 
 
+def test_a_result_that_cant_be_read_is_rejected_also_where_nothing_waits_for_one(role: Role) -> None:
+    outputs = role.run(topics.RESERVATION_RESULT, [(KEY, b"rubbish"), (KEY, success(ID, [(0, 0)]))])
+
+    assert [at for at, _ in outputs.rejected] == [0]
+    assert outputs == {}
+
+
 @pytest.mark.parametrize("status", [area_status(2, 2)[:12], area_status(2, 2)[:-8]])
 def test_an_area_whose_status_cant_be_read_is_asked_itself(role: Role, areas: AreaCache, status: bytes) -> None:
     areas.apply([(b"show#A", status)])

@@ -137,7 +137,7 @@ class _Supervisor:
                     env=worker_environment(theirs.fileno(), supervision.port),
                     pass_fds=[theirs.fileno()],
                     # A Ctrl-C on the terminal is for the supervisor, which stops its workers in turn.
-                    process_group=0,
+                    start_new_session=True,
                 )
             self._processes[number] = process
             self._log.debug("worker_started", worker=number, pid=process.pid)

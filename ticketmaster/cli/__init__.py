@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 import ticketmaster
@@ -36,6 +38,8 @@ def main() -> None:
 
     Every option can also be given in the environment, e.g. TICKETMASTER_STANDALONE_PORT.
     """
+    # What libraries warn of goes to the log of a role; a command says in one line of its own what is wrong.
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 for _command in (standalone, ticket, reservation, event, topics, schemas, audit):

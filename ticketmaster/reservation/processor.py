@@ -69,12 +69,11 @@ class ReservationProcessor:
 
     def _finish(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
         for at, (key, result) in enumerate(records):
-            reservation = state.get(key)
-            # A decision is final: a second result, or one for an id nobody asked about, changes nothing.
-            if result is None or reservation is None:
+            if result is None:
                 continue
             try:
-                decision = decided(reservation, result)
+                # A decision is final: a second result, or one for an id nobody asked about, changes nothing.
+                decision = decided(state.get(key), result)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no ReservationResult: {reason}")
                 continue

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
+from ticketmaster.clock import SystemClock
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 _LOGGED_LETTERS_MAX = 10
@@ -31,7 +31,7 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[LibraryHandler()], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[LibraryHandler(SystemClock().monotonic_s)], level=logging.WARNING, force=True)
 
 
 class LibraryHandler(logging.Handler):
@@ -40,7 +40,7 @@ class LibraryHandler(logging.Handler):
     A client of Kafka writes hundreds of equal lines a second while a broker is away.
     """
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock_s: Callable[[], float]) -> None:
         super().__init__()
         self._log = structlog.get_logger()
         self._clock_s = clock_s

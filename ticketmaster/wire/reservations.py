@@ -195,19 +195,21 @@ def _seats_of(reservation: bytes) -> int:
     return at + 1
 
 
-def decided(reservation: bytes, result: bytes) -> bytes | None:
-    """A ``Reservation`` in PROCESSING, after its ``ReservationResult``; None: it is decided already.
+def decided(reservation: bytes | None, result: bytes) -> bytes | None:
+    """A ``Reservation`` in PROCESSING, after its ``ReservationResult``; None: there is none, or it is decided already.
 
     UNREADABLE: the result makes no sense.
     """
     check_frame(result, _FRAMES.reservation_result)
+    seats, reason = _read_result(result)
+    if reservation is None:
+        return None
     seats_at = _seats_of(reservation)
     # The tail alone does not tell: a reason may end in the same bytes. No seats, then the tail, is the usual case.
     if reservation[seats_at:] != _NO_SEATS_PROCESSING:
         _, state_at = read_seats(reservation, seats_at)
         if reservation[state_at:] != _PROCESSING_TAIL:
             return None
-    seats, reason = _read_result(result)
     if reason is None:
         return b"".join((reservation[:seats_at], seats, _RESERVED_TAIL))
     return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(reason)))

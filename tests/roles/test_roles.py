@@ -1,0 +1,221 @@
+"""Several processes and several workers of each role, on a real Kafka: they find each other, replace each other, and stop for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.fleet import PARTITIONS, READY_S, Buyers, Fleet, wait_serving
+from tests.process.client import ask
+from tests.process.sale import Sale
+from tests.process.server import Program
+from tests.support.consuming import records_of, take
+from tests.support.kafka import Cluster
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.clock import SystemClock
+from ticketmaster.streams.dead_letters import dead_letter_topic
+from ticketmaster.wire.registry import frame
+from ticketmaster.wire.topics import CREATE_RESERVATION, RESERVATION_RESULT, RESERVE_SEAT
+
+BUYERS = 16
+# So long a worker may be gone. The supervisor's part is a second at most; the rest is a Python that starts on a busy machine.
+REPLACED_S = 10.0
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, own_cluster.registry_url)
+    fleet.create_topics()
+    yield fleet
+    fleet.kill_all()
+
+
+def started(fleet: Fleet, role: str, *options: str) -> Program:
+    program = fleet.start(role, *options)
+    program.wait_ready_line(READY_S)
+    return program
+
+
+def workers(program: Program) -> list[int]:
+    """The process ids of a supervisor's workers."""
+    told = subprocess.run(["/bin/ps", "-Ao", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [line.split() for line in told.stdout.splitlines()]
+    return [int(pid) for pid, parent in pairs if int(parent) == program.pid]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def sold(fleet: Fleet, sale: Sale, event: str, seconds: float) -> None:
+    """A sale of some seconds, whose every answer is then asked of every process."""
+    addresses = fleet.addresses()
+    await sale.announce(addresses[0], event)
+    buyers = Buyers(sale, fleet, BUYERS)
+    buying = asyncio.create_task(buyers.buy())
+    await asyncio.sleep(seconds)
+    buyers.stop()
+    await buying
+    assert len(buyers.seen_s) > BUYERS
+    for address in addresses:
+        await sale.check(address)
+
+
+def events(name: str) -> str:
+    return f"{name}-{time.time_ns()}"
+
+
+async def test_every_process_answers_for_all_of_them(fleet: Fleet) -> None:
+    fleet.start_all(2)
+    sale = Sale(1, areas=4)
+
+    assert len(set(fleet.addresses())) == 2
+    await sold(fleet, sale, events("pairs"), 3)
+
+    # One of two goes, in order: what it held is answered by the other.
+    await asyncio.to_thread(fleet.stop, "ticket")
+    await sale.check(*fleet.addresses())
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+async def test_workers_share_a_port_and_a_killed_one_is_replaced(fleet: Fleet) -> None:
+    ticket, reservation, event = (
+        started(fleet, "ticket", "-a", "2"),
+        started(fleet, "reservation", "--workers", "2"),
+        started(fleet, "event", "--workers", "2"),
+    )
+    assert [len(workers(program)) for program in (ticket, reservation, event)] == [2, 2, 2]
+    sale = Sale(2, areas=4)
+    await sold(fleet, sale, events("workers"), 2)
+
+    for program in (event, reservation, ticket):
+        before = workers(program)
+        os.kill(before[0], signal.SIGKILL)
+        async with asyncio.timeout(REPLACED_S):
+            while len(set(workers(program)) - set(before)) != 1 or len(workers(program)) != 2:
+                await asyncio.sleep(0.02)
+        await sold(fleet, sale, events("killed"), 3)
+        assert before[1] in workers(program), "the other worker goes on"
+    # Its supervisor has left the group for it: nobody waited for a session to end, which would be told.
+    assert fleet.logged("left_to_its_session_timeout") == []
+    assert len(fleet.logged("worker_died")) == 3
+
+    # With a supervisor its workers end, too.
+    orphans = workers(ticket)
+    ticket.kill()
+    async with asyncio.timeout(READY_S):
+        while any(is_running(pid) for pid in orphans):
+            await asyncio.sleep(0.05)
+    fleet.running["ticket"].remove(ticket)
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+# --- Records that nobody can read --------------------------------------------------------------------------------------------
+
+BAD: list[Pair] = [
+    (b"a", b"no frame at all"),
+    (b"b", b""),
+    (b"c", frame(999_999) + b"x"),
+    (b"d", frame(1)),
+    (b"", b"\x00\xff"),
+    (b"\xff\xfe", b"\xff" * 100),
+]
+# Tombstones are no poison: a command that was taken back, a result of nothing.
+HARMLESS: list[Pair] = [(b"018f0000-0000-7000-8000-00000000dead", None)]
+READ = (CREATE_RESERVATION.name, RESERVE_SEAT.name, RESERVATION_RESULT.name)
+
+
+async def dead_letters(broker: KafkaBroker, topic: str, count: int) -> list[dict[str, Any]]:
+    """What was put aside of a topic, as much as there must be at least."""
+    reader = broker.reader({TopicPartition(dead_letter_topic(topic), number): 0 for number in range(PARTITIONS)})
+    try:
+        return [json.loads(value) for _, value in records_of(await take(reader, count)) if value is not None]
+    finally:
+        await reader.stop()
+
+
+async def test_what_nobody_can_read_is_put_aside_and_stops_nothing(fleet: Fleet, own_cluster: Cluster) -> None:
+    fleet.start_all()
+    sale = Sale(3, areas=4)
+    await sold(fleet, sale, events("before"), 1)
+    broker = KafkaBroker(KafkaSettings(bootstrap_servers=own_cluster.bootstrap_servers), SystemClock())
+    await broker.start()
+    try:
+        for topic in READ:
+            await broker.producer().send(
+                {TopicPartition(topic, number % PARTITIONS): [record] for number, record in enumerate(BAD + HARMLESS)}
+            )
+
+        await sold(fleet, sale, events("after"), 2)
+        for topic in READ:
+            letters = await dead_letters(broker, topic, len(BAD))
+            found = {letter["value_base64"]: letter for letter in letters}
+            for _, value in BAD:
+                letter = found[base64.b64encode(value or b"").decode()]
+                assert letter["topic"] == topic
+                assert letter["reason"]
+                assert letter["offset"] >= 0
+    finally:
+        await broker.close()
+    assert fleet.logged("task_restarted") == []
+    assert fleet.logged("dead_letter") != []
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+async def test_without_its_state_a_role_rebuilds_the_same(fleet: Fleet) -> None:
+    fleet.start_all()
+    sale = Sale(4, areas=4)
+    await sold(fleet, sale, events("wiped"), 3)
+    await asyncio.to_thread(fleet.stop_all)
+    fleet.state.rename(fleet.folder / "gone")
+
+    await asyncio.to_thread(fleet.start_all)
+    (address,) = fleet.addresses()
+    await sale.check(address)
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+async def test_two_processes_of_a_role_share_one_state_directory(fleet: Fleet) -> None:
+    fleet.start_all()
+    second = fleet.start("event")
+    await asyncio.to_thread(lambda: wait_serving([second]))
+    sale = Sale(5, areas=4)
+    await sold(fleet, sale, events("shared"), 2)
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+async def test_a_client_that_asks_any_process_gets_its_decision_by_one_long_poll(fleet: Fleet) -> None:
+    fleet.start_all(2)
+    event = events("polled")
+    sale = Sale(6, areas=1)
+    await sale.announce(fleet.addresses()[0], event)
+    for turn in range(40):
+        minting, asking = (fleet.addresses()[(turn + number) % 2] for number in (0, turn // 2 % 2))
+        body = {"userId": "ann", "eventId": event, "areaId": "area-0", "numOfSeats": 1, "type": "RANDOM"}
+        reservation_id = (await ask(minting, "POST", f"/v1/event/{event}/reservation", body)).body.decode()
+
+        reply = await ask(asking, "GET", f"/v1/reservation/{reservation_id}")
+
+        assert (reply.status, reply.json["state"]) == (200, "RESERVED")
+    await asyncio.to_thread(fleet.stop_all)
