@@ -18,16 +18,20 @@ import pytest
 from tests.chaos.fleet import PARTITIONS, READY_S, Buyers, Fleet, wait_serving
 from tests.process.client import ask
 from tests.process.sale import Sale
-from tests.process.server import Program
+from tests.process.server import Program, one_clear_line, run
 from tests.support.consuming import records_of, take
 from tests.support.kafka import Cluster
+from tests.support.records import create_reservation
+from ticketmaster.bootstrap.refill import is_decided
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.kafka.topics import create_topics, describe_topics
+from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire.registry import frame
-from ticketmaster.wire.topics import CREATE_RESERVATION, RESERVATION_RESULT, RESERVE_SEAT
+from ticketmaster.wire.reservations import failed_at_once, processing
+from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION, RESERVATION_RESULT, RESERVE_SEAT, USER_RESERVATION
 
 BUYERS = 16
 # So long a worker may be gone. The supervisor's part is a second at most; the rest is a Python that starts on a busy machine.
@@ -193,6 +197,55 @@ async def test_without_its_state_a_role_rebuilds_the_same(fleet: Fleet) -> None:
     await sale.check(address)
     await asyncio.to_thread(fleet.stop_all)
     await asyncio.to_thread(fleet.audit)
+
+
+async def test_after_a_system_that_keeps_state_topics_by_time_they_are_refilled_from_the_changelogs(
+    fleet: Fleet, own_cluster: Cluster
+) -> None:
+    fleet.start_all()
+    sale = Sale(7, areas=4)
+    await sold(fleet, sale, events("taken-over"), 2)
+
+    def topics(command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return run("topics", command, "-c", str(fleet.config), *options, cwd=fleet.folder)
+
+    running = await asyncio.to_thread(topics, "refill")
+    await asyncio.to_thread(fleet.stop_all)
+    fleet.state.rename(fleet.folder / "gone")
+    forgotten = [AREA_STATUS.name, USER_RESERVATION.name]
+    broker = KafkaBroker(KafkaSettings(bootstrap_servers=own_cluster.bootstrap_servers), SystemClock())
+    await broker.start()
+    try:
+        await broker.admin.delete_topics(forgotten)
+        async with asyncio.timeout(READY_S):
+            while await describe_topics(broker.admin, forgotten):
+                await asyncio.sleep(0.05)
+        await create_topics(broker.admin, [TopicSpec(name, PARTITIONS) for name in forgotten])
+    finally:
+        await broker.close()
+
+    by_time = await asyncio.to_thread(topics, "refill")
+    await asyncio.to_thread(topics, "create")
+    refilled = await asyncio.to_thread(topics, "refill", "--json")
+    again = await asyncio.to_thread(topics, "refill", "--json")
+
+    one_clear_line(running, ["members", "stop them first"])
+    one_clear_line(by_time, ["ticketmaster topics create"])
+    found = {result["topic"]: result for result in json.loads(refilled.stdout)}
+    assert found[USER_RESERVATION.name]["written"] >= len(sale.answered)
+    assert all(result["written"] == result["keys"] > 0 for result in found.values())
+    assert [result["written"] for result in json.loads(again.stdout)] == [0, 0]
+    await asyncio.to_thread(fleet.start_all)
+    await sale.check(*fleet.addresses())
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+def test_a_reservation_that_is_not_decided_is_not_for_its_state_topic() -> None:
+    create = create_reservation()
+
+    assert not is_decided(processing(b"id", create))
+    assert is_decided(failed_at_once(b"id", create, "because"))
 
 
 async def test_two_processes_of_a_role_share_one_state_directory(fleet: Fleet) -> None:

@@ -67,6 +67,31 @@ def describe(config_file: Path | None, *, as_json: bool) -> None:
     _show(run_describe(load_properties(config_file).kafka), as_json=as_json, with_offsets=True)
 
 
+@topics.command()
+@CONFIG
+@_JSON
+def refill(config_file: Path | None, *, as_json: bool) -> None:
+    """Write to the state topics what the changelogs have and they lack. For a take-over from a system that keeps them by time.
+
+    The reservation and event roles must be stopped. It may be run again at any time: what is there stays as it is.
+    """
+    from ticketmaster.bootstrap.refill import run_refill  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    def show_progress(topic: str, partition: int, records: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{topic}, partition {partition}: {records:,} records read", nl=False, err=True)
+
+    results = run_refill(load_properties(config_file), show_progress)
+    if sys.stderr.isatty():
+        click.echo("", err=True)
+    if as_json:
+        click.echo(json.dumps([result._asdict() for result in results], indent=2))
+        return
+    for result in results:
+        click.echo(f"{result.topic}: {result.written:,} of {result.keys:,} keys were missing and are written")
+
+
 def _show(reports: list[TopicReport], *, as_json: bool, with_offsets: bool) -> None:
     if as_json:
         click.echo(json.dumps([_document(report, with_offsets=with_offsets) for report in reports], indent=2))

@@ -1,4 +1,4 @@
-"""Consumer groups from outside: taking out of one a member whose process has died."""
+"""Consumer groups from outside: counting members, and taking out of one a member whose process has died."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ async def leave_group(admin: AIOKafkaAdminClient, group: str, member_id: str, ti
     error = for_code(answer.error_code)
     if error.__name__ not in _GONE:
         raise Retriable(f"member {member_id} could not be taken out of group {group}: {error.__name__}")
+
+
+async def member_count(admin: AIOKafkaAdminClient, group: str) -> int:
+    """How many members a group has; none where there is no such group. Retriable: nobody answers."""
+    try:
+        (answer,) = await admin.describe_consumer_groups([group])
+    except KafkaError as cause:
+        raise Retriable(f"the group {group} can't be looked at: {cause!r}") from cause
+    _error, _group, _state, _protocol_type, _protocol, members, *_ = answer.groups[0]
+    return len(members)
