@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from urllib.parse import quote
 from uuid import uuid4
@@ -242,6 +243,9 @@ async def test_a_path_or_method_that_is_not_taken_is_refused(client: httpx.Async
 async def test_a_body_changes_nothing_about_a_wrong_method(client: httpx.AsyncClient) -> None:
     for body in (None, b"{}", b"x" * (BODY_BYTES_MAX + 1)):
         assert problem(await client.request("PUT", EVENT, content=body)) == (405, "wrong_method")
+    # The server may close a connection whose request's body it has not read to its end.
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        await client.get("/v1/health_check")
     assert (await client.get("/v1/health_check")).status_code == 200
 
 

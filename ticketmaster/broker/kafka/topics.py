@@ -36,7 +36,8 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) ->
     if not there:
         return {}
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there])
-    policies = {resource[3]: resource[4][0][1] for answer in answers for resource in answer.resources}
+    # One that is deleted in this moment has no settings any more.
+    policies = {resource[3]: resource[4][0][1] for answer in answers for resource in answer.resources if resource[4]}
     return {
         name: TopicState(
             len(partitions),
@@ -45,6 +46,7 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) ->
             policies[name],
         )
         for name, partitions in there.items()
+        if name in policies
     }
 
 
