@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -189,7 +189,16 @@ def is_healthy(port: int) -> bool:
         connection.close()
 
 
-def spike(server: Server, *options: str) -> dict[str, Any]:
+class Measured(Protocol):
+    """What a load client can be sent to."""
+
+    port: int
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+
+
+def spike(server: Measured, *options: str) -> dict[str, Any]:
     """The load client's report, with what the server used meanwhile. Its progress goes to stderr."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -373,7 +382,12 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; whatever goes wrong is one line on stderr and an exit code."""
+    """Run the command."""
+    return run_command(command, arguments)
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run a command; whatever goes wrong is one line on stderr and an exit code."""
     signal.signal(signal.SIGTERM, interrupt)
     try:
         code: int = command.main(arguments, prog_name="bench", standalone_mode=False)
