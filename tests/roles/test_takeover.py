@@ -1,0 +1,123 @@
+"""Taking over from the original system: topics, changelogs and offsets as it left them, and our roles started on them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.chaos.fleet import Fleet
+from tests.process.client import ask
+from tests.process.server import run
+from tests.support.kafka import Cluster
+from ticketmaster.bootstrap.topics import WANTED
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.kafka.topics import create_topics, describe_topics
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.wire import topics
+from ticketmaster.wire.registry import frame
+from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, register_schemas
+
+# A run of the original: its HTTP exchanges, and every record that it committed.
+GOLDEN: Final[dict[str, Any]] = json.loads((Path(__file__).resolve().parents[1] / "golden.json").read_text())
+PARTITIONS: Final = 20
+STATE_TOPICS: Final = (topics.AREA_STATUS.name, topics.USER_RESERVATION.name)
+# What each group had worked off when the original was stopped: everything.
+READ: Final = {
+    topics.EVENT_SERVICE: (topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name),
+    topics.RESERVATION_SERVICE: (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name),
+}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, own_cluster.registry_url)
+    yield fleet
+    fleet.kill_all()
+
+
+def golden_records(ids: dict[str, int], left_out: tuple[str, ...]) -> dict[TopicPartition, list[Pair]]:
+    records: dict[TopicPartition, list[Pair]] = defaultdict(list)
+    ours = {topic.name for topic in topics.ALL_TOPICS}
+    for record in GOLDEN["records"]:
+        if record["topic"] in ours and record["topic"] not in left_out:
+            value = frame(ids[record["schema"]]) + bytes.fromhex(record["avro_hex"])
+            records[TopicPartition(record["topic"], record["partition"])].append((record["key"].encode(), value))
+    return records
+
+
+async def leave_as_the_original(cluster: Cluster, forgotten: tuple[str, ...]) -> str:
+    """Topics, records and offsets of the original, which keeps its six topics by time; returns the id of a command nobody has read."""
+    async with SchemaRegistry(RegistrySettings(url=cluster.registry_url)) as registry:
+        ids = await register_schemas(registry, pytest.fail)
+    broker = KafkaBroker(KafkaSettings(bootstrap_servers=cluster.bootstrap_servers), SystemClock())
+    await broker.start()
+    try:
+        names = [topic.name for topic in WANTED]
+        there = await describe_topics(broker.admin, names)
+        if there:
+            await broker.admin.delete_topics(list(there))
+        async with asyncio.timeout(20):
+            while await describe_topics(broker.admin, names):
+                await asyncio.sleep(0.05)
+        compacted = (topics.AREA_CHANGELOG.name, topics.RESERVATION_CHANGELOG.name)
+        # It knows nothing of dead letters.
+        theirs = [TopicSpec(topic.name, PARTITIONS, topic.name in compacted) for topic in topics.ALL_TOPICS]
+        await create_topics(broker.admin, theirs)
+        await broker.producer().send(golden_records(ids, forgotten))
+        for group, read in READ.items():
+            ends = await broker.end_offsets([TopicPartition(topic, number) for topic in read for number in range(PARTITIONS)])
+            producer = broker.transactional_producer(f"{group}-of-the-original-{uuid.uuid4().hex}")
+            await producer.start()
+            await producer.commit({}, ends, group)
+        # The last command that its gateway took.
+        (command,) = [record for record in GOLDEN["records"] if record["topic"] == topics.CREATE_RESERVATION.name][:1]
+        unread = str(uuid.uuid4())
+        value = frame(ids["CreateReservation"]) + bytes.fromhex(command["avro_hex"])
+        partition = partition_of(unread.encode(), PARTITIONS)
+        await broker.producer().send({TopicPartition(topics.CREATE_RESERVATION.name, partition): [(unread.encode(), value)]})
+    finally:
+        await broker.close()
+    return unread
+
+
+@pytest.mark.parametrize("forgotten", [(), STATE_TOPICS], ids=["all is there", "state topics have forgotten"])
+async def test_what_the_original_left_is_answered_and_sold_on(fleet: Fleet, own_cluster: Cluster, forgotten: tuple[str, ...]) -> None:
+    unread = await leave_as_the_original(own_cluster, forgotten)
+    config = ("-c", str(fleet.config))
+
+    for command in (("topics", "create"), ("topics", "refill"), ("topics", "check")):
+        done = await asyncio.to_thread(run, *command, *config, cwd=fleet.folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    await asyncio.to_thread(fleet.start_all)
+    (address,) = fleet.addresses()
+
+    # Every reservation is answered as the original answered it, to the byte.
+    answers = [exchange for exchange in GOLDEN["http"] if exchange["path"].startswith("/v1/reservation/")]
+    assert len(answers) == 15
+    for exchange in answers:
+        reply = await ask(address, "GET", exchange["path"])
+        assert (reply.status, reply.body.decode()) == (exchange["status"], exchange["response"])
+    # What was on its way is decided.
+    decision = await ask(address, "GET", f"/v1/reservation/{unread}")
+    assert decision.status == 200
+    assert decision.json["state"] in {"RESERVED", "FAILED"}
+    # The rest of the seats is for sale, and only the rest.
+    free = {area["areaId"]: area["availableSeats"] for area in (await ask(address, "GET", "/v1/event/golden")).json["areas"]}
+    body = {"userId": "late", "eventId": "golden", "areaId": "A", "numOfSeats": 1, "type": "RANDOM"}
+    states = []
+    for _ in range(free["A"] + 1):
+        reservation_id = (await ask(address, "POST", "/v1/event/golden/reservation", body)).body.decode()
+        states.append((await ask(address, "GET", f"/v1/reservation/{reservation_id}")).json["state"])
+    assert states == ["RESERVED"] * free["A"] + ["FAILED"]
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
