@@ -22,6 +22,8 @@ from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, locked, ta
 from scripts.kafka.processes import Process, spawn
 
 FILE = "cluster.json"
+# The same for a client, as `ticketmaster -c` takes it.
+CLIENT_FILE = "client.properties"
 BROKERS = (1, 3)
 # Below the ports that systems give to outgoing connections: a client that keeps trying to reach a stopped server must not get that
 # server's port for its own end of the connection.
@@ -172,14 +174,14 @@ class Folder:
             raise ClusterError(f"broker {node} of {self.path} is not running")
 
     def status(self) -> dict[str, Any]:
-        """cluster.json, with a `state` for each server: up, silent or down."""
+        """cluster.json and the path of a client's file, with a `state` for each server: up, silent or down."""
         plan = self.read()
         data = plan.to_json()
         for server, told in zip(plan.brokers, data["nodes"], strict=True):
             told["state"] = server.state()
         if data["registry"]:
             data["registry"]["state"] = plan.servers[REGISTRY_NAME].state()
-        return data
+        return data | {"client_file": str(self.path / CLIENT_FILE)}
 
     # --- The parts ---------------------------------------------------------------------------------------------------
 
@@ -207,9 +209,13 @@ class Folder:
 
     def _write(self, plan: Plan) -> None:
         """At once or not at all: others read it at any time."""
-        new = self.path / f"{FILE}.new"
-        new.write_text(json.dumps(plan.to_json(), indent=2) + "\n")
-        new.replace(self.path / FILE)
+        data = plan.to_json()
+        keys = {"bootstrap.servers": data["bootstrap_servers"], "schema.registry.url": data["registry_url"]}
+        texts = {FILE: json.dumps(data, indent=2) + "\n", CLIENT_FILE: "".join(f"{key}={value}\n" for key, value in keys.items() if value)}
+        for name, text in texts.items():
+            new = self.path / f"{name}.new"
+            new.write_text(text)
+            new.replace(self.path / name)
 
     def _server(self, plan: Plan, node: int) -> Server:
         if f"broker-{node}" not in plan.servers:

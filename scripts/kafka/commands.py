@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _with_folder(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("folder", type=Path, metavar="DIR", help="holds the cluster: data, logs and cluster.json")
+    command.add_argument("folder", type=Path, metavar="DIR", help="holds the cluster: data, logs, cluster.json, client.properties")
     return command
 
 
@@ -125,6 +125,7 @@ def _show(data: dict[str, Any], *, as_json: bool) -> None:
     print(f"bootstrap servers  {data['bootstrap_servers']}")
     if data["registry"]:
         print(f"schema registry    {data['registry_url']}")
+    print(f"for clients        -c {data['client_file']}")
     for server in _servers(data):
         name = f"broker {server['id']}" if "id" in server else "registry"
         process = f", process {server['pid']}" if server["state"] != "down" else ""

@@ -116,6 +116,7 @@ class Plan(msgspec.Struct, frozen=True):
     partitions: int
     workers: int
     single_requests: int
+    properties: tuple[str, ...]
 
 
 class Bench:
@@ -136,7 +137,7 @@ class Bench:
         self.say("starting a broker and a registry")
         with cluster(self.folder / "cluster") as (servers, registry, broker):
             config = self.folder / "client.properties"
-            config.write_text(f"bootstrap.servers={servers}\nschema.registry.url={registry}\n")
+            config.write_text("\n".join([f"bootstrap.servers={servers}", f"schema.registry.url={registry}", *self.plan.properties]))
             create = [
                 sys.executable,
                 "-m",
@@ -213,14 +214,15 @@ def show(plan: Plan, figures: Sequence[Figure], console: Console) -> None:
 @click.option("--partitions", type=click.IntRange(1, 1_000), default=20, help="Partitions of every topic.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes of each role.")
 @click.option("--single-requests", type=click.IntRange(1, 100_000), default=200, help="Reservations of one client alone.")
+@click.option("--property", "properties", multiple=True, metavar="KEY=VALUE", help="Added to the configuration of the roles.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path), default=None, metavar="FILE",
               help="Write the figures as JSON to FILE.")  # fmt: skip
-def command(json_file: Path | None, area_count: int, **numbers: int) -> int:
+def command(json_file: Path | None, area_count: int, properties: tuple[str, ...], **numbers: int) -> int:
     """Measure the three roles on a Kafka of one broker, all on this machine, which the load client shares.
 
     Needs Java and Maven, as the tests do.
     """
-    plan = Plan(areas=area_count, **numbers)
+    plan = Plan(areas=area_count, properties=properties, **numbers)
     with tempfile.TemporaryDirectory(prefix="ticketmaster-bench-", ignore_cleanup_errors=True) as folder:
         figures = Bench(plan, Console(stderr=True), Path(folder)).run()
     console = Console()

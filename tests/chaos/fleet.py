@@ -6,12 +6,14 @@ import asyncio
 import json
 import random
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from tests.process.client import Connection, Lost, connected
+from tests.process.client import Connection, Lost, ask, connected
 from tests.process.sale import Sale
 from tests.process.server import Program, run, wait_until
 
@@ -20,6 +22,14 @@ READY_S = 60.0
 PARTITIONS = 8
 # The session time-out of the roles: as short as a broker allows by default.
 SESSION_S = 6.0
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Fleet:
@@ -31,6 +41,7 @@ class Fleet:
         self.config = folder / "client.properties"
         self.config.write_text(f"bootstrap.servers={bootstrap_servers}\nschema.registry.url={registry_url}\n")
         self.running: dict[str, list[Program]] = {role: [] for role in ROLES}
+        self._ports: dict[Program, int] = {}
 
     def create_topics(self) -> None:
         """Creates what is missing."""
@@ -39,12 +50,16 @@ class Fleet:
 
     def start(self, role: str, *options: str) -> Program:
         """Starts one more process of a role; it is not ready yet."""
+        port = 0
         if role == "ticket":
-            options = ("-p", "0", *options)
+            port = free_port()
+            options = ("-p", str(port), *options)
         program = Program(
             self.folder / f"{role}.output", role, "-c", str(self.config), "-d", str(self.state / role), *options, cwd=self.folder
         )
         self.running[role].append(program)
+        if port:
+            self._ports[program] = port
         return program
 
     def start_all(self, count: int = 1) -> None:
@@ -69,6 +84,10 @@ class Fleet:
         """Of the ticket processes that have been ready once."""
         lines = [program.logged("ready") for program in self.running["ticket"] if program.is_running]
         return [line["url"].removeprefix("http://") for line in lines if line]
+
+    def serving(self) -> list[str]:
+        """Where each ticket process that is running serves, or is going to."""
+        return [f"127.0.0.1:{port}" for program, port in self._ports.items() if program.is_running]
 
     def logged(self, event: str) -> list[dict[str, object]]:
         """Every line of this event that any process has ever logged."""
@@ -154,6 +173,42 @@ class Buyers:
         """The longest time without any decision since then."""
         times = [since_s, *(seen for seen in self.seen_s if seen > since_s)]
         return max((later - earlier for earlier, later in pairwise(times)), default=float("inf"))
+
+
+class HealthWatch:
+    """Asks every ticket process all the time how it is; counts the seconds in which one was not well."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.unhealthy_s = 0.0
+
+    async def watch(self) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
+        while True:
+            addresses = await asyncio.to_thread(self._fleet.serving)
+            well = [await self._is_well(address) for address in addresses]
+            before_s, asked_s = asked_s, loop.time()
+            if not well or not all(well):
+                self.unhealthy_s += asked_s - before_s
+            await asyncio.sleep(0.02)
+
+    async def _is_well(self, address: str) -> bool:
+        try:
+            async with asyncio.timeout(1):
+                status = (await ask(address, "GET", "/v1/health_check")).status
+        except (Lost, TimeoutError):
+            return False
+        assert status in {200, 503}
+        return status == 200
+
+
+def workers(program: Program) -> list[int]:
+    """The process ids of a supervisor's workers."""
+    told = subprocess.run(["/bin/ps", "-Ao", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [line.split() for line in told.stdout.splitlines()]
+    return [int(pid) for pid, parent in pairs if int(parent) == program.pid]
 
 
 def wait_serving(programs: Iterable[Program]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import ROLES, SESSION_S, Buyers, Fleet, wait_serving
+from tests.chaos.fleet import ROLES, SESSION_S, Buyers, Fleet, HealthWatch, wait_serving, workers
 from tests.process.sale import Sale
 from tests.support.kafka import Cluster
 from tests.support.kafka_fixtures import install
@@ -87,6 +87,21 @@ def killed_for_good(role: str) -> Fault:
     return fault
 
 
+def worker_killed(role: str) -> Fault:
+    """Kill -9 of one of two workers of a process, whose supervisor replaces it."""
+
+    async def fault(scene: Scene) -> None:
+        supervisor = scene.fleet.start(role, "-a" if role == "ticket" else "--workers", "2")
+        await scene.blocking(lambda: wait_serving([supervisor]))
+        before = await asyncio.to_thread(workers, supervisor)
+        os.kill(scene.choice.choice(before), signal.SIGKILL)
+        async with asyncio.timeout(CALM_S):
+            while len(set(await asyncio.to_thread(workers, supervisor)) - set(before)) != 1:
+                await asyncio.sleep(0.05)
+
+    return fault
+
+
 def suspended(role: str) -> Fault:
     """A process stops for longer than its session, another takes over, and the first one comes back as a zombie."""
 
@@ -142,8 +157,13 @@ LONG: dict[str, Fault] = SHORT | {
     "reservation suspended": suspended("reservation"),
     "ticket suspended": suspended("ticket"),
     "brokers bounced": brokers_bounced,
+    **{f"{role} worker killed": worker_killed(role) for role in ROLES},
     **{f"{role} scaled": scaled(role) for role in ROLES},
 }
+
+
+# While the only ticket process starts, or hangs, nobody is told that all is well.
+TICKET_AWAY = {"ticket killed", "ticket suspended", "all killed at once"}
 
 
 @pytest.mark.parametrize("round_number", range(max(1, ROUNDS)))
@@ -161,6 +181,8 @@ async def test_nothing_is_lost_and_nothing_sold_twice(fleet: Fleet, cluster: Clu
             await asyncio.sleep(0.05)
     await asyncio.sleep(choice.uniform(0.2, 2.0))
 
+    health = HealthWatch(fleet)
+    watching = asyncio.create_task(health.watch())
     struck_s = time.monotonic()
     await LONG[name](Scene(fleet, cluster, choice))
     over_s = time.monotonic()
@@ -170,12 +192,17 @@ async def test_nothing_is_lost_and_nothing_sold_twice(fleet: Fleet, cluster: Clu
         await asyncio.sleep(1)
         buyers.stop()
         await buying
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
     print(  # noqa: T201 - for whoever looks: pytest shows it with -s
         f"\n{name}: longest without any decision {buyers.longest_silence_s(struck_s):.2f} s, "
-        f"longest wait for one {buyers.longest_wait_s:.2f} s, {len(sale.answered)} acknowledged",
+        f"longest wait for one {buyers.longest_wait_s:.2f} s, health check not 200 for {health.unhealthy_s:.2f} s, "
+        f"{len(sale.answered)} acknowledged",
         file=sys.stderr,
     )
+    # Who does not serve says so.
+    assert health.unhealthy_s > 0 or name not in TICKET_AWAY
     # Every acknowledged command has its decision, as any process says it, and the maps show what was sold.
     for address in fleet.addresses():
         await sale.check(address)

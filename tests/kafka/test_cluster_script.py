@@ -59,6 +59,7 @@ def properties(node: int, ports: dict[int, Ports]) -> dict[str, str]:
 def states(own: Cluster) -> list[str]:
     done = cluster("status", own.folder, "--json")
     data = json.loads(done.stdout)
+    assert f"bootstrap.servers={data['bootstrap_servers']}\n" in Path(data["client_file"]).read_text()
     told = [server["state"] for server in (*data["nodes"], data["registry"])]
     assert done.returncode == any(state != "up" for state in told)
     return told

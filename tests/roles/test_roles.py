@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.fleet import PARTITIONS, READY_S, Buyers, Fleet, wait_serving
+from tests.chaos.fleet import PARTITIONS, READY_S, Buyers, Fleet, wait_serving, workers
 from tests.process.client import ask
 from tests.process.sale import Sale
 from tests.process.server import Program, one_clear_line, run
@@ -50,13 +50,6 @@ def started(fleet: Fleet, role: str, *options: str) -> Program:
     program = fleet.start(role, *options)
     program.wait_ready_line(READY_S)
     return program
-
-
-def workers(program: Program) -> list[int]:
-    """The process ids of a supervisor's workers."""
-    told = subprocess.run(["/bin/ps", "-Ao", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = [line.split() for line in told.stdout.splitlines()]
-    return [int(pid) for pid, parent in pairs if int(parent) == program.pid]
 
 
 def is_running(pid: int) -> bool:
