@@ -19,5 +19,4 @@ class StreamSettings:
     # The longer a transaction's records took to gather, the longer the next ones may; embedded, the broker does this for all.
     commit_us_per_record: float = 0.0
     commit_interval_max_ms: int = 20
-    restorations_at_once_max: int = 4
     poll_timeout_ms: int = 500
