@@ -23,7 +23,7 @@ from tests.support.engine import (
     started_broker,
 )
 from tests.support.virtual_loop import run_virtual
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import Assignment, Pair, TopicPartition
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.runner import TaskRunner
@@ -253,6 +253,24 @@ def test_a_worker_that_joins_takes_over_a_partition_without_loss() -> None:
             await work.counted(60, partition)
             assert await work.counts(partition) == counting(keys)
         assert [len(partitions) for partitions in work.notes.assigned] == [2, 1, 1, 2]
+        # What comes straight back is kept: nothing is restored but what is new to a worker.
+        assert len(work.notes.restored) == 2 + 1 + 1
+
+    on_virtual_time(test)
+
+
+def test_a_partition_that_somebody_else_may_have_had_meanwhile_is_restored_again() -> None:
+    async def test(work: Work) -> None:
+        worker = work.start()
+        await work.send(TopicPartition("words", 0), [b"a"])
+        await work.counted(1)
+        (owned,) = work.notes.assigned
+        restored = len(work.notes.restored)
+
+        await worker.on_revoked(owned)
+        # The group has had a generation without this worker.
+        worker.on_assigned(Assignment(owned, 10, {}))
+        await until(lambda: len(work.notes.restored) == restored + len(owned), "all are restored")
 
     on_virtual_time(test)
 

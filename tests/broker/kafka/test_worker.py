@@ -1,0 +1,106 @@
+"""The engine on a real Kafka: workers of one role come and go under load, and every record counts once."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from tests.support.consuming import read_records, until
+from tests.support.engine import Notes
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.state.memory import MemoryStore
+from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.streams.worker import StreamWorker
+
+PARTITIONS = 4
+RECORDS = 1_200
+
+
+class Counting:
+    """Counts by key, and tells each count."""
+
+    def __init__(self, output: TopicPartition) -> None:
+        self._output = output
+
+    def process(self, _topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        for key, _ in records:
+            count = b"%d" % (int(state.get(key) or b"0") + 1)
+            state.put(key, count)
+            outputs[self._output].append((key, count))
+
+    def end_transaction(self, state: State, outputs: Outputs) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+async def broker(kafka_bootstrap_servers: str) -> AsyncIterator[KafkaBroker]:
+    broker = KafkaBroker(KafkaSettings(bootstrap_servers=kafka_bootstrap_servers), SystemClock())
+    await broker.start()
+    yield broker
+    await broker.close()
+
+
+@pytest.fixture
+async def topology(broker: KafkaBroker) -> Topology:
+    name = uuid.uuid4().hex
+    words, counts, changelog = f"words-{name}", f"counts-{name}", f"changelog-{name}"
+    await broker.create_topics(
+        [TopicSpec(words, PARTITIONS), TopicSpec(counts, PARTITIONS), TopicSpec(changelog, PARTITIONS, compacted=True)]
+    )
+    return Topology(name, (words,), "Counts", changelog, lambda partition: Counting(TopicPartition(counts, partition)))
+
+
+async def test_over_rebalances_under_load_tasks_are_kept_and_every_record_counts_once(broker: KafkaBroker, topology: Topology) -> None:
+    (words,) = topology.sources
+    counts = words.replace("words", "counts")
+    notes = [Notes() for _ in range(3)]
+
+    def start(number: int) -> asyncio.Task[None]:
+        worker = StreamWorker(topology, broker, lambda *_: MemoryStore(), StreamSettings(), notes[number])
+        return asyncio.create_task(worker.run())
+
+    async def stop(job: asyncio.Task[None]) -> None:
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+    async def send() -> None:
+        for number in range(RECORDS // PARTITIONS):
+            await broker.producer().send({TopicPartition(words, part): [(b"%d" % (number % 7), b"")] for part in range(PARTITIONS)})
+            await asyncio.sleep(0.005)
+
+    sending = asyncio.create_task(send())
+    first = start(0)
+    await until(lambda: len(notes[0].restored) == PARTITIONS, "the first one runs all")
+    second = start(1)
+    await until(lambda: len(notes[1].restored) == 2, "the second one runs a half")
+    third = start(2)
+    await until(lambda: len(notes[2].restored) == 1, "the third one runs one")
+    await stop(second)
+    await until(lambda: sum(map(len, (notes[0].assigned[-1], notes[2].assigned[-1]))) == PARTITIONS, "two share what three had")
+    await sending
+    sources = [TopicPartition(counts, number) for number in range(PARTITIONS)]
+    async with asyncio.timeout(20):
+        while sum([len(await read_records(broker, source)) for source in sources]) < RECORDS:
+            await asyncio.sleep(0.1)
+    found = {source: await read_records(broker, source) for source in sources}
+    await stop(first)
+    await stop(third)
+
+    for told in found.values():
+        seen = Counter[bytes]()
+        for key, count in told:
+            seen[key] += 1
+            assert count == b"%d" % seen[key], "counted twice, or not at all"
+        assert seen.total() == RECORDS / PARTITIONS
+    # Nobody began a task anew that stayed: each was restored where it came to, and nowhere else.
+    moved = PARTITIONS + 2 + 1 + 2
+    assert sum(len(each.restored) for each in notes) <= moved
+    assert [each.restarted + each.migrated for each in notes] == [[], [], []]
