@@ -20,7 +20,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.perf.bench_standalone import ROOT, START_TIMEOUT_S, STOP_TIMEOUT_S, BenchError, Figure, areas, run_command, spike
+from scripts.perf.bench_command import BenchError, run_command
+from scripts.perf.bench_standalone import ROOT, START_TIMEOUT_S, STOP_TIMEOUT_S, Figure, areas, spike
 
 CLUSTER = ROOT / "scripts" / "kafka" / "cluster"
 ROLES = ("ticket", "reservation", "event")

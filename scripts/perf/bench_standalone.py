@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import click
@@ -26,6 +25,8 @@ import msgspec
 import psutil
 from rich.console import Console
 from rich.table import Table
+
+from scripts.perf.bench_command import BenchError, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SPIKE = ROOT / "scripts" / "perf" / "spike"
@@ -38,14 +39,6 @@ MIB = 1 << 20
 FILL_STEP = 100_000
 SEATS_WANTED = 2.5
 AREA_SEATS = 400
-
-EXIT_WRONG = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-
-
-class BenchError(Exception):
-    """The server or the load client did not do what they should: there are no figures to trust."""
 
 
 class Figure(msgspec.Struct):
@@ -376,31 +369,6 @@ def command(runs: int | None, requests: int | None, reservations: int | None, js
     return 0
 
 
-def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends it as Ctrl-C does: nothing stays behind."""
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     return run_command(command, arguments)
-
-
-def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Run a command; whatever goes wrong is one line on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        code: int = command.main(arguments, prog_name="bench", standalone_mode=False)
-    except click.ClickException as error:
-        return complain(error.format_message(), EXIT_USAGE)
-    except (BenchError, OSError, subprocess.TimeoutExpired) as error:
-        return complain(str(error), EXIT_WRONG)
-    except (KeyboardInterrupt, click.Abort):
-        return complain("interrupted", EXIT_INTERRUPTED)
-    return code
-
-
-def complain(text: str, code: int) -> int:
-    """One line on stderr."""
-    sys.stderr.write(f"bench: {' '.join(text.split())}\n")
-    return code

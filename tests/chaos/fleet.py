@@ -70,7 +70,12 @@ class Fleet:
 
     def stop(self, role: str) -> None:
         """Ends the oldest process of a role in order."""
-        self.running[role].pop(0).stop()
+        program = self.running[role].pop(0)
+        try:
+            program.stop()
+        finally:
+            # One that does not end in order must not outlive its test.
+            program.kill()
 
     def kill(self, role: str) -> None:
         """Ends one process of a role as a crash does."""

@@ -21,11 +21,12 @@ from tests.process.sale import Sale
 from tests.process.server import Program, one_clear_line, run
 from tests.support.consuming import records_of, take
 from tests.support.kafka import Cluster
+from tests.support.kafka_topics import delete_topics
 from tests.support.records import create_reservation
 from ticketmaster.bootstrap.refill import is_decided
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import create_topics, describe_topics
+from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.streams.dead_letters import dead_letter_topic
@@ -209,10 +210,7 @@ async def test_after_a_system_that_keeps_state_topics_by_time_they_are_refilled_
     broker = KafkaBroker(KafkaSettings(bootstrap_servers=own_cluster.bootstrap_servers), SystemClock())
     await broker.start()
     try:
-        await broker.admin.delete_topics(forgotten)
-        async with asyncio.timeout(READY_S):
-            while await describe_topics(broker.admin, forgotten):
-                await asyncio.sleep(0.05)
+        await delete_topics(broker, forgotten)
         await create_topics(broker.admin, [TopicSpec(name, PARTITIONS) for name in forgotten])
     finally:
         await broker.close()

@@ -16,10 +16,11 @@ from tests.chaos.fleet import Fleet
 from tests.process.client import ask
 from tests.process.server import run
 from tests.support.kafka import Cluster
+from tests.support.kafka_topics import delete_topics
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import create_topics, describe_topics
+from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
@@ -62,13 +63,7 @@ async def leave_as_the_original(cluster: Cluster, forgotten: tuple[str, ...]) ->
     broker = KafkaBroker(KafkaSettings(bootstrap_servers=cluster.bootstrap_servers), SystemClock())
     await broker.start()
     try:
-        names = [topic.name for topic in WANTED]
-        there = await describe_topics(broker.admin, names)
-        if there:
-            await broker.admin.delete_topics(list(there))
-        async with asyncio.timeout(20):
-            while await describe_topics(broker.admin, names):
-                await asyncio.sleep(0.05)
+        await delete_topics(broker, [topic.name for topic in WANTED])
         compacted = (topics.AREA_CHANGELOG.name, topics.RESERVATION_CHANGELOG.name)
         # It knows nothing of dead letters.
         theirs = [TopicSpec(topic.name, PARTITIONS, topic.name in compacted) for topic in topics.ALL_TOPICS]

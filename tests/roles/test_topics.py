@@ -12,10 +12,11 @@ import pytest
 
 from tests.process.server import one_clear_line, run
 from tests.support.kafka import Cluster
+from tests.support.kafka_topics import delete_topics
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import create_topics, describe_topics, set_cleanup_policy
+from ticketmaster.broker.kafka.topics import create_topics, set_cleanup_policy
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.clock import SystemClock
 
@@ -55,12 +56,7 @@ class Site:
 
 
 async def delete_all(broker: KafkaBroker) -> None:
-    found = await describe_topics(broker.admin, NAMES)
-    if found:
-        await broker.admin.delete_topics(list(found))
-    async with asyncio.timeout(20):
-        while await describe_topics(broker.admin, NAMES):
-            await asyncio.sleep(0.05)
+    await delete_topics(broker, NAMES)
 
 
 @pytest.fixture
@@ -103,10 +99,7 @@ def test_a_lost_topic_is_made_again_as_the_others_are(site: Site) -> None:
     site.topics("create", "--partitions", "3")
 
     async def lose_one(broker: KafkaBroker) -> None:
-        await broker.admin.delete_topics([TABLE])
-        async with asyncio.timeout(20):
-            while TABLE in await describe_topics(broker.admin, [TABLE]):
-                await asyncio.sleep(0.05)
+        await delete_topics(broker, [TABLE])
 
     site.with_broker(lose_one)
 

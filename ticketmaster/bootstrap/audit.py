@@ -11,17 +11,10 @@ import uvloop
 from ticketmaster.audit.books import Finding, Totals
 from ticketmaster.audit.reading import read_books
 from ticketmaster.audit.stores import store_finding
-from ticketmaster.bootstrap.kafka import data_id_of
-from ticketmaster.bootstrap.schemas import registered_ids
-from ticketmaster.bootstrap.topics import check_topics
-from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.bootstrap.kafka import data_id_of, reading_context
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.wire import topics
-from ticketmaster.wire.frames import use_schema_ids
-from ticketmaster.wire.incoming import Incoming
-from ticketmaster.wire.schema_registry import SchemaRegistry
 
 _LOGS = {
     (topics.EVENT_SERVICE, "AreaStatus"): topics.AREA_CHANGELOG,
@@ -44,21 +37,13 @@ def run_audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progres
 
 
 async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
-    async with SchemaRegistry(loaded.registry) as registry:
-        ids = await registered_ids(registry)
-        use_schema_ids(ids)
-        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
-        await broker.start()
-        try:
-            partitions = await check_topics(broker, lambda _: None)
-            totals, findings = (await read_books(broker, partitions, settle_ms, on_progress)).close()
-            stores = _stores(state_dir, await data_id_of(broker, ids)) if state_dir else []
-            for file, log in stores:
-                finding = await store_finding(broker, file, log)
-                if finding:
-                    findings.append(finding)
-        finally:
-            await broker.close()
+    async with reading_context(loaded) as (broker, partitions, ids):
+        totals, findings = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+        stores = _stores(state_dir, await data_id_of(broker, ids)) if state_dir else []
+        for file, log in stores:
+            finding = await store_finding(broker, file, log)
+            if finding:
+                findings.append(finding)
     return AuditResult(totals, len(stores), findings)
 
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import structlog
 
 import ticketmaster
+from ticketmaster.bootstrap.schemas import registered_ids
 from ticketmaster.bootstrap.topics import check_topics
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import leave_group
 from ticketmaster.broker.port import Membership
 from ticketmaster.clock import Clock, SystemClock
-from ticketmaster.config.roles import RoleConfig
+from ticketmaster.config.roles import Loaded, RoleConfig
 from ticketmaster.errors import Retriable
 from ticketmaster.state.port import StateStore
 from ticketmaster.state.sqlite import SqliteStore
@@ -78,6 +79,28 @@ async def role_context(config: RoleConfig, application_id: str) -> AsyncIterator
                 settings = replace(config.streams, commit_us_per_record=_COMMIT_US_PER_RECORD)
                 yield RoleContext(broker, partitions, slot, settings, clock, observer)
                 slot.forget_member()
+        finally:
+            await broker.close()
+
+
+class ReadingContext(NamedTuple):
+    """What a command that only looks at the topics needs: a broker that translates, their partitions, the ids of our schemas."""
+
+    broker: KafkaBroker
+    partitions: int
+    ids: Mapping[str, int]
+
+
+@asynccontextmanager
+async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
+    """Connects and checks, and registers nothing. UsageError: Kafka, the registry, a topic or a schema is not there."""
+    async with SchemaRegistry(loaded.registry) as registry:
+        ids = await registered_ids(registry)
+        use_schema_ids(ids)
+        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
+        await broker.start()
+        try:
+            yield ReadingContext(broker, await check_topics(broker, lambda _: None), ids)
         finally:
             await broker.close()
 

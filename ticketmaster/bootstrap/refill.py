@@ -11,21 +11,17 @@ from typing import Final, NamedTuple
 
 import uvloop
 
-from ticketmaster.bootstrap.schemas import registered_ids
-from ticketmaster.bootstrap.topics import WANTED, check_topics
+from ticketmaster.bootstrap.kafka import reading_context
+from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import member_count
 from ticketmaster.broker.kafka.topics import describe_topics
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import UsageError
 from ticketmaster.wire import topics
-from ticketmaster.wire.frames import use_schema_ids
-from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.reservations import read_reservation
-from ticketmaster.wire.schema_registry import SchemaRegistry
 
 _POLL_MS: Final = 200
 _SENT_RECORDS_MAX: Final = 1_000
@@ -73,17 +69,9 @@ def run_refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
 
 
 async def _refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
-    async with SchemaRegistry(loaded.registry) as registry:
-        ids = await registered_ids(registry)
-        use_schema_ids(ids)
-        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
-        await broker.start()
-        try:
-            partitions = await check_topics(broker, lambda _: None)
-            await _check(broker)
-            return [await _refill_table(broker, table, partitions, on_progress) for table in _TABLES]
-        finally:
-            await broker.close()
+    async with reading_context(loaded) as (broker, partitions, _):
+        await _check(broker)
+        return [await _refill_table(broker, table, partitions, on_progress) for table in _TABLES]
 
 
 async def _check(broker: KafkaBroker) -> None:

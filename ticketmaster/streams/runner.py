@@ -9,6 +9,7 @@ from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition, Tr
 from ticketmaster.errors import Retriable, TaskCorrupted, TaskMigrated
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.state.port import StateStore
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import Task, TaskState
@@ -177,7 +178,7 @@ class TaskRunner:
         """Awaits the commit under way, then closes."""
         async with self._committing:
             job.cancel()
-        await asyncio.gather(job, return_exceptions=True)
+        await cancel(job)
         if self.task.state is not TaskState.CLOSED:
             self._release(write_behind=True)
             self.task.move_to(TaskState.CLOSED)

@@ -13,6 +13,7 @@ from functools import partial
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, TopicPartition, partitions_of
 from ticketmaster.errors import Retriable
 from ticketmaster.state.overlay import Overlay
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.worker import OpenStore
@@ -133,9 +134,7 @@ class OwnedTable:
                 if ended.done():
                     ended.result()
         finally:
-            self._failed.cancel()
-            reading.cancel()
-            await asyncio.gather(reading, self._failed, return_exceptions=True)
+            await cancel(self._failed, reading)
             await self.on_revoked(())
             for partition in tuple(self._overlays):
                 self._overlays.pop(partition).close()
@@ -182,7 +181,7 @@ class OwnedTable:
             return
         failure = job.exception()
         if failure is None:
-            del self._opening[partition]
+            self._opening.pop(partition, None)
             self._on_opened()
         elif self._failed and not self._failed.done():
             self._failed.set_exception(failure)
@@ -213,6 +212,4 @@ class OwnedTable:
         self.assignment = None
         jobs = tuple(self._opening.values())
         self._opening.clear()
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        await cancel(*jobs)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership
 from ticketmaster.errors import Retriable
 from ticketmaster.state.port import StateStore
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Topology
@@ -63,9 +64,7 @@ class StreamWorker:
                 if ended.done():
                     ended.result()
         finally:
-            self._failed.cancel()
-            reading.cancel()
-            await asyncio.gather(reading, self._failed, return_exceptions=True)
+            await cancel(self._failed, reading)
             self._assigned = False
             for partition in tuple(self._runners):
                 self._close(partition)

@@ -1,0 +1,44 @@
+"""What the benchmarks' command lines have in common: one line on stderr for whatever goes wrong."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+EXIT_WRONG = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class BenchError(Exception):
+    """The server or the load client did not do what they should: there are no figures to trust."""
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends it as Ctrl-C does: nothing stays behind."""
+    raise KeyboardInterrupt
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run a command; whatever goes wrong is one line on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        code: int = command.main(arguments, prog_name="bench", standalone_mode=False)
+    except click.ClickException as error:
+        return complain(error.format_message(), EXIT_USAGE)
+    except (BenchError, OSError, subprocess.TimeoutExpired) as error:
+        return complain(str(error), EXIT_WRONG)
+    except (KeyboardInterrupt, click.Abort):
+        return complain("interrupted", EXIT_INTERRUPTED)
+    return code
+
+
+def complain(text: str, code: int) -> int:
+    """One line on stderr."""
+    sys.stderr.write(f"bench: {' '.join(text.split())}\n")
+    return code
