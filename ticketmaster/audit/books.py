@@ -6,12 +6,13 @@ Pure: records in, findings out.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
 
-from ticketmaster.broker.port import Pair
+from ticketmaster.audit.report import Example, Finding, Report, Totals
+from ticketmaster.broker.port import Batch, Pair
 from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import State
+from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.frames import FRAMES
@@ -20,27 +21,6 @@ from ticketmaster.wire.reservations import check_frame, check_id, read_create, r
 _EXAMPLES_MAX = 10
 
 Place = tuple[int, int]
-
-
-class Finding(NamedTuple):
-    """Something that does not add up: how often, and some examples of it."""
-
-    rule: str
-    times: int
-    examples: list[str]
-
-
-class Totals(NamedTuple):
-    """What was counted."""
-
-    commands: int
-    # Of them, those that nobody can read: put aside, and not to be decided.
-    unreadable: int
-    decisions: int
-    reserved: int
-    failed: int
-    areas: int
-    seats_sold: int
 
 
 class Books:
@@ -55,6 +35,24 @@ class Books:
         self._area_changelog: dict[bytes, bytes] = {}
         self._reservation_changelog: dict[bytes, bytes] = {}
         self._unreadable: list[str] = []
+
+    def take(self, batch: Batch) -> None:
+        """Takes the next records of a partition; a batch without records tells where the log starts (``next_offset``).
+
+        Topics come in any order, the batches of each partition in the order of their offsets, from the start of its log. Topics
+        that tell nothing about a sale are passed over.
+        """
+        topic = batch.source.topic
+        if topic == topics.CREATE_RESERVATION.name:
+            self.add_commands(batch.records)
+        elif topic == topics.USER_RESERVATION.name:
+            self.add_decisions(batch.records)
+        elif topic == topics.AREA_STATUS.name:
+            self.add_areas(batch.records)
+        elif topic == topics.AREA_CHANGELOG.name:
+            self.add_area_changelog(batch.records)
+        elif topic == topics.RESERVATION_CHANGELOG.name:
+            self.add_reservation_changelog(batch.records)
 
     # What the topics hold.
 
@@ -98,11 +96,11 @@ class Books:
         """Commands without a decision: none is left, once the roles have worked everything off."""
         return [key for key in self._commands if key not in self._decisions]
 
-    def close(self) -> tuple[Totals, list[Finding]]:
-        """The totals, and what does not add up."""
+    def close(self, under_way: Collection[bytes] = ()) -> Report:
+        """What it all comes to. ``under_way``: keys of commands, and of announced areas, that may come to their end later."""
         sold, states = self._sold()
         findings = [
-            _finding("a command has no decision", map(_text, self.undecided())),
+            _finding("a command has no decision", map(_text, set(self.undecided()).difference(under_way))),
             _finding("a reservation was decided more than once", map(_text, self._decided_again)),
             _finding("a seat is in two live reservations", sold.twice),
             _finding("the seats gone from an area are not those of its live reservations", self._wrong_areas(sold.places)),
@@ -118,13 +116,15 @@ class Books:
         totals = Totals(
             commands=len(self._commands) + self._put_aside,
             unreadable=self._put_aside,
+            repeated=0,
             decisions=len(self._decisions),
             reserved=states[State.RESERVED],
             failed=states[State.FAILED],
+            under_way=0,
             areas=len(self._areas),
             seats_sold=sum(map(len, sold.places.values())),
         )
-        return totals, [finding for finding in findings if finding.times]
+        return Report(totals, [], "", [finding for finding in findings if finding.times])
 
     def _sold(self) -> tuple[_Sold, Counter[int]]:
         sold, states = _Sold(), Counter[int]()
@@ -183,11 +183,11 @@ def _differences(one: dict[bytes, bytes], other: dict[bytes, bytes]) -> Iterable
 
 
 def _finding(rule: str, breaches: Iterable[str]) -> Finding:
-    times, examples = 0, list[str]()
+    times, examples = 0, list[Example]()
     for breach in breaches:
         times += 1
         if len(examples) < _EXAMPLES_MAX:
-            examples.append(breach)
+            examples.append(Example(breach, ()))
     return Finding(rule, times, examples)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ticketmaster.audit.books import Finding
+from ticketmaster.audit.report import Example, Finding
 from ticketmaster.broker.port import Broker, TopicPartition
 from ticketmaster.state.sqlite import SqliteStore
 
@@ -22,7 +22,7 @@ async def store_finding(broker: Broker, file: Path, log: TopicPartition) -> Find
     expected, changed_since = await _read(broker, log, checkpoint)
     # Of a key that has changed since, compaction may have removed what the store stands for.
     keys = (expected.keys() | found.keys()) - changed_since
-    wrong = [key.decode(errors="backslashreplace") for key in keys if expected.get(key) != found.get(key)]
+    wrong = [Example(key.decode(errors="backslashreplace"), ()) for key in keys if expected.get(key) != found.get(key)]
     return Finding(f"the store {file} is not what {log.topic}-{log.partition} holds", len(wrong), wrong[:_EXAMPLES_MAX]) if wrong else None
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import uvloop
 
-from ticketmaster.audit.books import Finding, Totals
 from ticketmaster.audit.reading import read_books
+from ticketmaster.audit.report import Finding, Totals
 from ticketmaster.audit.stores import store_finding
 from ticketmaster.bootstrap.kafka import data_id_of, reading_context
 from ticketmaster.broker.port import TopicPartition
@@ -38,13 +38,14 @@ def run_audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progres
 
 async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Callable[[int], None]) -> AuditResult:
     async with reading_context(loaded) as (broker, partitions, ids):
-        totals, findings = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+        report = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+        findings = report.findings
         stores = _stores(state_dir, await data_id_of(broker, ids)) if state_dir else []
         for file, log in stores:
             finding = await store_finding(broker, file, log)
             if finding:
                 findings.append(finding)
-    return AuditResult(totals, len(stores), findings)
+    return AuditResult(report.totals, len(stores), findings)
 
 
 def _stores(state_dir: Path, data_id: str) -> list[tuple[Path, TopicPartition]]:

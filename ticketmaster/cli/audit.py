@@ -48,7 +48,7 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, *, a
         for finding in result.findings:
             click.secho(f"WRONG  {finding.rule}: {finding.times:,} times", fg="red")
             for example in finding.examples:
-                click.echo(f"       {example}")
+                click.echo(f"       {example.text}")
         if not result.findings:
             click.secho("sound: it all adds up", fg="green")
     sys.exit(1 if result.findings else 0)

@@ -1,0 +1,73 @@
+"""What the books come to: what was counted, and what does not add up, with the records that show it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class At(NamedTuple):
+    """Where a record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Example(NamedTuple):
+    """One breach of a rule in words, and the records concerned."""
+
+    text: str
+    records: tuple[At, ...]
+
+
+class Finding(NamedTuple):
+    """A rule that was broken: how often, and some examples of it."""
+
+    rule: str
+    times: int
+    examples: list[Example]
+
+
+class Totals(NamedTuple):
+    """What was counted."""
+
+    commands: int
+    # Of them, those that nobody can read: put aside, and not to be decided.
+    unreadable: int
+    # Of them, those that repeat an id.
+    repeated: int
+    decisions: int
+    reserved: int
+    failed: int
+    # Commands that may still be decided, as the sale goes on.
+    under_way: int
+    areas: int
+    seats_sold: int
+
+
+class AreaReport(NamedTuple):
+    """An area of an event: its seats, and what became of the reservations that asked for them."""
+
+    event_id: str
+    area_id: str
+    capacity: int
+    # Seats that are gone by its last status.
+    sold: int
+    # Live reservations.
+    reserved: int
+    # Refused reservations by reason.
+    failed: dict[str, int]
+
+
+class Report(NamedTuple):
+    """The books, closed. ``digest`` is a hash of the last status of each area and of each decision: that of equal sales is equal."""
+
+    totals: Totals
+    areas: list[AreaReport]
+    digest: str
+    findings: list[Finding]
+
+    @property
+    def sound(self) -> bool:
+        """Whether it all adds up."""
+        return not self.findings
