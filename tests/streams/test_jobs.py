@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from tests.support.virtual_loop import run_virtual
+from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.jobs import cancel
 
 

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from tests.support.sale import Sale
-from tests.support.virtual_loop import run_virtual
 from ticketmaster.domain.reservation import State
+from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.reservations import ReservationFields, read_reservation

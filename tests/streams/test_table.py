@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 
 import pytest
 
 from tests.support.consuming import until
 from tests.support.engine import FragileStore, Notes
-from tests.support.virtual_loop import VirtualClock, run_virtual
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
-from ticketmaster.errors import Fatal
+from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
+from ticketmaster.simulation.loop import VirtualClock, run_virtual
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
@@ -226,5 +226,89 @@ def test_a_table_that_cannot_be_opened_leaves_no_store_open() -> None:
             await asyncio.wait_for(lab.jobs[0], 10)
 
         assert [store.opened for store in lab.stores.values()] == [0, 0, 0]
+
+    on_virtual_time(test)
+
+
+def test_a_store_that_turns_out_damaged_is_made_anew_while_the_table_runs() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.send(0, (b"k", b"v"))
+        table, seen = lab.owned_table()
+        await until(lambda: table.ready, "ready")
+        # Out of memory, so that it must be read.
+        await lab.send(1, (b"other", b"v"))
+        await asyncio.sleep(5)
+        seen.clear()
+        lab.stores[0].damaged, lab.stores[0].cleared = True, 0
+
+        assert table.get(0, b"k") is None
+        assert not table.ready
+        await until(lambda: table.ready, "ready again")
+        assert table.get(0, b"k") == b"v"
+        # Who waited for what is in it is told to look again.
+        assert seen == [(b"opened", None)]
+        assert lab.stores[0].cleared
+        assert lab.notes.restarted == ["the store is damaged"]
+
+    on_virtual_time(test)
+
+
+def test_a_store_that_turns_out_damaged_when_it_is_written_is_made_anew() -> None:
+    async def test(lab: Lab) -> None:
+        table, _ = lab.owned_table()
+        await until(lambda: table.ready, "ready")
+        lab.stores[0].damaged, lab.stores[0].cleared = True, 0
+        await lab.send(0, (b"k", b"v"))
+        await asyncio.sleep(5)
+
+        assert table.ready
+        assert table.get(0, b"k") == b"v"
+        assert lab.stores[0].cleared
+
+    on_virtual_time(test)
+
+
+@pytest.mark.parametrize("failure", [Fatal("the disk is full"), TaskCorrupted("the store is damaged")])
+def test_a_store_that_cannot_be_written_at_the_end_keeps_no_other_from_closing_and_nobody_in_the_group(failure: Exception) -> None:
+    async def test(lab: Lab) -> None:
+        def refuse(*_: object) -> None:
+            raise failure
+
+        table, _ = lab.owned_table()
+        await until(lambda: table.ready, "ready")
+        for partition in range(PARTITIONS):
+            await lab.send(partition, (b"k", b"v"))
+        await until(lambda: table.get(2, b"k") == b"v", "it is followed")
+        lab.stores[0].write = refuse  # type: ignore[assignment]
+        await lab.stop(lab.jobs[0])
+
+        assert [store.opened for store in lab.stores.values()] == [0, 0, 0]
+        assert [store.checkpoint() for store in lab.stores.values()] == [None, 1, 1]
+        # Had it stayed a member, the next one would wait for it to be expelled.
+        began = asyncio.get_running_loop().time()
+        again, _ = lab.owned_table()
+        del lab.stores[0].write
+        await until(lambda: again.ready, "ready")
+        assert asyncio.get_running_loop().time() - began < 5
+
+    on_virtual_time(test)
+
+
+def test_a_global_table_waits_for_a_broker_that_does_not_answer_when_it_begins() -> None:
+    async def test(lab: Lab) -> None:
+        end_offsets, failures = lab.broker.end_offsets, [Retriable("no answer"), Retriable("no answer")]
+
+        async def reluctant(sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+            if failures:
+                raise failures.pop()
+            return await end_offsets(sources)
+
+        lab.broker.end_offsets = reluctant  # type: ignore[method-assign]
+        await lab.send(1, (b"k", b"v"))
+        table, seen = lab.global_table()
+        await until(lambda: table.ready, "ready")
+
+        assert seen == [(b"k", b"v")]
+        assert not failures
 
     on_virtual_time(test)

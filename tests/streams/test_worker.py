@@ -22,9 +22,9 @@ from tests.support.engine import (
     batch,
     started_broker,
 )
-from tests.support.virtual_loop import run_virtual
 from ticketmaster.broker.port import Assignment, Pair, TopicPartition
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
+from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.task import TaskState

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from tests.support.virtual_loop import VirtualClock
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
 from ticketmaster.broker.port import Batch, Pair, TopicPartition, TopicSpec, TransactionalProducer
 from ticketmaster.errors import TaskCorrupted
+from ticketmaster.simulation.loop import VirtualClock
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Outputs, State, Topology

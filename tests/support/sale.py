@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from tests.support.virtual_loop import Process, VirtualClock
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage, Write
 from ticketmaster.broker.partitioner import partition_of
@@ -22,6 +21,7 @@ from ticketmaster.errors import Retriable
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.simulation.loop import Process, VirtualClock
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, TopicPartition, partitions_of
-from ticketmaster.errors import Retriable
+from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.restoration import restore
@@ -54,16 +55,14 @@ class GlobalTable:
 
     async def run(self) -> None:
         """Follows the topic until cancelled."""
-        ends = await self._broker.end_offsets(self._sources)
-        behind = self._behind = {source: end for source, end in ends.items() if end}
+        behind = self._behind = await self._ends()
         reader = self._broker.reader(dict.fromkeys(self._sources, 0))
         try:
             while True:
                 try:
                     batches = await reader.poll(self._settings.poll_timeout_ms)
                 except Retriable as reason:
-                    self._observer.reading_failed(self._topic, str(reason))
-                    await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+                    await self._back_off(reason)
                     continue
                 for batch in batches:
                     if batch.records and (unreadable := self._apply(batch.records)):
@@ -74,6 +73,20 @@ class GlobalTable:
                         del behind[batch.source]
         finally:
             await reader.stop()
+
+    async def _ends(self) -> dict[TopicPartition, int]:
+        """Where the partitions that have something end now."""
+        while True:
+            try:
+                ends = await self._broker.end_offsets(self._sources)
+            except Retriable as reason:
+                await self._back_off(reason)
+            else:
+                return {source: end for source, end in ends.items() if end}
+
+    async def _back_off(self, reason: Retriable) -> None:
+        self._observer.reading_failed(self._topic, str(reason))
+        await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
 
 
 class OwnedTable:
@@ -108,9 +121,15 @@ class OwnedTable:
         return self.assignment is not None and not self._opening
 
     def get(self, partition: int, key: bytes) -> bytes | None:
-        """The value of a key of an owned partition; None: it has none, or the partition is not owned (yet)."""
+        """The value of a key of an owned partition; None: it has none, or the partition is not owned, or not open (yet)."""
         overlay = self._overlays.get(partition)
-        return overlay.get(key) if overlay else None
+        if overlay is None:
+            return None
+        try:
+            return overlay.get(key)
+        except TaskCorrupted as reason:
+            self._rebuild(partition, reason)
+            return None
 
     async def run(
         self,
@@ -137,7 +156,7 @@ class OwnedTable:
             await cancel(self._failed, reading)
             await self.on_revoked(())
             for partition in tuple(self._overlays):
-                self._overlays.pop(partition).close()
+                self._close(partition)
             await self._consumer.stop()
 
     async def _read(self, on_records: Callable[[Sequence[Pair]], None]) -> None:
@@ -155,16 +174,24 @@ class OwnedTable:
                     on_records(batch.records)
             self._write_behind_if_due()
 
-    async def _open(self, partition: int) -> None:
+    def _start_opening(self, partition: int, *, anew: bool = False) -> None:
+        opening = self._open(partition, anew=anew)
+        job = self._opening[partition] = asyncio.create_task(opening, name=f"{self._application_id}-{partition}-open")
+        job.add_done_callback(partial(self._opened, partition))
+
+    async def _open(self, partition: int, *, anew: bool) -> None:
         source = TopicPartition(self._topic, partition)
         name = f"{self._application_id}-{partition}"
         while partition not in self._overlays:
             store = self._open_store(self._application_id, self._store, partition)
             try:
+                if anew:
+                    store.clear()
                 restored = await restore(self._broker, source, store, name, self._observer)
                 overlay = Overlay(store)
-            except Retriable as reason:
+            except (Retriable, TaskCorrupted) as reason:
                 store.close()
+                anew = isinstance(reason, TaskCorrupted)
                 self._observer.task_restarted(name, str(reason))
                 await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
             except BaseException:
@@ -176,12 +203,26 @@ class OwnedTable:
         # A table that was kept goes on where it stood: it follows the log, whoever owned the partition meanwhile.
         self._consumer.seek(source, self._overlays[partition].position or 0)
 
+    def _rebuild(self, partition: int, reason: TaskCorrupted) -> None:
+        """Its store can't be trusted any more: until it is made anew from the log, the partition is not open."""
+        self._observer.task_restarted(f"{self._application_id}-{partition}", str(reason))
+        self._overlays.pop(partition).close(write_behind=False)
+        # Who is asked while nothing is assigned leaves the opening to the next assignment; a job under way will see that there is no more.
+        if self.assignment and partition not in self._opening:
+            self._start_opening(partition, anew=True)
+
+    def _close(self, partition: int) -> None:
+        """Whether its store can be written or not, the log has it all: the others must be closed, and the group left."""
+        with suppress(Fatal, TaskCorrupted):
+            self._overlays.pop(partition).close()
+
     def _opened(self, partition: int, job: asyncio.Task[None]) -> None:
         if job.cancelled():
             return
         failure = job.exception()
         if failure is None:
-            self._opening.pop(partition, None)
+            if self._opening.get(partition) is job:
+                del self._opening[partition]
             self._on_opened()
         elif self._failed and not self._failed.done():
             self._failed.set_exception(failure)
@@ -189,9 +230,12 @@ class OwnedTable:
     def _write_behind_if_due(self) -> None:
         now = asyncio.get_running_loop().time()
         aged = now - self._written_at >= self._settings.write_behind_interval_ms / 1000
-        for overlay in self._overlays.values():
+        for partition, overlay in tuple(self._overlays.items()):
             if aged or overlay.unwritten >= self._settings.write_behind_records:
-                overlay.write_behind()
+                try:
+                    overlay.write_behind()
+                except TaskCorrupted as reason:
+                    self._rebuild(partition, reason)
         if aged:
             self._written_at = now
 
@@ -200,10 +244,9 @@ class OwnedTable:
         self._observer.partitions_assigned(self._application_id, sorted(assignment.partitions), assignment.generation)
         self.assignment = assignment
         for partition in set(self._overlays).difference(assignment.partitions):
-            self._overlays.pop(partition).close()
+            self._close(partition)
         for partition in assignment.partitions:
-            job = self._opening[partition] = asyncio.create_task(self._open(partition), name=f"{self._application_id}-{partition}-open")
-            job.add_done_callback(partial(self._opened, partition))
+            self._start_opening(partition)
         if self._on_assigned:
             self._on_assigned(assignment)
 

@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.virtual_loop import VirtualClock, run_virtual
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.groups import assign
 from ticketmaster.broker.embedded.storage import MemoryStorage
 from ticketmaster.broker.port import Assignment, Consumer, TopicSpec
+from ticketmaster.simulation.loop import VirtualClock, run_virtual
 
 _CHANGES = st.lists(st.sets(st.sampled_from([f"member-{letter}" for letter in "abcdefgh"]), min_size=1), min_size=1, max_size=6)
 

@@ -125,9 +125,9 @@ class EmbeddedBroker:
 
     def group_consumer(
         self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
-    ) -> Consumer:
+    ) -> GroupMember:
         self._members += 1
-        return GroupMember(self, f"{group}-{self._members}", group, topics, listener)
+        return GroupMember(self, f"{group}-{self._members}", group, topics, listener, membership)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
         return Reader(self, sources)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ticketmaster.broker.embedded.groups import Group
-from ticketmaster.broker.port import Assignment, Batch, RebalanceListener, TopicPartition
+from ticketmaster.broker.port import Assignment, Batch, Membership, RebalanceListener, TopicPartition
 
 _REJOIN_TIMEOUT_S = 60.0
 
@@ -84,12 +84,15 @@ class Reader:
 class GroupMember(Reader):
     """Reads the partitions that its group assigns to it, once the owner says from where."""
 
-    def __init__(self, broker: Readable, name: str, group: str, topics: Collection[str], listener: RebalanceListener) -> None:
+    def __init__(
+        self, broker: Readable, name: str, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership
+    ) -> None:
         super().__init__(broker, {})
         self._name = name
         self._group = broker.group(group, topics)
         self._topics = topics
         self._listener = listener
+        self._address = membership.address
         self._owned: set[int] = set()
         self._generation = -1
 
@@ -99,7 +102,7 @@ class GroupMember(Reader):
             await self._give_up()
             # That may have taken so long that the group has gone on without it.
             if not group.has(self._name):
-                group.add(self._name, self.wake)
+                group.add(self._name, self.wake, self._address)
             asyncio.get_running_loop().call_later(_REJOIN_TIMEOUT_S, self._expel_the_missing, group.generation)
             group.rejoin(self._name)
         assigned = group.assigned(self._name)
@@ -109,7 +112,7 @@ class GroupMember(Reader):
         if self._generation != group.generation:
             self._generation = group.generation
             self._owned = set(assigned)
-            self._listener.on_assigned(Assignment(sorted(assigned), group.generation, {}))
+            self._listener.on_assigned(Assignment(sorted(assigned), group.generation, group.owners))
             # At once: the listener's owner has partitions to open.
             return []
         return await super().poll(timeout_ms)
@@ -123,6 +126,10 @@ class GroupMember(Reader):
     def _expel_the_missing(self, generation: int) -> None:
         if self._group.generation == generation:
             self._group.expel_the_missing()
+
+    def expel(self) -> None:
+        """The group goes on without this member, as it does without one whose heartbeats stop."""
+        self._group.remove(self._name)
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         if source.partition in self._owned:

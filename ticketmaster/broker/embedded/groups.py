@@ -34,13 +34,15 @@ class Group:
         self._partitions = partitions
         self._owned: dict[str, set[int]] = {}
         self._wake: dict[str, Callable[[], None]] = {}
+        self._addresses: dict[str, str] = {}
         self._rejoined: set[str] = set()
         self._rebalancing = False
 
-    def add(self, member: str, wake: Callable[[], None]) -> None:
+    def add(self, member: str, wake: Callable[[], None], address: str = "") -> None:
         """A new member, which owns nothing: everybody must rejoin. ``wake`` is called when it should look at the group again."""
         self._owned[member] = set()
         self._wake[member] = wake
+        self._addresses[member] = address
         self._rebalance()
 
     def has(self, member: str) -> bool:
@@ -60,7 +62,7 @@ class Group:
         """A member is gone: the others must rejoin."""
         if self._owned.pop(member, None) is None:
             return
-        del self._wake[member]
+        self._forget(member)
         self._rejoined.discard(member)
         if self._owned:
             self._rebalance()
@@ -69,13 +71,22 @@ class Group:
         """The time to rejoin is over: go on without those who did not."""
         if not self._rebalancing:
             return
-        for member in self._owned.keys() - self._rejoined:
-            del self._owned[member], self._wake[member]
+        for member in sorted(self._owned.keys() - self._rejoined):
+            del self._owned[member]
+            self._forget(member)
         self._complete_if_all_rejoined()
 
     def assigned(self, member: str) -> set[int] | None:
         """What a member owns in the current generation; None while a rebalance goes on."""
         return None if self._rebalancing else self._owned[member]
+
+    @property
+    def owners(self) -> dict[int, str]:
+        """The address of each partition's owner in the current generation."""
+        return {partition: self._addresses[member] for member, owned in self._owned.items() for partition in owned}
+
+    def _forget(self, member: str) -> None:
+        del self._wake[member], self._addresses[member]
 
     def _rebalance(self) -> None:
         self._rebalancing = True

@@ -19,16 +19,25 @@ T = TypeVar("T")
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
+class Stuck(Exception):
+    """Nothing can run any more, or the run has taken more steps than it may."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits by moving the clock."""
 
     now_s = 0.0
+    # Callbacks that were run, and how many may be.
+    steps = 0
+    steps_max = 1 << 62
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        if self.steps > self.steps_max:
+            raise Stuck(f"after {self.steps} steps it is not over")
+        ready = super().select(0) if timeout is None else []
         if not ready and timeout is None:
-            raise RuntimeError("nothing can run any more, and no timer is set: everybody waits for somebody")
-        if not ready and timeout:
+            raise Stuck("nothing can run any more, and no timer is set: everybody waits for somebody")
+        if timeout:
             self.now_s += timeout
         return ready
 
@@ -39,6 +48,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+
+    @property
+    def steps(self) -> int:
+        """How many callbacks were run."""
+        return self._jumping.steps
+
+    def limit(self, steps_max: int) -> None:
+        """A run of more steps is :class:`Stuck`."""
+        self._jumping.steps_max = steps_max
 
     def time(self) -> float:
         return self._jumping.now_s
@@ -55,6 +73,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return handle
 
     def _step(self, mine: list[asyncio.Handle], callback: Callable[..., object], args: tuple[object, ...]) -> None:
+        self._jumping.steps += 1
         process = _PROCESS.get()
         if process is None or process.may_step():
             callback(*args)
@@ -75,23 +94,32 @@ class Process:
         self.held: list[asyncio.Handle] = []
         self.frozen = False
         self._steps_left: int | None = None
+        self._on_frozen: Callable[[], None] | None = None
+        self._context = contextvars.copy_context()
+        self._context.run(_PROCESS.set, self)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Begins to run ``work``."""
-        context = contextvars.copy_context()
-        context.run(_PROCESS.set, self)
-        self.job = asyncio.get_running_loop().create_task(work, name=self.name, context=context)
+        self.job = asyncio.get_running_loop().create_task(work, name=self.name, context=self._context)
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Something from outside arrives: the process sees to it soon, or when it runs again."""
+        asyncio.get_running_loop().call_soon(function, *args, context=self._context)
 
     def may_step(self) -> bool:
         """Whether it may run one callback more."""
         if self._steps_left is not None and not self.frozen:
             self._steps_left -= 1
-            self.frozen = self._steps_left < 0
+            if self._steps_left < 0:
+                self.frozen = True
+                if self._on_frozen:
+                    self._on_frozen()
         return not self.frozen
 
-    def freeze_after(self, steps: int) -> None:
+    def freeze_after(self, steps: int, on_frozen: Callable[[], None] | None = None) -> None:
         """Stands still after so many steps, at whatever await that is. Nothing is closed or cleaned up: as if it had died."""
         self._steps_left = steps
+        self._on_frozen = on_frozen
 
     def thaw(self) -> None:
         """Goes on where it stood, as a process does that was paused: time has passed, it does not know."""
@@ -122,7 +150,7 @@ class VirtualClock:
         return asyncio.get_running_loop().time()
 
     def random_bits(self, count: int) -> int:
-        raise AssertionError("nothing in a simulation draws by chance of its own")
+        raise AssertionError("nothing here draws by chance of its own")
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

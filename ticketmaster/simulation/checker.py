@@ -1,0 +1,128 @@
+"""The checker of a simulated deployment: it sees every write as it becomes durable, and at the end looks at everything there is.
+
+What the topics alone can show is the audit's business (:mod:`ticketmaster.audit.books`); here it is fed, and what it can't see is added.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from ticketmaster.audit.books import Books
+from ticketmaster.broker.embedded.storage import Write
+from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.simulation.crowd import Crowd
+from ticketmaster.simulation.disk import Disk
+from ticketmaster.simulation.journal import Journal
+from ticketmaster.ticket.bodies import encode_json, reservation_json
+from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.wire import topics
+
+# What each store is a copy of.
+LOGS = {
+    topics.EVENT_SERVICE: topics.AREA_CHANGELOG.name,
+    topics.RESERVATION_SERVICE: topics.RESERVATION_CHANGELOG.name,
+    topics.TICKET_SERVICE: topics.USER_RESERVATION.name,
+}
+_SHOWN_MAX = 5
+
+
+class Checker:
+    """Follows the log of one simulated deployment."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.books = Books()
+        self.decisions: dict[bytes, bytes] = {}
+        self.commands: set[bytes] = set()
+        self._areas: dict[bytes, bytes] = {}
+        self.records = 0
+        self._offsets: dict[tuple[str, TopicPartition], int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._logs: dict[TopicPartition, list[tuple[int, Pair]]] = defaultdict(list)
+
+    def witness(self, write: Write) -> None:
+        """A write is durable from now on."""
+        told = []
+        for batch in write.batches:
+            source = batch.source
+            if batch.offsets[0] != self._ends.get(source, 0):
+                self._journal.violation(f"{source.topic}-{source.partition} goes on at {batch.offsets[0]}, not {self._ends.get(source, 0)}")
+            self._ends[source] = batch.next_offset
+            self.records += len(batch.records)
+            told.append(f"{source.topic}-{source.partition}@{batch.next_offset}")
+            self.books.take(batch)
+            if source.topic in LOGS.values():
+                self._logs[source] += zip(batch.offsets, batch.records, strict=True)
+            if source.topic == topics.USER_RESERVATION.name:
+                self.decisions.update((key, value) for key, value in batch.records if value is not None)
+            elif source.topic == topics.AREA_STATUS.name:
+                self._areas.update((key, value) for key, value in batch.records if value is not None)
+            elif source.topic == topics.CREATE_RESERVATION.name:
+                self.commands.update(key for key, _ in batch.records)
+        for (group, source), offset in write.offsets.items():
+            self._check_offset(group, source, offset)
+        if told:
+            self._journal.note("log", " ".join(told))
+
+    def _check_offset(self, group: str, source: TopicPartition, offset: int) -> None:
+        before = self._offsets.get((group, source), 0)
+        if offset < before:
+            self._journal.violation(f"{group} goes back on {source.topic}-{source.partition} from {before} to {offset}")
+        if offset > self._ends.get(source, 0):
+            self._journal.violation(
+                f"{group} is at {offset} of {source.topic}-{source.partition}, which ends at {self._ends.get(source, 0)}"
+            )
+        self._offsets[group, source] = offset
+
+    # At the end.
+
+    def check_books(self) -> None:
+        """The topics against each other."""
+        for finding in self.books.close().findings:
+            self._journal.violation(f"{finding.rule}: {finding.times} times, {finding.examples[:_SHOWN_MAX]}")
+
+    def check_people(self, crowd: Crowd) -> None:
+        """What people were told is what the log says, and what was acknowledged is in it."""
+        lost = [name for name in crowd.acknowledged if name.encode() not in self.commands]
+        if lost:
+            self._journal.violation(f"acknowledged, and not in the log: {lost[:_SHOWN_MAX]}")
+        for name, body in crowd.told.items():
+            decision = self.decisions.get(name.encode())
+            if decision is None or reservation_json(decision) != body:
+                self._journal.violation(f"{name}: somebody was told {body!r}, the log has {decision!r}")
+
+    def check_store(self, who: str, disk: Disk) -> None:
+        """Every store holds what its changelog says up to the store's checkpoint, byte for byte."""
+        for (application_id, partition), file in disk.files.items():
+            if file.damaged:
+                continue
+            records = self._logs[TopicPartition(LOGS[application_id], partition)]
+            checkpoint = file.checkpoint or 0
+            end = records[-1][0] + 1 if records else 0
+            if checkpoint > end:
+                self._journal.violation(f"{who}: the store of {application_id}-{partition} is at {checkpoint}, its log ends at {end}")
+            expected = {key: value for offset, (key, value) in records if offset < checkpoint}
+            # A value that was superseded before it was written is left out: its later one lies behind the checkpoint.
+            later = {key for offset, (key, _) in records if offset >= checkpoint}
+            wrong = [key for key in (expected.keys() | file.values.keys()) - later if expected.get(key) != file.values.get(key)]
+            if wrong:
+                what = f"the store of {application_id}-{partition} at {checkpoint}"
+                self._journal.violation(f"{who}: {what} is not what its log says: {sorted(wrong)[:_SHOWN_MAX]}")
+        if disk.shared:
+            self._journal.violation(f"{who}: stores that were open twice at once: {disk.shared[:_SHOWN_MAX]}")
+
+    def areas(self) -> dict[str, bytes]:
+        """What a gateway should show of each area, by the area's key."""
+        catalog = Catalog()
+        catalog.apply(list(self._areas.items()))
+        views = {}
+        for key in self._areas:
+            event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
+            views[key.decode()] = encode_json(catalog.seat_map(event_id, area_id))
+        return views
+
+    @property
+    def log_ends(self) -> dict[TopicPartition, int]:
+        """Where each partition ends."""
+        return dict(self._ends)

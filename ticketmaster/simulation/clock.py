@@ -1,0 +1,28 @@
+"""The wall clock of a simulated process: it may jump. And its chance, which is the seed's."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+_START_S = 1_700_000_000.0
+
+
+class SimulatedClock:
+    """A machine's clock, ``shift_s`` ahead of the others or behind them."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.shift_s = 0.0
+
+    def now_ns(self) -> int:
+        return int((_START_S + self.monotonic_s() + self.shift_s) * 1e9)
+
+    def now_ms(self) -> int:
+        return self.now_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def random_bits(self, count: int) -> int:
+        return self._random.getrandbits(count)

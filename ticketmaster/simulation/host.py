@@ -1,0 +1,136 @@
+"""The machine of the broker: the real embedded broker, on storage that survives it, and a witness of every write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.storage import MemoryStorage, Write
+from ticketmaster.broker.port import TopicSpec
+from ticketmaster.simulation.clock import SimulatedClock
+from ticketmaster.simulation.journal import Journal
+from ticketmaster.simulation.loop import Process
+from ticketmaster.simulation.network import LinkedBroker
+from ticketmaster.streams.dead_letters import dead_letter_topic
+from ticketmaster.wire import topics
+
+_SESSION_S = 6.0
+_HEARTBEAT_S = 1.0
+# So little stays in memory that slow readers read from storage.
+_TAIL_BYTES_MAX = 20_000
+
+Witness = Callable[[Write], None]
+
+
+class _Storage(MemoryStorage):
+    """Takes its time for a write, so that much happens while one is under way; shows each to the witness."""
+
+    def __init__(self, random: Random, witness: Witness) -> None:
+        super().__init__()
+        self._random = random
+        self.witness = witness
+        self.pending: Write | None = None
+
+    async def write(self, write: Write) -> None:
+        self.pending = write
+        await asyncio.sleep(self._random.choice((0.0, 0.001, 0.004, 0.02)))
+        await self.finish()
+
+    async def finish(self) -> None:
+        """The write that is under way reaches the disk."""
+        write, self.pending = self.pending, None
+        if write:
+            await super().write(write)
+            self.witness(write)
+
+
+class _Connected(NamedTuple):
+    process: Process
+    broker: LinkedBroker
+    is_cut: Callable[[], bool]
+
+
+class Host:
+    """The broker's machine, and what it knows of its clients."""
+
+    def __init__(self, partitions: int, random: Random, journal: Journal, witness: Witness) -> None:
+        self._partitions = partitions
+        self._random = random
+        self._journal = journal
+        self._storage = _Storage(random, witness)
+        self._connected: list[_Connected] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._lost: list[Process] = []
+        self.broker: EmbeddedBroker
+        self.is_up = False
+
+    async def start(self) -> None:
+        """Starts a broker on what the storage holds."""
+        started = asyncio.get_running_loop().create_future()
+        broker = EmbeddedBroker(self._storage, SimulatedClock(self._random), tail_bytes_max=_TAIL_BYTES_MAX)
+        self._process = Process("broker")
+
+        async def serve() -> None:
+            await broker.start()
+            started.set_result(None)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await broker.close()
+
+        self._process.start(serve())
+        await started
+        specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
+        letters = [TopicSpec(dead_letter_topic(topic.name), self._partitions) for topic in topics.ALL_TOPICS]
+        await broker.create_topics([*specs, *letters])
+        self.broker = broker
+        self.is_up = True
+        self._watching = asyncio.create_task(self._watch_sessions())
+
+    def connect(self, process: Process, broker: LinkedBroker, is_cut: Callable[[], bool]) -> None:
+        """From now on this process must be heard of, or its members are expelled from their groups."""
+        self._connected.append(_Connected(process, broker, is_cut))
+
+    async def _watch_sessions(self) -> None:
+        silent_s: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            for process, broker, is_cut in self._connected:
+                silence_s = silent_s.get(process.name, 0.0) + _HEARTBEAT_S if process.frozen or is_cut() else 0.0
+                silent_s[process.name] = silence_s
+                if silence_s == _SESSION_S:
+                    self._journal.note("broker", f"expels {process.name}")
+                    for member in broker.members:
+                        member.expel()
+
+    async def lose_power(self) -> None:
+        """The machine stops. A write that was under way has reached the disk, or has not; nothing else is left of this broker."""
+        self.is_up = False
+        self._process.freeze_after(0)
+        self._lost.append(self._process)
+        await asyncio.sleep(0)
+        if self._random.random() < 0.5:
+            await self._storage.finish()
+        self._storage.pending = None
+        await self._forget_clients()
+
+    async def _forget_clients(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._connected.clear()
+
+    def wake_the_dead(self) -> None:
+        """Lets brokers that lost their power go on, so that who waits for them can be unwound. What they write does not count."""
+        self._storage.witness = lambda _: None
+        for process in self._lost:
+            process.thaw()
+
+    async def close(self) -> None:
+        """Unwinds everything."""
+        await self._forget_clients()
+        for process in (*self._lost, self._process):
+            await process.end()

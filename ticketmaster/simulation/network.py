@@ -1,0 +1,193 @@
+"""What lies between a process and the broker: requests and replies are late, lost or sent twice.
+
+Each process has a :class:`Link` of its own. A request whose outcome the process can't know ends as it does on Kafka: with Retriable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from random import Random
+from typing import TypeVar
+
+from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.consumer import GroupMember
+from ticketmaster.broker.port import (
+    NO_CLAIMS,
+    Batch,
+    Consumer,
+    Membership,
+    Pair,
+    Producer,
+    RebalanceListener,
+    TopicPartition,
+    TopicSpec,
+    TransactionalProducer,
+)
+from ticketmaster.errors import Retriable, TicketmasterError
+from ticketmaster.simulation.journal import Journal
+
+T = TypeVar("T")
+
+_DELAYS_S = (0.0, 0.0, 0.001, 0.002, 0.005, 0.02)
+_TIMEOUTS_S = (0.5, 2.0, 5.0)
+_LATE_S = (0.01, 0.3, 3.0, 15.0)
+
+
+class Weather:
+    """How bad the network is: the chance that a request, or its reply, comes to grief."""
+
+    def __init__(self) -> None:
+        self.lost = 0.0
+
+
+class Link:
+    """One process's way to the broker."""
+
+    def __init__(self, name: str, weather: Weather, random: Random, journal: Journal) -> None:
+        self.name = name
+        self.cut = False
+        self.rough = 0.0
+        # In nobody's process: what is under way arrives whatever becomes of who sent it.
+        self._outside = contextvars.Context()
+        self._weather = weather
+        self._random = random
+        self._journal = journal
+        self._late: set[asyncio.Task[None]] = set()
+
+    @property
+    def _trouble(self) -> bool:
+        return self._random.random() < max(self._weather.lost, self.rough)
+
+    async def call(self, what: str, operation: Callable[[], Awaitable[T]], *, repeatable: bool = False) -> T:
+        """Asks the broker. ``repeatable``: the network may deliver it twice."""
+        random = self._random
+        await asyncio.sleep(random.choice(_DELAYS_S))
+        if self.cut:
+            await asyncio.sleep(random.choice(_TIMEOUTS_S))
+            raise Retriable(f"{what}: no answer, the network is cut")
+        if not self._trouble:
+            result = await operation()
+            await asyncio.sleep(random.choice(_DELAYS_S))
+            return result
+        kind = random.choice(("lost", "late", "reply lost", "twice" if repeatable else "reply lost"))
+        self._journal.fault(self.name, f"request {kind}" if kind != "reply lost" else kind, what)
+        if kind == "late":
+            self._arrive(random.choice(_LATE_S), operation)
+        elif kind == "twice":
+            self._arrive(random.choice(_LATE_S), operation)
+            return await operation()
+        elif kind == "reply lost":
+            await operation()
+        await asyncio.sleep(random.choice(_TIMEOUTS_S))
+        raise Retriable(f"{what}: no answer")
+
+    def _arrive(self, later_s: float, operation: Callable[[], Awaitable[object]]) -> None:
+        async def arrive() -> None:
+            await asyncio.sleep(later_s)
+            try:
+                await operation()
+            except TicketmasterError as refused:
+                self._journal.note(self.name, f"what came late was refused: {refused}")
+
+        job = asyncio.get_running_loop().create_task(arrive(), context=self._outside.copy())
+        self._late.add(job)
+        job.add_done_callback(self._late.discard)
+
+    async def delivered(self, timeout_ms: int) -> bool:
+        """Whether a fetch reaches the broker; if not, it has taken as long as it may."""
+        await asyncio.sleep(self._random.choice(_DELAYS_S))
+        if self.cut:
+            await asyncio.sleep(timeout_ms / 1000)
+            if self._random.random() < 0.5:
+                raise Retriable("fetch: no answer, the network is cut")
+            return False
+        if self._trouble:
+            self._journal.fault(self.name, "fetch failed")
+            raise Retriable("fetch: no answer")
+        return True
+
+    async def close(self) -> None:
+        """What is under way is gone."""
+        for job in self._late:
+            job.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+
+
+class LinkedBroker:
+    """The broker as one process sees it over its link."""
+
+    def __init__(self, broker: EmbeddedBroker, link: Link) -> None:
+        self._broker = broker
+        self._link = link
+        self.members: list[GroupMember] = []
+
+    async def create_topics(self, specs: Collection[TopicSpec]) -> None:
+        await self._link.call("create topics", lambda: self._broker.create_topics(specs))
+
+    def producer(self) -> Producer:
+        return _LinkedProducer(self._broker.producer(), self._link)
+
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        return _LinkedTransactions(self._broker.transactional_producer(transactional_id), self._link, transactional_id)
+
+    def group_consumer(
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+    ) -> Consumer:
+        member = self._broker.group_consumer(group, topics, listener, membership)
+        self.members.append(member)
+        return _LinkedConsumer(member, self._link)
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+        return _LinkedConsumer(self._broker.reader(sources), self._link)
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._link.call("committed offsets", lambda: self._broker.committed(group, sources))
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._link.call("end offsets", lambda: self._broker.end_offsets(sources))
+
+
+class _LinkedProducer:
+    def __init__(self, producer: Producer, link: Link) -> None:
+        self._producer = producer
+        self._link = link
+
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
+        await self._link.call("send", lambda: self._producer.send(records), repeatable=True)
+
+
+class _LinkedTransactions:
+    def __init__(self, producer: TransactionalProducer, link: Link, transactional_id: str) -> None:
+        self._producer = producer
+        self._link = link
+        self._id = transactional_id
+
+    async def start(self) -> None:
+        await self._link.call(f"start of {self._id}", self._producer.start)
+
+    async def commit(
+        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+    ) -> dict[TopicPartition, int]:
+        return await self._link.call(f"commit of {self._id}", lambda: self._producer.commit(outputs, offsets, group))
+
+    async def stop(self) -> None:
+        """Nothing is sent: what it has under way may arrive yet, and its successor fences it."""
+
+
+class _LinkedConsumer:
+    def __init__(self, consumer: Consumer, link: Link) -> None:
+        self._consumer = consumer
+        self._link = link
+        self.seek = consumer.seek
+        self.pause = consumer.pause
+
+    async def poll(self, timeout_ms: int) -> list[Batch]:
+        # The delay comes before the fetch: what a poll has fetched is handed over at once, as the port says.
+        if await self._link.delivered(timeout_ms):
+            return await self._consumer.poll(timeout_ms)
+        return []
+
+    async def stop(self) -> None:
+        await self._consumer.stop()

@@ -1,0 +1,197 @@
+"""A process of one role, or of all three: the real parts, put together as the program does it, on a simulated machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from random import Random
+from typing import Any, NamedTuple
+
+from ticketmaster.broker.port import Membership
+from ticketmaster.errors import TicketmasterError
+from ticketmaster.event.processor import event_topology
+from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.simulation.clock import SimulatedClock
+from ticketmaster.simulation.disk import Disk, SimulatedStore
+from ticketmaster.simulation.host import Host
+from ticketmaster.simulation.journal import Journal
+from ticketmaster.simulation.loop import Process
+from ticketmaster.simulation.network import Link, LinkedBroker, Weather
+from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.table import GlobalTable, OwnedTable
+from ticketmaster.streams.topology import Topology
+from ticketmaster.streams.worker import StreamWorker
+from ticketmaster.telemetry.observer import DeadLetter, Observer
+from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.forwarding import Ask
+from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.routes import Routes
+from ticketmaster.ticket.server import Dispatcher
+from ticketmaster.wire import topics
+
+# Small, so that every limit is met: queues that pause, transactions of a part of the queue, many writes behind.
+SETTINGS = StreamSettings(
+    transaction_records_max=40,
+    queued_records_max=30,
+    write_behind_records=25,
+    write_behind_interval_ms=2_000,
+    poll_timeout_ms=4_000,
+)
+LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
+
+Part = StreamWorker | GlobalTable | OwnedTable
+
+
+class Notes(Observer):
+    """The engine's reports, in the journal."""
+
+    def __init__(self, who: str, journal: Journal) -> None:
+        self._who = who
+        self._journal = journal
+
+    def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
+        self._journal.note(self._who, f"owns {list(partitions)} of {application_id}, generation {generation}")
+
+    def reading_failed(self, application_id: str, reason: str) -> None:
+        self._journal.note(self._who, f"could not read for {application_id}: {reason}")
+
+    def dead_letters(self, task: str, letters: Sequence[DeadLetter]) -> None:
+        self._journal.note(self._who, f"{task} puts aside {[tuple(letter) for letter in letters]}")
+
+    def task_restored(self, task: str, records: int) -> None:
+        self._journal.note(self._who, f"{task} restored by {records} records")
+
+    def task_restarted(self, task: str, reason: str) -> None:
+        self._journal.note(self._who, f"{task} starts over: {reason}")
+
+    def task_migrated(self, task: str, reason: str) -> None:
+        self._journal.note(self._who, f"{task} has migrated: {reason}")
+
+
+class Surroundings(NamedTuple):
+    """What all processes of a deployment share."""
+
+    host: Host
+    partitions: int
+    seed: str
+    weather: Weather
+    journal: Journal
+    # ``ask(asking process, address, id)``
+    ask: Callable[[RoleProcess, str, bytes], None]
+
+
+class RoleProcess:
+    """One process: it ends when it is stopped, when a job of it fails, or in the middle of anything, when it is frozen for good."""
+
+    def __init__(self, roles: Sequence[str], name: str, disk: Disk, around: Surroundings) -> None:
+        self.roles = tuple(roles)
+        self.name = name
+        self.disk = disk
+        self.process = Process(name)
+        self.ended = False
+        self.killed = False
+        # What it has died of, if of itself.
+        self.failure: BaseException | None = None
+        self.dispatcher: Dispatcher | None = None
+        self.gateway: Gateway | None = None
+        # When it was last known not to do its work: who waits for it then waits in vain.
+        self.disturbed_at_s = -1.0
+        random = Random(f"{around.seed} {name}")
+        self.clock = SimulatedClock(random)
+        self.link = Link(name, around.weather, random, around.journal)
+        self._around = around
+        self._broker = LinkedBroker(around.host.broker, self.link)
+        self._parts: list[Part] = []
+        self._stopping = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves."""
+        return not self.ended and not self.process.frozen and all(part.ready for part in self._parts)
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._around.journal.note(self.name, "starts")
+        self._around.host.connect(self.process, self._broker, lambda: self.link.cut)
+        self.process.start(self._run())
+
+    def expel(self) -> None:
+        """Its groups go on without it."""
+        for member in self._broker.members:
+            member.expel()
+
+    async def stop(self) -> None:
+        """Asks it to end in order, and waits until it has."""
+        self.process.call(self._stopping.set)
+        await asyncio.gather(self.process.job, return_exceptions=True)
+
+    async def _run(self) -> None:
+        jobs = [asyncio.create_task(work) for work in self._compose()]
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([stopping, *jobs], return_when=asyncio.FIRST_COMPLETED)
+            self.failure = next((job.exception() for job in jobs if job.done()), None)
+            if self.failure:
+                told = isinstance(self.failure, TicketmasterError)
+                self._around.journal.note(self.name, f"dies: {self.failure if told else repr(self.failure)}")
+                if self.gateway:
+                    self.gateway.fail()
+            elif self.gateway:
+                await self.gateway.drain()
+        finally:
+            for job in (stopping, *jobs):
+                job.cancel()
+            await asyncio.gather(stopping, *jobs, return_exceptions=True)
+            self.ended = True
+            self._around.journal.note(self.name, "has ended")
+
+    def _compose(self) -> list[Coroutine[Any, Any, None]]:
+        work: list[Coroutine[Any, Any, None]] = []
+        for role in self.roles:
+            work += {"event": self._event, "reservation": self._reservation, "ticket": self._ticket}[role]()
+        return work
+
+    def _event(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._added(self._worker(event_topology(self._around.partitions))).run()]
+
+    def _reservation(self) -> list[Coroutine[Any, Any, None]]:
+        areas = AreaCache(self._around.partitions)
+        return [
+            self._added(self._worker(reservation_topology(self._around.partitions, areas))).run(),
+            self._added(self._areas(areas.apply)).run(),
+        ]
+
+    def _ticket(self) -> list[Coroutine[Any, Any, None]]:
+        table = OwnedTable(
+            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", self._broker, self._open_store, SETTINGS, self._notes
+        )
+        ask: Ask = lambda address, key: self._around.ask(self, address, key)  # noqa: E731 - one word more says less
+        gateway = Gateway(self._broker.producer(), table, Catalog(), self._around.partitions, self.clock, LIMITS, ask)
+        self.gateway = gateway
+        self.dispatcher = Dispatcher(Routes(gateway, lambda: self.ready, LIMITS), None)
+        membership = Membership(address=self.name)
+        return [
+            self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),
+            self._added(self._areas(gateway.on_areas)).run(),
+            gateway.hand_over(),
+            gateway.sweep(),
+        ]
+
+    @property
+    def _notes(self) -> Notes:
+        return Notes(self.name, self._around.journal)
+
+    def _added(self, part: Any) -> Any:
+        self._parts.append(part)
+        return part
+
+    def _worker(self, topology: Topology) -> StreamWorker:
+        return StreamWorker(topology, self._broker, self._open_store, SETTINGS, self._notes)
+
+    def _areas(self, apply: Callable[..., Any]) -> GlobalTable:
+        return GlobalTable(self._broker, topics.AREA_STATUS.name, self._around.partitions, apply, SETTINGS, self._notes)
+
+    def _open_store(self, application_id: str, _store: str, partition: int) -> SimulatedStore:
+        return self.disk.open(application_id, partition)

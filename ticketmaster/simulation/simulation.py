@@ -1,0 +1,165 @@
+"""One run: a safety phase in which everything may fail, then a liveness phase in which everything must come to rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import NamedTuple
+
+from ticketmaster.simulation.checker import Checker
+from ticketmaster.simulation.crowd import Crowd
+from ticketmaster.simulation.deployment import Deployment
+from ticketmaster.simulation.disk import Disk
+from ticketmaster.simulation.faults import Faults
+from ticketmaster.simulation.journal import Journal, Write
+from ticketmaster.simulation.loop import Stuck, VirtualLoop
+
+_REST_WITHIN_S = 240.0
+# Whatever still lies in the network has arrived by then.
+_CALM_S = 20.0
+_SAMPLE = 40
+_LOOK_S = 0.5
+
+
+class Size(NamedTuple):
+    """How much is in a run. ``steps_max``: callbacks of the event loop, past which a run has failed."""
+
+    commands: int = 1_000
+    faults: int = 24
+    steps_max: int = 5_000_000
+
+
+class Outcome(NamedTuple):
+    """What a run came to; sound if there is no violation."""
+
+    seed: int
+    digest: str
+    virtual_s: float
+    steps: int
+    commands: int
+    acknowledged: int
+    decided: int
+    records: int
+    faults: Counter[str]
+    violations: list[str]
+
+
+def simulate(seed: int, size: Size, write: Write | None = None) -> Outcome:
+    """Runs a seed; ``write`` is given every line of the journal."""
+    loop = VirtualLoop()
+    loop.limit(size.steps_max)
+    run = _Run(seed, size, write)
+    try:
+        loop.run_until_complete(run.run())
+    except Stuck as reason:
+        # What hangs or spins can't be unwound either: it is left as it stands.
+        run.journal.violations.append(f"{reason}")
+        loop.set_exception_handler(lambda *_: None)
+        return run.outcome(loop)
+    outcome = run.outcome(loop)
+    loop.limit(1 << 62)
+    loop.run_until_complete(run.close())
+    loop.close()
+    return outcome
+
+
+class _Run:
+    def __init__(self, seed: int, size: Size, write: Write | None) -> None:
+        self._seed = seed
+        self._size = size
+        self.journal = Journal(write)
+        self._checker = Checker(self.journal)
+        random = Random(f"{seed} run")
+        self._deployment = Deployment(f"{seed}", random, self.journal, self._checker.witness, random.choice((1, 2, 3, 4)))
+        span_s = Faults.span_s(size.faults)
+        self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
+        self._faults = Faults(self._deployment, self._crowd, Random(f"{seed} faults"), size.faults)
+        self._lost = random.choice((0.0, 0.005, 0.02))
+
+    async def run(self) -> None:
+        """Both phases, and the checks."""
+        deployment, crowd = self._deployment, self._crowd
+        await deployment.start()
+        supervising = asyncio.create_task(deployment.supervise())
+        deployment.weather.lost = self._lost
+        buying = asyncio.create_task(crowd.run())
+        await self._faults.strike()
+        self.journal.note("run", "the faults end")
+        self._faults.end()
+        deployment.weather.lost = 0.0
+        for roles in deployment.layout:
+            if not any(one.roles == roles for one in deployment.live):
+                deployment.start_process(roles, Disk())
+        if await self._at_rest(buying):
+            await self._look_round()
+        supervising.cancel()
+        await asyncio.gather(supervising, return_exceptions=True)
+        buying.cancel()
+        await asyncio.gather(buying, return_exceptions=True)
+        for one in tuple(deployment.live):
+            await deployment.stop(one)
+            deployment.check_failure(one)
+        self._check()
+
+    async def _at_rest(self, buying: asyncio.Task[None]) -> bool:
+        """Everything is decided, everybody told, and every process serves; whether that came in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _REST_WITHIN_S
+        while loop.time() < deadline and not self.journal.violations:
+            ready = all(one.ready for one in self._deployment.live)
+            if buying.done() and ready and not self._checker.books.undecided():
+                buying.result()
+                return True
+            await asyncio.sleep(_LOOK_S)
+        if not self.journal.violations:
+            undecided = [key.decode() for key in self._checker.books.undecided()]
+            waiting = [one.name for one in self._deployment.live if not one.ready]
+            people = "have been told" if buying.done() else "still wait"
+            self.journal.violation(f"not at rest: undecided {undecided[:5]}, not serving {waiting}, people {people}")
+        return False
+
+    async def _look_round(self) -> None:
+        """Nothing happens any more, and every gateway says the same of what was sold."""
+        await asyncio.sleep(_CALM_S)
+        before = self._checker.log_ends
+        crowd = self._crowd
+        random = Random(f"{self._seed} end")
+        undecided = [name for name in crowd.acknowledged if name not in crowd.told]
+        told = random.sample(sorted(crowd.told), min(_SAMPLE, len(crowd.told)))
+        for one in self._deployment.serving("ticket"):
+            for name in (*undecided, *told):
+                if not await crowd.look(name, one):
+                    self.journal.violation(f"{one.name} does not know what became of {name}")
+            for area, view in sorted(self._checker.areas().items()):
+                event, _, area_id = area.partition("#")
+                reply = await self._deployment.ask(one, "GET", f"/v1/event/{event}/area/{area_id}")
+                if reply is None or reply.status != 200 or reply.body != view:
+                    self.journal.violation(f"{one.name} shows of {area} {reply}, the log has {view!r}")
+        if self._checker.log_ends != before:
+            self.journal.violation("something was written when everything had come to rest")
+
+    def _check(self) -> None:
+        self._checker.check_books()
+        self._checker.check_people(self._crowd)
+        for one in self._deployment.all:
+            self._checker.check_store(one.name, one.disk)
+
+    async def close(self) -> None:
+        """Unwinds whatever still runs."""
+        await self._deployment.close()
+
+    def outcome(self, loop: VirtualLoop) -> Outcome:
+        """What it came to."""
+        return Outcome(
+            seed=self._seed,
+            digest=self.journal.digest,
+            virtual_s=loop.time(),
+            steps=loop.steps,
+            commands=len(self._checker.commands),
+            acknowledged=len(self._crowd.acknowledged),
+            decided=len(self._checker.decisions),
+            records=self._checker.records,
+            faults=self.journal.faults,
+            violations=self.journal.violations,
+        )
