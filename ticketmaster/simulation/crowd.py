@@ -156,9 +156,10 @@ class Crowd:
 
     async def _write_foreign(self) -> None:
         """Another gateway: it mints ids of its own, and sends commands as often as it likes."""
-        for number in range(self._left // 10):
-            self._left -= 1
-            await asyncio.sleep(self._random.random() * self._span_s * 20 / self._left if self._left else 0)
+        count = self._left // 10
+        self._left -= count
+        for number in range(count):
+            await asyncio.sleep(self._random.random() * 2 * self._span_s / count)
             self.foreign[b"foreign-%04d" % number] = self._foreign_command()
             await self._send_foreign(b"foreign-%04d" % number, self._random.choice((1, 1, 2)))
 

@@ -129,13 +129,15 @@ class Deployment:
             for one in [one for one in self.live if one.ended]:
                 self.live.remove(one)
                 self.check_failure(one)
-                self.start_process(one.roles, one.disk)
+                self.start_process(one.roles, one.disk.copy())
 
     def check_failure(self, one: RoleProcess) -> None:
         """A process may die of its disk, and of nothing else."""
         one.disturbed_at_s = float("inf")
         if one.failure and not isinstance(one.failure, Fatal | TaskCorrupted):
             self.journal.violation(f"{one.name} died of {one.failure!r}")
+        if not one.failure and one.disk.in_use:
+            self.journal.violation(f"{one.name} has ended in order and left open {one.disk.in_use}")
 
     async def lose_power(self) -> None:
         """Everything stops at once, the broker too, and is started again; disks may have lost their newest writes."""

@@ -62,6 +62,11 @@ class Disk:
             self.shared.append(place)
         return SimulatedStore(self, file)
 
+    @property
+    def in_use(self) -> list[Place]:
+        """The stores that are open."""
+        return [place for place, file in self.files.items() if file.users]
+
     def copy(self) -> Disk:
         """What a new process finds; the old one may go on to use its own."""
         twin = Disk()
@@ -88,6 +93,7 @@ class SimulatedStore:
     def __init__(self, disk: Disk, file: _File) -> None:
         self._disk = disk
         self._file = file
+        self._is_open = True
 
     def get(self, key: bytes) -> bytes | None:
         self._check()
@@ -119,7 +125,8 @@ class SimulatedStore:
         file.replaced.clear()
 
     def close(self) -> None:
-        self._file.users -= 1
+        self._file.users -= self._is_open
+        self._is_open = False
 
     def _check(self) -> None:
         if self._file.damaged:

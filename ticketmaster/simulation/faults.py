@@ -118,7 +118,7 @@ class Faults:
             self._journal.fault(one.name, "restarted")
             await self._deployment.stop(one)
             self._deployment.check_failure(one)
-            self._deployment.start_process(one.roles, one.disk)
+            self._deployment.start_process(one.roles, one.disk.copy())
 
     async def _join(self) -> None:
         roles = self._random.choice(self._deployment.layout)
