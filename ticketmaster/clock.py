@@ -35,5 +35,9 @@ class SystemClock:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def cpu_s(self) -> float:
+        """CPU seconds of this process so far."""
+        return time.process_time()
+
     def random_bits(self, count: int) -> int:
         return secrets.randbits(count)

@@ -10,6 +10,7 @@ import ticketmaster
 from ticketmaster.cli.audit import audit
 from ticketmaster.cli.roles import event, reservation, ticket
 from ticketmaster.cli.schemas import schemas
+from ticketmaster.cli.simulate import simulate
 from ticketmaster.cli.standalone import standalone
 from ticketmaster.cli.topics import topics
 from ticketmaster.errors import TicketmasterError, UsageError
@@ -42,5 +43,5 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit):
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit, simulate):
     main.add_command(_command)

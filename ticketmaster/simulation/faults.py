@@ -48,8 +48,12 @@ class Faults:
             await asyncio.wait(set(self._later))
 
     def end(self) -> None:
-        """No fault goes on: what was cut is whole, what was full has room."""
+        """No fault goes on: the dead are dead, what was cut is whole, what was full has room."""
         for one in self._deployment.all:
+            if one.killed:
+                one.process.freeze()
+            else:
+                one.process.thaw()
             one.link.cut, one.link.rough, one.disk.full = False, 0.0, False
 
     def _victim(self) -> RoleProcess | None:

@@ -36,7 +36,7 @@ class _Storage(MemoryStorage):
 
     async def write(self, write: Write) -> None:
         self.pending = write
-        await asyncio.sleep(self._random.choice((0.0, 0.001, 0.004, 0.02)))
+        await asyncio.sleep(self._random.choice((0.0, 0.002, 0.01, 0.05)))
         await self.finish()
 
     async def finish(self) -> None:

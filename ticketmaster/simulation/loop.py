@@ -12,6 +12,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
+from heapq import heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -42,8 +43,36 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
+class _Handle(asyncio.Handle):
+    """A callback that its process may hold back."""
+
+    _loop: VirtualLoop
+    _context: Context
+
+    def _run(self) -> None:
+        if self._loop.may_run(self, self._context):
+            super()._run()
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """As :class:`_Handle`."""
+
+    _loop: VirtualLoop
+    _context: Context
+
+    def _run(self) -> None:
+        if self._loop.may_run(self, self._context):
+            super()._run()
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs callbacks as asyncio does, but asks the process they belong to before each."""
+    """Runs callbacks as asyncio does, but asks the process they belong to before each.
+
+    Callbacks go into asyncio's own two queues, whose names are not public: a wrapper round each would cost half as much again.
+    """
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -62,27 +91,27 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now_s
 
     def call_soon(self, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.Handle:
-        mine: list[asyncio.Handle] = []
-        mine.append(super().call_soon(self._step, mine, callback, args, context=context))
-        return mine[0]
-
-    def call_at(self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.TimerHandle:
-        mine: list[asyncio.Handle] = []
-        handle = super().call_at(when, self._step, mine, callback, args, context=context)
-        mine.append(handle)
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
         return handle
 
-    def _step(self, mine: list[asyncio.Handle], callback: Callable[..., object], args: tuple[object, ...]) -> None:
+    def call_at(self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.TimerHandle:
+        handle = _TimerHandle(when, callback, args, self, context)
+        heappush(self._scheduled, handle)
+        handle._scheduled = True  # noqa: SLF001
+        return handle
+
+    def may_run(self, handle: asyncio.Handle, context: Context) -> bool:
+        """Counts a step; whether the process it is one of may take it. If not, it is held back."""
         self._jumping.steps += 1
-        process = _PROCESS.get()
+        process = context.get(_PROCESS)
         if process is None or process.may_step():
-            callback(*args)
-        else:
-            process.held += mine
+            return True
+        process.held.append(handle)
+        return False
 
     def run_again(self, handles: list[asyncio.Handle]) -> None:
         """Runs what was held back, but for what was cancelled or will be: hence the same handles, not new ones."""
-        self._ready: deque[asyncio.Handle]
         self._ready.extend(handles)
 
 
@@ -120,6 +149,11 @@ class Process:
         """Stands still after so many steps, at whatever await that is. Nothing is closed or cleaned up: as if it had died."""
         self._steps_left = steps
         self._on_frozen = on_frozen
+
+    def freeze(self) -> None:
+        """Stands still from now on."""
+        self.freeze_after(0)
+        self.frozen = True
 
     def thaw(self) -> None:
         """Goes on where it stood, as a process does that was paused: time has passed, it does not know."""

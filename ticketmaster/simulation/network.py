@@ -30,7 +30,7 @@ from ticketmaster.simulation.journal import Journal
 
 T = TypeVar("T")
 
-_DELAYS_S = (0.0, 0.0, 0.001, 0.002, 0.005, 0.02)
+_DELAYS_S = (0.0, 0.0, 0.0, 0.002, 0.005, 0.02)
 _TIMEOUTS_S = (0.5, 2.0, 5.0)
 _LATE_S = (0.01, 0.3, 3.0, 15.0)
 
@@ -60,16 +60,20 @@ class Link:
     def _trouble(self) -> bool:
         return self._random.random() < max(self._weather.lost, self.rough)
 
+    async def _travel(self) -> None:
+        if delay_s := self._random.choice(_DELAYS_S):
+            await asyncio.sleep(delay_s)
+
     async def call(self, what: str, operation: Callable[[], Awaitable[T]], *, repeatable: bool = False) -> T:
         """Asks the broker. ``repeatable``: the network may deliver it twice."""
         random = self._random
-        await asyncio.sleep(random.choice(_DELAYS_S))
+        await self._travel()
         if self.cut:
             await asyncio.sleep(random.choice(_TIMEOUTS_S))
             raise Retriable(f"{what}: no answer, the network is cut")
         if not self._trouble:
             result = await operation()
-            await asyncio.sleep(random.choice(_DELAYS_S))
+            await self._travel()
             return result
         kind = random.choice(("lost", "late", "reply lost", "twice" if repeatable else "reply lost"))
         self._journal.fault(self.name, f"request {kind}" if kind != "reply lost" else kind, what)
@@ -97,7 +101,7 @@ class Link:
 
     async def delivered(self, timeout_ms: int) -> bool:
         """Whether a fetch reaches the broker; if not, it has taken as long as it may."""
-        await asyncio.sleep(self._random.choice(_DELAYS_S))
+        await self._travel()
         if self.cut:
             await asyncio.sleep(timeout_ms / 1000)
             if self._random.random() < 0.5:

@@ -148,6 +148,10 @@ class _Run:
     async def close(self) -> None:
         """Unwinds whatever still runs."""
         await self._deployment.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for job in rest:
+            job.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def outcome(self, loop: VirtualLoop) -> Outcome:
         """What it came to."""
