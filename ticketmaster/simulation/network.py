@@ -32,7 +32,10 @@ T = TypeVar("T")
 
 _DELAYS_S = (0.0, 0.0, 0.0, 0.002, 0.005, 0.02)
 _TIMEOUTS_S = (0.5, 2.0, 5.0)
-_LATE_S = (0.01, 0.3, 3.0, 15.0)
+# What is written matters more than what is read.
+_WRITES_WEIGHT = 3.0
+# Most often about when the next producer takes over, which is when it matters.
+_LATE_S = (0.0, 0.05, 0.1, 0.1, 0.12, 3.0, 15.0)
 
 
 class Weather:
@@ -56,35 +59,35 @@ class Link:
         self._journal = journal
         self._late: set[asyncio.Task[None]] = set()
 
-    @property
-    def _trouble(self) -> bool:
-        return self._random.random() < max(self._weather.lost, self.rough)
+    def _trouble(self, weight: float = 1.0) -> bool:
+        return self._random.random() < max(self._weather.lost, self.rough) * weight
 
     async def _travel(self) -> None:
         if delay_s := self._random.choice(_DELAYS_S):
             await asyncio.sleep(delay_s)
 
-    async def call(self, what: str, operation: Callable[[], Awaitable[T]], *, repeatable: bool = False) -> T:
-        """Asks the broker. ``repeatable``: the network may deliver it twice."""
+    async def call(self, what: str, operation: Callable[[], Awaitable[T]], *, writes: bool = False, repeatable: bool = False) -> T:
+        """Asks the broker. ``writes``: it changes something; ``repeatable``: the network may deliver it twice."""
         random = self._random
         await self._travel()
         if self.cut:
             await asyncio.sleep(random.choice(_TIMEOUTS_S))
             raise Retriable(f"{what}: no answer, the network is cut")
-        if not self._trouble:
+        if not self._trouble(_WRITES_WEIGHT if writes else 1.0):
             result = await operation()
             await self._travel()
             return result
-        kind = random.choice(("lost", "late", "reply lost", "twice" if repeatable else "reply lost"))
+        kind = random.choice(("lost", "late", "late", "reply lost", "twice" if repeatable else "reply lost"))
         self._journal.fault(self.name, f"request {kind}" if kind != "reply lost" else kind, what)
+        timeout_s = random.choice(_TIMEOUTS_S)
         if kind == "late":
-            self._arrive(random.choice(_LATE_S), operation)
+            self._arrive(timeout_s + random.choice(_LATE_S) + random.random() * 0.05, operation)
         elif kind == "twice":
             self._arrive(random.choice(_LATE_S), operation)
             return await operation()
         elif kind == "reply lost":
             await operation()
-        await asyncio.sleep(random.choice(_TIMEOUTS_S))
+        await asyncio.sleep(timeout_s)
         raise Retriable(f"{what}: no answer")
 
     def _arrive(self, later_s: float, operation: Callable[[], Awaitable[object]]) -> None:
@@ -107,7 +110,7 @@ class Link:
             if self._random.random() < 0.5:
                 raise Retriable("fetch: no answer, the network is cut")
             return False
-        if self._trouble:
+        if self._trouble():
             self._journal.fault(self.name, "fetch failed")
             raise Retriable("fetch: no answer")
         return True
@@ -159,7 +162,7 @@ class _LinkedProducer:
         self._link = link
 
     async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
-        await self._link.call("send", lambda: self._producer.send(records), repeatable=True)
+        await self._link.call("send", lambda: self._producer.send(records), writes=True, repeatable=True)
 
 
 class _LinkedTransactions:
@@ -169,12 +172,12 @@ class _LinkedTransactions:
         self._id = transactional_id
 
     async def start(self) -> None:
-        await self._link.call(f"start of {self._id}", self._producer.start)
+        await self._link.call(f"start of {self._id}", self._producer.start, writes=True)
 
     async def commit(
         self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
     ) -> dict[TopicPartition, int]:
-        return await self._link.call(f"commit of {self._id}", lambda: self._producer.commit(outputs, offsets, group))
+        return await self._link.call(f"commit of {self._id}", lambda: self._producer.commit(outputs, offsets, group), writes=True)
 
     async def stop(self) -> None:
         """Nothing is sent: what it has under way may arrive yet, and its successor fences it."""

@@ -20,6 +20,7 @@ _REST_WITHIN_S = 240.0
 _CALM_S = 20.0
 _SAMPLE = 40
 _LOOK_S = 0.5
+_ABANDONED: list[object] = []
 
 
 class Size(NamedTuple):
@@ -53,7 +54,8 @@ def simulate(seed: int, size: Size, write: Write | None = None) -> Outcome:
     try:
         loop.run_until_complete(run.run())
     except Stuck as reason:
-        # What hangs or spins can't be unwound either: it is left as it stands.
+        # What hangs or spins can't be unwound either: it is left as it stands, for as long as this process lives.
+        _ABANDONED.append(asyncio.all_tasks(loop))
         run.journal.violations.append(f"{reason}")
         loop.set_exception_handler(lambda *_: None)
         return run.outcome(loop)
