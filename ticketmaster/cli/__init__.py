@@ -12,6 +12,7 @@ from ticketmaster.cli.roles import event, reservation, ticket
 from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.standalone import standalone
 from ticketmaster.cli.topics import topics
+from ticketmaster.cli.trace import trace
 from ticketmaster.errors import TicketmasterError, UsageError
 
 
@@ -42,5 +43,5 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit):
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace):
     main.add_command(_command)
