@@ -16,6 +16,8 @@ from ticketmaster.datadir import partitions_of_data_directory
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket.ids import is_reservation_id
 
+__all__ = ["Trace", "run_directory_trace", "run_trace"]
+
 
 def run_trace(loaded: Loaded, reservation_id: str, on_progress: Progress) -> Trace:
     """On Kafka. UsageError: it is no id, or Kafka or a topic is not there."""

@@ -14,7 +14,7 @@ import click
 from ticketmaster.cli.options import CONFIG, FILE
 
 if TYPE_CHECKING:
-    from ticketmaster.audit.trace import Trace
+    from ticketmaster.bootstrap.trace import Trace
 
 
 @click.command()
