@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.producer import translated
-from ticketmaster.broker.kafka.records import merged
+from ticketmaster.broker.kafka.records import merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Assignment, Batch, Membership, Pair, RebalanceListener, TopicPartition
 from ticketmaster.errors import Fatal, Retriable
@@ -60,7 +60,7 @@ class _Reading:
             raise translated(cause, "reading") from cause
         found: list[Batch] = []
         for batches in fetched.values():
-            found += [merged(batches)] if merge else batches
+            found += [merged(batches)] if merge else with_markers(batches)
         return [await self._translated(batch) for batch in found if batch.records or keep_empty]
 
     async def _translated(self, batch: Batch) -> Batch:
