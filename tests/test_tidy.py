@@ -64,7 +64,7 @@ TABLE: Final = (
     Row("event.*", ROLE),
     Row("reservation.*", ROLE),
     Row("ticket.*", ("", *ROLE), ("granian", "h2", "hpack", "msgspec", "structlog")),
-    Row("audit.*", ("domain.*", "wire.*", "broker.port", "state.sqlite")),
+    Row("audit.*", ("domain.*", "wire.*", "broker.port", "broker.partitioner", "state.sqlite", "errors")),
     Row("config.*", ("errors", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("structlog", "uvloop")),
     Row("cli.*", ("", "config.*", "bootstrap.*", "errors"), ("click", "rich")),

@@ -57,6 +57,27 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def partitions_of_data_directory(path: Path) -> int:
+    """How many partitions the topics of a data directory have. Nothing is changed or held: a process may use it meanwhile.
+
+    UsageError: it is no data directory, of another format, or not accessible.
+    """
+    marker = path / _MARKER
+    try:
+        if not marker.is_file():
+            raise UsageError(f"{path} is no data directory of `ticketmaster standalone`: it has no {_MARKER}")
+        return _read_marker(marker).partitions
+    except (OSError, msgspec.DecodeError) as cause:
+        raise UsageError(f"{marker} can't be read: {cause}") from cause
+
+
+def _read_marker(marker: Path) -> _Marker:
+    found = msgspec.json.decode(marker.read_bytes(), type=_Marker)
+    if found.format != _FORMAT:
+        raise UsageError(f"{marker.parent} is of format {found.format}, this version reads {_FORMAT}")
+    return found
+
+
 def _check_marker(marker: Path, partitions: int) -> None:
     try:
         if not marker.exists():
@@ -64,11 +85,9 @@ def _check_marker(marker: Path, partitions: int) -> None:
             fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
             fresh.replace(marker)
             return
-        found = msgspec.json.decode(marker.read_bytes(), type=_Marker)
+        found = _read_marker(marker)
     except (OSError, msgspec.DecodeError) as cause:
         raise UsageError(f"{marker} can't be read or written: {cause}") from cause
-    if found.format != _FORMAT:
-        raise UsageError(f"{marker.parent} is of format {found.format}, this version reads {_FORMAT}")
     if found.partitions != partitions:
         raise UsageError(
             f"{marker.parent} has {found.partitions} partitions: start with --partitions {found.partitions}, or with another -d"

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.conftest import Cluster
 from tests.support.consuming import offsets_of, read_batches, read_records, records_of, take, take_nothing
 from ticketmaster.broker.port import Broker, Pair, TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
 from ticketmaster.errors import UsageError
 
 
@@ -38,6 +39,21 @@ async def test_records_keep_the_order_in_which_one_producer_sent_them(broker: Br
     await asyncio.gather(*(producer.send({source: numbered(7, 7 * number)}) for number in range(30)))
 
     assert await read_records(broker, source) == numbered(210)
+
+
+async def test_a_reader_tells_when_each_record_was_written_however_many_come_at_once(broker: Broker, source: TopicPartition) -> None:
+    clock, sent = SystemClock(), []
+    for number in range(3):
+        before_ms = clock.now_ms()
+        await broker.producer().send({source: numbered(1, number)})
+        sent.append((before_ms, clock.now_ms()))
+        await asyncio.sleep(0.02)
+
+    told = [batch.timestamp_ms for batch in await read_batches(broker, source) if batch.records]
+
+    assert len(told) == 3
+    for (before_ms, after_ms), timestamp_ms in zip(sent, told, strict=True):
+        assert before_ms <= timestamp_ms <= after_ms
 
 
 async def test_a_tombstone_is_delivered_as_none(broker: Broker, source: TopicPartition) -> None:

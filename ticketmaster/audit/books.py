@@ -1,195 +1,208 @@
 """The books of a sale, kept from its topics: each command has one decision, each seat one holder, and every copy says the same.
 
-Pure: records in, findings out.
+Pure: records in, a report out. What the rules are is said in :class:`~ticketmaster.audit.rules.Rule`.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
-from ticketmaster.audit.report import Example, Finding, Report, Totals
-from ticketmaster.broker.port import Batch, Pair
-from ticketmaster.domain.event import area_key
+from ticketmaster.audit.areas import Areas, History
+from ticketmaster.audit.hashing import state_digest
+from ticketmaster.audit.places import Places
+from ticketmaster.audit.report import AreaReport, At, Report, Totals
+from ticketmaster.audit.reservations import LIVE, NONE, TOPIC_NAMES, Reservations
+from ticketmaster.audit.rules import Findings, Rule, text_of
+from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import State
 from ticketmaster.wire import topics
-from ticketmaster.wire.area_status import AreaImage
-from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.frames import FRAMES
-from ticketmaster.wire.reservations import check_frame, check_id, read_create, read_reservation
+from ticketmaster.wire.reservations import read_seats
 
-_EXAMPLES_MAX = 10
+_SEATS_NAMED_MAX = 5
+_RECORDS_NAMED_MAX = 10
+_ANSWER, _DECISION = TOPIC_NAMES.index(topics.RESERVATION_RESULT.name), TOPIC_NAMES.index(topics.USER_RESERVATION.name)
 
-Place = tuple[int, int]
+Seat = tuple[int, int]
 
 
 class Books:
-    """Reads the records of the topics, in any order of topics, each topic's partitions in their order."""
+    """Reads the records of all topics of a sale, then says whether they add up."""
 
     def __init__(self) -> None:
-        self._commands: set[bytes] = set()
-        self._put_aside = 0
-        self._decisions: dict[bytes, bytes] = {}
-        self._decided_again: Counter[bytes] = Counter()
-        self._areas: dict[bytes, bytes] = {}
-        self._area_changelog: dict[bytes, bytes] = {}
-        self._reservation_changelog: dict[bytes, bytes] = {}
-        self._unreadable: list[str] = []
-
-    def take(self, batch: Batch) -> None:
-        """Takes the next records of a partition; a batch without records tells where the log starts (``next_offset``).
-
-        Topics come in any order, the batches of each partition in the order of their offsets, from the start of its log. Topics
-        that tell nothing about a sale are passed over.
-        """
-        topic = batch.source.topic
-        if topic == topics.CREATE_RESERVATION.name:
-            self.add_commands(batch.records)
-        elif topic == topics.USER_RESERVATION.name:
-            self.add_decisions(batch.records)
-        elif topic == topics.AREA_STATUS.name:
-            self.add_areas(batch.records)
-        elif topic == topics.AREA_CHANGELOG.name:
-            self.add_area_changelog(batch.records)
-        elif topic == topics.RESERVATION_CHANGELOG.name:
-            self.add_reservation_changelog(batch.records)
+        self._findings = Findings()
+        self._places = Places()
+        self._areas = Areas(self._findings)
+        self._reservations = Reservations(self._findings)
 
     # What the topics hold.
 
-    def add_commands(self, records: Iterable[Pair]) -> None:
-        """Takes records of ``command.reservation.create_reservation``."""
-        for key, value in records:
-            if value is None:
-                continue
-            try:
-                read_create(value)
-                check_id(key)
-            except UNREADABLE:
-                self._put_aside += 1
-            else:
-                self._commands.add(key)
+    def starts_at(self, source: TopicPartition, offset: int) -> None:
+        """The log of a partition begins at ``offset``: if that is not 0, what was before has been removed.
 
-    def add_decisions(self, records: Iterable[Pair]) -> None:
-        """Takes records of ``state.user.reservation``."""
-        for key, value in records:
-            if value is None:
-                continue
-            if key in self._decisions:
-                self._decided_again[key] += 1
-            self._decisions[key] = value
+        If nobody says so, a log begins with the first record that is taken.
+        """
+        self._places.starts_at(source, offset)
 
-    def add_areas(self, records: Iterable[Pair]) -> None:
-        """Takes records of ``state.event.area_status``."""
-        _follow(self._areas, records)
+    def take(self, batch: Batch) -> None:
+        """Takes the next records of a partition. Topics come in any order, each partition in the order of its offsets, from its start.
 
-    def add_area_changelog(self, records: Iterable[Pair]) -> None:
-        """Takes records of the event role's changelog."""
-        _follow(self._area_changelog, records)
-
-    def add_reservation_changelog(self, records: Iterable[Pair]) -> None:
-        """Takes records of the reservation role's changelog."""
-        _follow(self._reservation_changelog, records)
+        Topics that are no part of a sale are passed over.
+        """
+        self._places.take(batch)
+        if not self._areas.take(batch):
+            self._reservations.take(batch)
 
     # What they come to.
 
     def undecided(self) -> list[bytes]:
         """Commands without a decision: none is left, once the roles have worked everything off."""
-        return [key for key in self._commands if key not in self._decisions]
+        return list(self._reservations.undecided())
+
+    def unopened(self) -> list[bytes]:
+        """Keys of announced areas without a status: none is left, once the roles have worked everything off."""
+        return list(self._areas.unopened())
+
+    def next_steps(self) -> Iterator[tuple[bytes, At]]:
+        """Everything that is under way: its key, and the record that a role must work off next for it."""
+        for key in self._reservations.undecided():
+            step = self._reservations.last_step(self._reservations.rows[key])
+            assert step is not None, "an undecided command is a record"
+            yield key, step
+        for key in self._areas.unopened():
+            step = self._areas.last_step(key)
+            assert step is not None, "an announced area is in a record"
+            yield key, step
 
     def close(self, under_way: Collection[bytes] = ()) -> Report:
-        """What it all comes to. ``under_way``: keys of commands, and of announced areas, that may come to their end later."""
-        sold, states = self._sold()
-        findings = [
-            _finding("a command has no decision", map(_text, set(self.undecided()).difference(under_way))),
-            _finding("a reservation was decided more than once", map(_text, self._decided_again)),
-            _finding("a seat is in two live reservations", sold.twice),
-            _finding("the seats gone from an area are not those of its live reservations", self._wrong_areas(sold.places)),
-            _finding(
-                "an area's last status is not what the event role has in its changelog", _differences(self._areas, self._area_changelog)
-            ),
-            _finding(
-                "a decision is not what the reservation role has in its changelog",
-                _differences(self._decisions, {key: self._reservation_changelog.get(key, b"") for key in self._decisions}),
-            ),
-            _finding("a record can't be read", self._unreadable),
-        ]
+        """What it all comes to, as of now. ``under_way``: keys of commands and areas that may come to their end later."""
+        findings, excused = self._findings.copy(), frozenset(under_way)
+        rows = self._reservations
+        rows.check(findings, self._places, excused)
+        self._areas.check(findings, self._places, excused)
+        self._check_seats(findings)
+        states = Counter(rows.decision_state)
         totals = Totals(
-            commands=len(self._commands) + self._put_aside,
-            unreadable=self._put_aside,
-            repeated=0,
-            decisions=len(self._decisions),
-            reserved=states[State.RESERVED],
+            commands=rows.commands,
+            unreadable=rows.put_aside + self._areas.put_aside,
+            repeated=rows.repeated,
+            decisions=len(rows.rows) - states[NONE],
+            reserved=sum(states[state] for state in LIVE),
             failed=states[State.FAILED],
-            under_way=0,
-            areas=len(self._areas),
-            seats_sold=sum(map(len, sold.places.values())),
+            under_way=sum(key in excused for key in rows.undecided()),
+            areas=len(self._areas.statuses),
+            seats_sold=sum(_gone(status) for status in self._areas.statuses.values()),
         )
-        return Report(totals, [], "", [finding for finding in findings if finding.times])
+        areas, elsewhere = self._by_area()
+        return Report(totals, areas, elsewhere, self._digest(), findings.listed())
 
-    def _sold(self) -> tuple[_Sold, Counter[int]]:
-        sold, states = _Sold(), Counter[int]()
-        for key, value in self._decisions.items():
-            try:
-                check_frame(value, FRAMES.reservation)
-                found = read_reservation(value)
-            except UNREADABLE as reason:
-                self._unreadable.append(f"reservation {_text(key)}: {reason}")
-                continue
-            states[found.state] += 1
-            if found.state in (State.RESERVED, State.PAID):
-                sold.add(area_key(found.event_id, found.area_id).encode(), found.seats, key)
-        return sold, states
+    def _digest(self) -> str:
+        rows = self._reservations
+        decided = (number for number, state in zip(rows.digest, rows.decision_state, strict=True) if state != NONE)
+        return state_digest([*decided, *(status.digest for status in self._areas.statuses.values())])
 
-    def _wrong_areas(self, sold: dict[bytes, dict[Place, bytes]]) -> Iterable[str]:
-        for key, value in self._areas.items():
-            try:
-                _, seats = AreaImage.parse(value)
-            except UNREADABLE as reason:
-                self._unreadable.append(f"area {_text(key)}: {reason}")
-                continue
-            gone = {(row, col) for row, marks in enumerate(seats.row_strings()) for col, mark in enumerate(marks) if mark == "#"}
-            live = sold.get(key, {}).keys()
-            if gone != live:
-                yield f"{_text(key)}: {len(gone - live)} seats gone without a reservation, {len(live - gone)} reserved seats still free"
-        for key in sold.keys() - self._areas.keys():
-            yield f"{_text(key)}: {len(sold[key])} seats reserved of an area without a status"
+    def _by_area(self) -> tuple[list[AreaReport], dict[str, int]]:
+        """(every area that was announced or has a status, refusals of reservations in areas that don't exist)."""
+        rows = self._reservations
+        reserved, failed = Counter[bytes](), defaultdict[bytes, Counter[str]](Counter)
+        for state, area, reason in zip(rows.decision_state, rows.area, rows.reason, strict=True):
+            if state in LIVE:
+                reserved[rows.area_keys[area]] += 1
+            elif state == State.FAILED:
+                failed[rows.area_keys[area]][rows.reasons[reason]] += 1
+        reports = []
+        for key in sorted(self._areas.statuses.keys() | self._areas.announced.keys()):
+            status = self._areas.statuses.get(key)
+            shape = status.shape if status else self._areas.announced[key].shape
+            event_id, _, area_id = text_of(key).partition(KEY_SEPARATOR)
+            refusals = dict(sorted(failed.pop(key, Counter()).items()))
+            sold = _gone(status) if status else 0
+            reports.append(AreaReport(event_id, area_id, shape.rows * shape.cols, sold, reserved[key], refusals))
+        return reports, dict(sorted(sum(failed.values(), Counter()).items()))
 
+    # The seats.
 
-class _Sold:
-    """Who holds which seat, by area."""
+    def _check_seats(self, findings: Findings) -> None:
+        """Who has which seat: each one is held once, and those that are gone from an area are those that are held."""
+        holders: dict[bytes, _Holders] = {key: _Holders(status) for key, status in self._areas.statuses.items()}
+        rows, ids = self._reservations, list(self._reservations.rows)
+        for row, encoded in rows.seats.items():
+            state = rows.decision_state[row]
+            # Of a reservation that is not decided yet the area's answer tells.
+            if (state == NONE or state in LIVE) and rows.area[row] != NONE:
+                key = rows.area_keys[rows.area[row]]
+                if key not in holders:
+                    holders[key] = _Holders(None)
+                for seat, other in holders[key].give(read_seats(encoded, 0)[0], row):
+                    text = f"{text_of(key)} {seat}: {text_of(ids[other])} and {text_of(ids[row])}"
+                    findings.add(Rule.SEAT_TWICE, text, self._holding(other), self._holding(row))
+        for key, area in holders.items():
+            self._check_area(key, area, findings)
 
-    def __init__(self) -> None:
-        self.places: dict[bytes, dict[Place, bytes]] = defaultdict(dict)
-        self.twice: list[str] = []
+    def _holding(self, row: int) -> At | None:
+        """The record that gives a reservation its seats."""
+        return self._reservations.place(_DECISION, row) or self._reservations.place(_ANSWER, row)
 
-    def add(self, area: bytes, seats: Sequence[Place], reservation_id: bytes) -> None:
-        places = self.places[area]
-        for place in seats:
-            if place in places:
-                self.twice.append(f"{_text(area)} {place}: {_text(places[place])} and {_text(reservation_id)}")
-            places[place] = reservation_id
-
-
-def _follow(table: dict[bytes, bytes], records: Iterable[Pair]) -> None:
-    for key, value in records:
-        if value is None:
-            table.pop(key, None)
-        else:
-            table[key] = value
-
-
-def _differences(one: dict[bytes, bytes], other: dict[bytes, bytes]) -> Iterable[str]:
-    return (_text(key) for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-
-
-def _finding(rule: str, breaches: Iterable[str]) -> Finding:
-    times, examples = 0, list[Example]()
-    for breach in breaches:
-        times += 1
-        if len(examples) < _EXAMPLES_MAX:
-            examples.append(Example(breach, ()))
-    return Finding(rule, times, examples)
+    def _check_area(self, key: bytes, area: _Holders, findings: Findings) -> None:
+        status = self._areas.statuses.get(key)
+        nobodys, still_free = area.nobodys(), area.still_free()
+        if not nobodys and not still_free:
+            return
+        parts = []
+        if nobodys:
+            parts.append(f"{len(nobodys)} seats gone without a reservation: {_named(nobodys)}")
+        if still_free:
+            what = "still free" if status else "of an area without a status"
+            parts.append(f"{len(still_free)} reserved seats {what}: {_named(seat for seat, _ in still_free)}")
+        holding = dict.fromkeys(self._holding(row) for _, row in still_free[:_RECORDS_NAMED_MAX])
+        findings.add(Rule.SEATS_GONE, f"{text_of(key)}: {'; '.join(parts)}", status.last_at if status else None, *holding)
 
 
-def _text(key: bytes) -> str:
-    return key.decode(errors="backslashreplace")
+class _Holders:
+    """Who has which seat of one area."""
+
+    def __init__(self, status: History | None) -> None:
+        self._seats = status.seats if status else None
+        # By position in the map: the row of the reservation that has it, plus 1.
+        self._rows = array("l", bytes(array("l").itemsize * len(self._seats.free))) if self._seats else array("l")
+        self._beyond: dict[Seat, int] = {}
+
+    def give(self, seats: Iterable[Seat], row: int) -> Iterator[tuple[Seat, int]]:
+        """Gives seats to a reservation; yields each that has another holder, and whose it is."""
+        for seat in seats:
+            if self._seats and self._seats.has(*seat):
+                at = seat[0] * self._seats.stride + seat[1]
+                other, self._rows[at] = self._rows[at] - 1, row + 1
+            else:
+                other, self._beyond[seat] = self._beyond.get(seat, -1), row
+            if other >= 0:
+                yield seat, other
+
+    def nobodys(self) -> list[Seat]:
+        """Seats that are gone and that nobody has."""
+        seats = self._seats
+        if not seats:
+            return []
+        found = (
+            divmod(at, seats.stride) for at, (free, row) in enumerate(zip(seats.free, self._rows, strict=True)) if not free and not row
+        )
+        return [seat for seat in found if seats.has(*seat)]
+
+    def still_free(self) -> list[tuple[Seat, int]]:
+        """Seats that somebody has and that are free in the area, or not in it at all; and whose they are."""
+        found = list(self._beyond.items())
+        if self._seats:
+            marks = enumerate(zip(self._seats.free, self._rows, strict=True))
+            found += [(divmod(at, self._seats.stride), row - 1) for at, (free, row) in marks if free and row]
+        return found
+
+
+def _gone(status: History) -> int:
+    return status.shape.rows * status.shape.cols - status.seats.available
+
+
+def _named(seats: Iterable[Seat]) -> str:
+    listed = list(seats)
+    return ", ".join(map(str, listed[:_SEATS_NAMED_MAX])) + (" …" if len(listed) > _SEATS_NAMED_MAX else "")

@@ -3,39 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from ticketmaster.audit.books import Books
-from ticketmaster.broker.port import Broker, TopicPartition, partitions_of
+from ticketmaster.broker.port import Consumer, TopicPartition, partitions_of
 from ticketmaster.wire import topics
 
 _POLL_MS = 200
 
-Progress = Callable[[int], None]
+# Is told: records read so far, how far the logs go that are read, how far they are read.
+Progress = Callable[[int, int, int], None]
+
+# Who works off the records of a topic.
+_READERS = {
+    topics.CREATE_EVENT.name: topics.EVENT_SERVICE,
+    topics.AREA_REPARTITION.name: topics.EVENT_SERVICE,
+    topics.RESERVE_SEAT.name: topics.EVENT_SERVICE,
+    topics.CREATE_RESERVATION.name: topics.RESERVATION_SERVICE,
+    topics.RESERVATION_RESULT.name: topics.RESERVATION_SERVICE,
+}
 
 
-async def read_books(broker: Broker, partitions: int, settle_ms: int, on_progress: Progress) -> Books:
-    """The books as of now; what is under way is given up to ``settle_ms`` to come to its decision. ``on_progress``: records so far."""
+class Log(Protocol):
+    """What an audit needs of a broker, or of the file of one."""
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+        """A consumer outside any group, of given partitions from given offsets on."""
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset of the first record that is kept, for each partition."""
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset behind the last record, for each partition."""
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offsets that a group will read; without those where it never committed."""
+
+
+async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Progress) -> Books:
+    """The books as of now; what is under way is given up to ``settle_ms`` to come to its end."""
     books = Books()
-    positions = {source: 0 for topic in topics.ALL_TOPICS for source in partitions_of(topic.name, partitions)}
+    sources = [source for topic in topics.ALL_TOPICS for source in partitions_of(topic.name, partitions)]
+    starts = await log.start_offsets(sources)
+    for source, offset in starts.items():
+        books.starts_at(source, offset)
+    positions, ends = dict(starts), await log.end_offsets(sources)
+    start_sum, records = sum(starts.values()), 0
     deadline = asyncio.get_running_loop().time() + settle_ms / 1000
-    reader = broker.reader(positions)
-    records = 0
+    reader = log.reader(positions)
     try:
         while True:
             for batch in await reader.poll(_POLL_MS):
                 books.take(batch)
                 positions[batch.source] = batch.next_offset
                 records += len(batch.records)
-            on_progress(records)
-            if await _is_behind(broker, positions):
+            on_progress(records, sum(ends.values()) - start_sum, sum(positions.values()) - start_sum)
+            if _is_behind(positions, ends):
                 continue
-            if not books.undecided() or asyncio.get_running_loop().time() > deadline:
+            ends = await log.end_offsets(sources)
+            if not _is_behind(positions, ends) and (
+                not (books.undecided() or books.unopened()) or asyncio.get_running_loop().time() >= deadline
+            ):
                 return books
     finally:
         await reader.stop()
 
 
-async def _is_behind(broker: Broker, positions: dict[TopicPartition, int]) -> bool:
-    ends = await broker.end_offsets(list(positions))
+def _is_behind(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:
     return any(positions[source] < end for source, end in ends.items())
+
+
+async def not_worked_off(log: Log, partitions: int, books: Books) -> set[bytes]:
+    """Keys of what is under way only because a role has not come to its next record yet: it will, when it runs."""
+    committed: dict[TopicPartition, int] = {}
+    for topic, group in _READERS.items():
+        committed |= await log.committed(group, partitions_of(topic, partitions))
+    return {key for key, step in books.next_steps() if step.offset >= committed.get(TopicPartition(step.topic, step.partition), 0)}

@@ -31,10 +31,11 @@ class Finding(NamedTuple):
 class Totals(NamedTuple):
     """What was counted."""
 
+    # All of them, the unreadable and the repeated ones, too.
     commands: int
-    # Of them, those that nobody can read: put aside, and not to be decided.
+    # Commands, questions and answers that nobody can read: the roles put them aside.
     unreadable: int
-    # Of them, those that repeat an id.
+    # Of the commands, those that repeat an id.
     repeated: int
     decisions: int
     reserved: int
@@ -60,10 +61,15 @@ class AreaReport(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The books, closed. ``digest`` is a hash of the last status of each area and of each decision: that of equal sales is equal."""
+    """The books, closed.
+
+    ``elsewhere``: refused reservations of areas that don't exist, by reason. ``digest`` is a hash of the last status of each area and
+    of each decision: those of equal sales are equal.
+    """
 
     totals: Totals
     areas: list[AreaReport]
+    elsewhere: dict[str, int]
     digest: str
     findings: list[Finding]
 

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-from ticketmaster.audit.report import Example, Finding
-from ticketmaster.broker.port import Broker, TopicPartition
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.audit.reading import Log
+from ticketmaster.audit.report import At, Example, Finding
+from ticketmaster.audit.rules import text_of
+from ticketmaster.broker.port import TopicPartition
+from ticketmaster.errors import TaskCorrupted
+from ticketmaster.state.sqlite import reading_store
 
 _EXAMPLES_MAX = 10
 _POLL_MS = 200
 
 
-async def store_finding(broker: Broker, file: Path, log: TopicPartition) -> Finding | None:
-    """What differs between a store and its log up to the store's checkpoint; None if nothing does. The store must not be in use."""
-    store = SqliteStore(file)
-    try:
-        checkpoint, found = store.checkpoint() or 0, dict(store.items())
-    finally:
-        store.close()
-    expected, changed_since = await _read(broker, log, checkpoint)
+class Stored(NamedTuple):
+    """A store as it was when it was read: values by their hashes, for a sale has millions."""
+
+    file: Path
+    checkpoint: int
+    hashes: dict[bytes, int]
+
+
+def read_stored(file: Path) -> Stored:
+    """Reads a store, which may be in use, and changes nothing. TaskCorrupted: it can't be read."""
+    with reading_store(file) as (checkpoint, items):
+        return Stored(file, checkpoint, {key: hash(value) for key, value in items})
+
+
+def damaged(reason: TaskCorrupted) -> Finding:
+    """What is to be said of a store that can't be read."""
+    return Finding("a store can't be read; its role will build it anew", 1, [Example(str(reason), ())])
+
+
+async def store_finding(log: Log, stored: Stored, source: TopicPartition) -> Finding | None:
+    """What differs between a store and its log up to the store's checkpoint; None if nothing does. The log was read after the store."""
+    found = stored.hashes
+    expected, changed_since = await _read(log, source, stored.checkpoint)
     # Of a key that has changed since, compaction may have removed what the store stands for.
-    keys = (expected.keys() | found.keys()) - changed_since
-    wrong = [Example(key.decode(errors="backslashreplace"), ()) for key in keys if expected.get(key) != found.get(key)]
-    return Finding(f"the store {file} is not what {log.topic}-{log.partition} holds", len(wrong), wrong[:_EXAMPLES_MAX]) if wrong else None
+    wrong = []
+    for key in sorted((expected.keys() | found.keys()) - changed_since):
+        value, offset = expected.get(key, (None, None))
+        if value != found.get(key):
+            places = () if offset is None else (At(source.topic, source.partition, offset),)
+            wrong.append(Example(text_of(key), places))
+    rule = f"the store {stored.file} is not what {source.topic}-{source.partition} holds"
+    return Finding(rule, len(wrong), wrong[:_EXAMPLES_MAX]) if wrong else None
 
 
-async def _read(broker: Broker, log: TopicPartition, checkpoint: int) -> tuple[dict[bytes, bytes], set[bytes]]:
-    """(the values before the checkpoint, the keys of those behind it)."""
-    table, changed_since, position = dict[bytes, bytes](), set[bytes](), 0
-    end = (await broker.end_offsets([log]))[log]
-    reader = broker.reader({log: 0})
+async def _read(log: Log, source: TopicPartition, checkpoint: int) -> tuple[dict[bytes, tuple[int, int]], set[bytes]]:
+    """({key: (hash of its value before the checkpoint, its offset)}, the keys of those behind it)."""
+    table, changed_since = dict[bytes, tuple[int, int]](), set[bytes]()
+    position, end = (await log.start_offsets([source]))[source], (await log.end_offsets([source]))[source]
+    reader = log.reader({source: position})
     try:
         while position < end:
             for batch in await reader.poll(_POLL_MS):
@@ -40,7 +64,7 @@ async def _read(broker: Broker, log: TopicPartition, checkpoint: int) -> tuple[d
                     elif value is None:
                         table.pop(key, None)
                     else:
-                        table[key] = value
+                        table[key] = hash(value), offset
                 position = batch.next_offset
     finally:
         await reader.stop()

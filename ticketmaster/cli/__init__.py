@@ -13,6 +13,7 @@ from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.simulate import simulate
 from ticketmaster.cli.standalone import standalone
 from ticketmaster.cli.topics import topics
+from ticketmaster.cli.trace import trace
 from ticketmaster.errors import TicketmasterError, UsageError
 
 
@@ -43,5 +44,5 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit, simulate):
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, simulate):
     main.add_command(_command)

@@ -4,51 +4,138 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
 
+if TYPE_CHECKING:
+    from ticketmaster.bootstrap.audit import AuditResult
+
+# Is told: records read so far, how far the logs go, how far they are read.
+_Progress = Callable[[int, int, int], None]
+
 
 @click.command()
 @CONFIG
-@click.option("-d", "--state-dir", type=FILE, help="Compare the stores of stopped roles below this directory with their logs, too.")
 @click.option(
-    "--settle-ms", default=10_000, type=click.IntRange(min=0), metavar="MS", help="How long commands under way may take to be decided."
+    "-d",
+    "--state-dir",
+    type=FILE,
+    help="Without -c: a data directory of `standalone`, in use or not. With -c: compare the stores of stopped roles in it, too.",
 )
+@click.option(
+    "--settle-ms",
+    default=10_000,
+    type=click.IntRange(min=0),
+    metavar="MS",
+    help="On Kafka: how long commands under way may take to be decided.",
+)
+@click.option("--areas", "areas_max", default=20, type=click.IntRange(min=0), metavar="N", help="Most areas to show; --json has all.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, *, as_json: bool) -> None:
-    """Read the topics of a sale on Kafka and check that it adds up: exit code 0 if it does, 1 if not.
+def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, areas_max: int, *, as_json: bool) -> None:
+    """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if not.
 
     Every command has exactly one decision, no seat is in two live reservations, the seats gone from each area are those of its
-    reservations, and every copy of the state says the same. Run it when the sale has come to rest.
+    reservations, no seat comes back, and every copy of the state says the same. What does not is shown with its records. On Kafka, run it
+    when the sale has come to rest; a data directory is read as it is at one moment.
+
+    The digest stands for every area's last status and every decision: two runs with the same one have the same outcome.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
-    from ticketmaster.bootstrap.audit import run_audit  # noqa: PLC0415
+    from ticketmaster.bootstrap.audit import run_audit, run_directory_audit  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    def show_progress(records: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r{records:,} records read", nl=False, err=True)
-
-    result = run_audit(load_properties(config_file), state_dir, settle_ms, show_progress)
-    if sys.stderr.isatty():
-        click.echo("", err=True)
+    with _progress_bar() as show:
+        if state_dir and not config_file:
+            result = run_directory_audit(state_dir, show)
+        else:
+            result = run_audit(load_properties(config_file), state_dir, settle_ms, show)
     if as_json:
-        found = [finding._asdict() for finding in result.findings]
-        click.echo(
-            json.dumps({"sound": not found, "totals": result.totals._asdict(), "stores": result.stores, "findings": found}, indent=2)
-        )
+        click.echo(json.dumps(_document(result), indent=2, ensure_ascii=False))
     else:
-        for name, number in result.totals._asdict().items():
-            click.echo(f"{name.replace('_', ' '):12} {number:>12,}")
-        if state_dir:
-            click.echo(f"{'stores':12} {result.stores:>12,}")
-        for finding in result.findings:
-            click.secho(f"WRONG  {finding.rule}: {finding.times:,} times", fg="red")
-            for example in finding.examples:
-                click.echo(f"       {example.text}")
-        if not result.findings:
-            click.secho("sound: it all adds up", fg="green")
+        _show(result, areas_max)
     sys.exit(1 if result.findings else 0)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[_Progress]:
+    """A bar on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _records, _total, _done: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("reading"), BarColumn(), TextColumn("{task.fields[records]} records"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("reading", records="0")
+        yield lambda records, total, done: progress.update(bar, total=total, completed=done, records=f"{records:,}")
+
+
+def _document(result: AuditResult) -> dict[str, Any]:
+    report = result.report
+    return {
+        "sound": not result.findings,
+        "digest": report.digest,
+        "totals": report.totals._asdict(),
+        "stores": result.stores,
+        "areas": [area._asdict() for area in report.areas],
+        "elsewhere": report.elsewhere,
+        "findings": [
+            {
+                "rule": finding.rule,
+                "times": finding.times,
+                "examples": [{"text": example.text, "records": [at._asdict() for at in example.records]} for example in finding.examples],
+            }
+            for finding in result.findings
+        ],
+    }
+
+
+def _show(result: AuditResult, areas_max: int) -> None:
+    report = result.report
+    for name, number in {**report.totals._asdict(), "stores": result.stores}.items():
+        click.echo(f"{name.replace('_', ' '):12} {number:>12,}")
+    click.echo(f"{'digest':12} {report.digest}\n")
+    _show_areas(result, areas_max)
+    for finding in result.findings:
+        click.secho(f"WRONG  {finding.rule}: {finding.times:,} times", fg="red")
+        for example in finding.examples:
+            click.echo(f"       {example.text}")
+            for at in example.records:
+                click.echo(f"         {at.topic}-{at.partition} @ {at.offset}")
+    if not result.findings:
+        click.secho("sound: it all adds up", fg="green")
+
+
+def _show_areas(result: AuditResult, areas_max: int) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    report = result.report
+    table = Table(box=None, pad_edge=False)
+    for name in ("event", "area", "capacity", "sold", "reserved", "failed"):
+        table.add_column(name, justify="right" if name in ("capacity", "sold", "reserved") else "left")
+    for area in report.areas[:areas_max]:
+        numbers = (f"{number:,}" for number in (area.capacity, area.sold, area.reserved))
+        # As Text: a name may hold what rich takes for markup.
+        table.add_row(Text(area.event_id), Text(area.area_id), *numbers, Text(_reasons(area.failed)))
+    if table.row_count:
+        # A pipe has no width of its own: there nothing is folded.
+        Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if len(report.areas) > areas_max:
+        click.echo(f"… and {len(report.areas) - areas_max:,} areas more (--areas, --json)")
+    if report.elsewhere:
+        click.echo(f"failed in areas that don't exist: {_reasons(report.elsewhere)}")
+    if report.areas or report.elsewhere:
+        click.echo()
+
+
+def _reasons(failed: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {reason}" for reason, number in failed.items()) or "–"

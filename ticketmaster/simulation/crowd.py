@@ -40,6 +40,8 @@ class Crowd:
         self.told: dict[str, bytes] = {}
         # Commands with ids of their own, written to the topic by others.
         self.foreign: dict[bytes, bytes] = {}
+        # Results that no area has written: these very objects.
+        self.forged: list[bytes] = []
         for event in self.events:
             for number in range(random.choice((1, 2, 4))):
                 self.sizes[f"{event}#area-{number}"] = (random.randrange(3, 11), random.randrange(4, 13))
@@ -202,6 +204,8 @@ class Crowd:
         inputs = (topics.CREATE_EVENT, topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.AREA_REPARTITION)
         for topic in inputs:
             await self._send(topic.name, b"rubbish-%d" % self._random.randrange(9), self._random.choice(rubbish))
+        # What is decided already, so that nobody is told of seats that are not theirs.
         for key in (b"unknown", *(reservation_id.encode() for reservation_id in list(self.told)[:1])):
             result = self._random.choice((succeeded(key, encode_seats([(0, 0)])), refused(key, Refusal(ErrorCode.INVALID_SEAT, "no"))))
+            self.forged.append(result)
             await self._send(topics.RESERVATION_RESULT.name, key, result)

@@ -76,6 +76,7 @@ class _Run:
         self._deployment = Deployment(f"{seed}", random, self.journal, self._checker.witness, random.choice((1, 2, 3, 4)))
         span_s = Faults.span_s(size.faults)
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
+        self._checker.forged = self._crowd.forged
         self._faults = Faults(self._deployment, self._crowd, Random(f"{seed} faults"), size.faults)
         self._lost = random.choice((0.0, 0.005, 0.02))
 

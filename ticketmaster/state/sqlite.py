@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ticketmaster.errors import Fatal, TaskCorrupted
-from ticketmaster.sqlitefile import open_database
+from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
+from ticketmaster.sqlitefile import open_database, open_for_reading
 
 _FORMAT_VERSION = 1
 _CACHE_KIB = 8_192
@@ -104,3 +105,16 @@ class SqliteStore:
 
     def close(self) -> None:
         self._connection.close()
+
+
+@contextmanager
+def reading_store(path: Path) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
+    """(the checkpoint, the items) of a store as it is now; nothing is changed. TaskCorrupted: it can't be read."""
+    try:
+        with closing(open_for_reading(path, format_version=_FORMAT_VERSION)) as connection:
+            # A process that was killed in its first moments leaves a file without tables.
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            row = connection.execute("SELECT next_offset FROM checkpoint").fetchone() if "checkpoint" in tables else None
+            yield (row[0], connection.execute("SELECT key, value FROM state")) if row else (0, iter(()))
+    except (UsageError, sqlite3.Error) as cause:
+        raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause

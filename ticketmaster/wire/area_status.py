@@ -148,31 +148,36 @@ class AreaImage:
 
     @classmethod
     def parse(cls, value: bytes) -> tuple[AreaImage, SeatMap]:
-        """An area from its record. InvalidRecord: the seats are not laid out as this layout has them."""
-        try:
-            header = AreaHeader(value)
-        except IndexError as cause:
-            raise InvalidRecord("an AreaStatus that ends in its header") from cause
-        event_id, at = read_string(value, _NAMES_AT)
-        for name in (event_id, read_string(value, at)[0]):
-            try:
-                name.decode()
-            except UnicodeDecodeError as cause:
-                raise InvalidRecord("an AreaStatus with a name that is no UTF-8") from cause
-        seats = bytearray(value[header.seats_at :])
-        layout = layout_of(header.rows, header.cols)
-        if len(seats) != len(layout.all_free):
-            raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}, not {len(layout.all_free)}")
-        stride = header.cols + 1
-        free = bytearray(stride * header.rows)
-        check = bytearray(layout.all_free)
-        for row in range(header.rows):
-            start = row * stride
-            for first, end, span in layout.column_spans(row):
-                free[start + first : start + end] = check[span] = seats[span]
-        if check != seats or free.translate(None, b"\x00\x01"):
-            raise InvalidRecord("the seats of an AreaStatus are not in order")
-        area = SeatMap.from_free(header.rows, header.cols, free)
+        """An area from its record. InvalidRecord: the seats are not laid out as this layout has them, or not so many are free."""
+        header, area = read_seat_map(value)
         if area.available != header.available:
             raise InvalidRecord(f"an AreaStatus says {header.available} free seats and shows {area.available}")
-        return cls(value[: header.tail_at], layout, seats), area
+        return cls(value[: header.tail_at], layout_of(header.rows, header.cols), bytearray(value[header.seats_at :])), area
+
+
+def read_seat_map(value: bytes) -> tuple[AreaHeader, SeatMap]:
+    """(what stands before the seats, the seats as they are shown). InvalidRecord: the seats are not laid out as this layout has them."""
+    try:
+        header = AreaHeader(value)
+    except IndexError as cause:
+        raise InvalidRecord("an AreaStatus that ends in its header") from cause
+    event_id, at = read_string(value, _NAMES_AT)
+    for name in (event_id, read_string(value, at)[0]):
+        try:
+            name.decode()
+        except UnicodeDecodeError as cause:
+            raise InvalidRecord("an AreaStatus with a name that is no UTF-8") from cause
+    seats = value[header.seats_at :]
+    layout = layout_of(header.rows, header.cols)
+    if len(seats) != len(layout.all_free):
+        raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}, not {len(layout.all_free)}")
+    stride = header.cols + 1
+    free = bytearray(stride * header.rows)
+    check = bytearray(layout.all_free)
+    for row in range(header.rows):
+        start = row * stride
+        for first, end, span in layout.column_spans(row):
+            free[start + first : start + end] = check[span] = seats[span]
+    if check != seats or free.translate(None, b"\x00\x01"):
+        raise InvalidRecord("the seats of an AreaStatus are not in order")
+    return header, SeatMap.from_free(header.rows, header.cols, free)

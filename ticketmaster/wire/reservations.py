@@ -200,8 +200,7 @@ def decided(reservation: bytes | None, result: bytes) -> bytes | None:
 
     UNREADABLE: the result makes no sense.
     """
-    check_frame(result, _FRAMES.reservation_result)
-    seats, reason = _read_result(result)
+    seats, reason = read_result(result)
     if reservation is None:
         return None
     seats_at = _seats_of(reservation)
@@ -215,8 +214,9 @@ def decided(reservation: bytes | None, result: bytes) -> bytes | None:
     return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(reason)))
 
 
-def _read_result(result: bytes) -> tuple[bytes, bytes | None]:
-    """(the encoded seats, None) of a success, (nothing, the ``failedReason``) of a failure."""
+def read_result(result: bytes) -> tuple[bytes, bytes | None]:
+    """(the encoded seats, None) of a success, (nothing, the ``failedReason``) of a failure. UNREADABLE where it is neither."""
+    check_frame(result, _FRAMES.reservation_result)
     reservation_id, outcome_at = read_string(result, _BODY_AT)
     seats_at = at = outcome_at + 2
     if _is_there(result, outcome_at + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ticketmaster.broker.port import Batch, TopicPartition, TopicSpec
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.sqlitefile import open_database
 
-_FORMAT_VERSION = 1
+FORMAT_VERSION = 1
 _CACHE_KIB = 4_096
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -29,7 +29,7 @@ _decode_offsets = msgspec.msgpack.Decoder(list[int]).decode
 _INSERT_BATCH = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BATCH_COLUMNS = "base_offset, next_offset, timestamp_ms, crc, offsets, keys, vals"
 # From the batch that holds an offset on: the last one that starts at or before it, and all behind.
-_READ = f"""
+READ_BATCHES = f"""
     SELECT {_BATCH_COLUMNS} FROM batch WHERE partition_id = :partition AND base_offset >= coalesce(
         (SELECT max(base_offset) FROM batch WHERE partition_id = :partition AND base_offset <= :offset), 0)
     ORDER BY base_offset"""  # noqa: S608 - a constant
@@ -47,7 +47,7 @@ class SqliteStorage:
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. UsageError: it is another program's, or can't be read."""
         self._path = path
-        database = open_database(path, synchronous="FULL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
+        database = open_database(path, synchronous="FULL", format_version=FORMAT_VERSION, cache_kib=_CACHE_KIB)
         self._writer: sqlite3.Connection = database.conn
         try:
             _create_tables(database)
@@ -67,19 +67,8 @@ class SqliteStorage:
             raise UsageError(f"the log {self._path} can't be read: {cause}") from cause
 
     def _contents(self) -> Contents:
-        topics: dict[str, TopicSpec] = {}
-        for partition_id, topic, number, partitions, compacted in self._reader.execute("SELECT * FROM partition"):
-            self._ids[TopicPartition(topic, number)] = partition_id
-            topics[topic] = TopicSpec(topic, partitions, bool(compacted))
-        sources = {partition_id: source for source, partition_id in self._ids.items()}
-        extents = {
-            sources[row[0]]: Extent(*row[1:])
-            for row in self._reader.execute(
-                "SELECT partition_id, min(base_offset), max(next_offset), sum(size_bytes) FROM batch GROUP BY partition_id"
-            )
-        }
-        offsets = {(group, sources[at]): next_offset for group, at, next_offset in self._reader.execute("SELECT * FROM committed")}
-        return Contents(list(topics.values()), extents, offsets)
+        self._ids, contents = read_contents(self._reader)
+        return contents
 
     async def write(self, write: Write) -> None:
         if self._failed:
@@ -134,21 +123,8 @@ class SqliteStorage:
         )
 
     def read(self, source: TopicPartition, offset: int, bytes_max: int) -> list[Batch]:
-        found: list[Batch] = []
-        size = 0
-        for base, next_offset, timestamp_ms, crc, offsets, keys, values in self._query(
-            _READ, {"partition": self._ids[source], "offset": offset}
-        ):
-            if zlib.crc32(values, zlib.crc32(keys)) != crc:
-                raise Fatal(f"the log {self._path} is damaged: {source.topic}[{source.partition}] at offset {base}")
-            records = pairs(_decode_keys(keys), _decode_values(values))
-            batch = Batch(source, records, _offsets_of(base, offsets, len(records)), next_offset, timestamp_ms)
-            if batch.offsets[-1] >= offset:
-                found.append(batch)
-                size += len(keys) + len(values)
-                if size >= bytes_max:
-                    break
-        return found
+        rows = self._query(READ_BATCHES, {"partition": self._ids[source], "offset": offset})
+        return batches_of(rows, self._path, source, offset, bytes_max)
 
     def key_ranges(self, source: TopicPartition, start: int, end: int) -> Iterator[KeyRange]:
         for base, next_offset, offsets, keys in self._query(_KEYS, (self._ids[source], start, end)):
@@ -168,6 +144,41 @@ class SqliteStorage:
         self._committer.shutdown()
         self._reader.close()
         self._writer.close()
+
+
+def read_contents(connection: sqlite3.Connection) -> tuple[dict[TopicPartition, int], Contents]:
+    """(the partitions' ids in the file, what it holds)."""
+    ids: dict[TopicPartition, int] = {}
+    topics: dict[str, TopicSpec] = {}
+    for partition_id, topic, number, partitions, compacted in connection.execute("SELECT * FROM partition"):
+        ids[TopicPartition(topic, number)] = partition_id
+        topics[topic] = TopicSpec(topic, partitions, bool(compacted))
+    sources = {partition_id: source for source, partition_id in ids.items()}
+    extents = {
+        sources[row[0]]: Extent(*row[1:])
+        for row in connection.execute(
+            "SELECT partition_id, min(base_offset), max(next_offset), sum(size_bytes) FROM batch GROUP BY partition_id"
+        )
+    }
+    offsets = {(group, sources[at]): next_offset for group, at, next_offset in connection.execute("SELECT * FROM committed")}
+    return ids, Contents(list(topics.values()), extents, offsets)
+
+
+def batches_of(rows: Iterable[tuple[Any, ...]], path: Path, source: TopicPartition, offset: int, bytes_max: int) -> list[Batch]:
+    """Batches of the rows that :data:`READ_BATCHES` finds, up to about ``bytes_max``. Fatal: one is damaged."""
+    found: list[Batch] = []
+    size = 0
+    for base, next_offset, timestamp_ms, crc, offsets, keys, values in rows:
+        if zlib.crc32(values, zlib.crc32(keys)) != crc:
+            raise Fatal(f"the log {path} is damaged: {source.topic}[{source.partition}] at offset {base}")
+        records = pairs(_decode_keys(keys), _decode_values(values))
+        batch = Batch(source, records, _offsets_of(base, offsets, len(records)), next_offset, timestamp_ms)
+        if batch.offsets[-1] >= offset:
+            found.append(batch)
+            size += len(keys) + len(values)
+            if size >= bytes_max:
+                break
+    return found
 
 
 def _create_tables(database: Database) -> None:

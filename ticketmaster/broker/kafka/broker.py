@@ -137,3 +137,11 @@ class KafkaBroker:
         except (KafkaError, TimeoutError) as cause:
             raise Retriable(f"the ends of {len(sources)} logs can't be read: {cause!r}") from cause
         return {TopicPartition(*at): offset for at, offset in found.items()}
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset of the first record that is kept, for each partition: what was before has been removed."""
+        try:
+            found = await self._offsets.beginning_offsets([KafkaTopicPartition(*at) for at in sources])
+        except (KafkaError, TimeoutError) as cause:
+            raise Retriable(f"the starts of {len(sources)} logs can't be read: {cause!r}") from cause
+        return {TopicPartition(*at): offset for at, offset in found.items()}

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.producer import translated
-from ticketmaster.broker.kafka.records import merged
+from ticketmaster.broker.kafka.records import merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Assignment, Batch, Membership, Pair, RebalanceListener, TopicPartition
 from ticketmaster.errors import Fatal, Retriable
@@ -49,20 +49,24 @@ class _Reading:
         self._consumer = consumer
         self._translate = translate
 
-    async def fetch(self, timeout_ms: int, *, keep_empty: bool) -> list[Batch]:
-        """Whatever all partitions have. An empty batch tells only that the position has moved past markers."""
+    async def fetch(self, timeout_ms: int, *, keep_empty: bool, merge: bool) -> list[Batch]:
+        """Whatever all partitions have. An empty batch tells only that the position has moved past markers.
+
+        ``merge`` makes one batch of those of a partition; without it each keeps its own time.
+        """
         try:
             fetched: Mapping[object, Sequence[Batch]] = await self._consumer.getmany(timeout_ms=timeout_ms)
         except KafkaError as cause:
             raise translated(cause, "reading") from cause
-        found = []
+        found: list[Batch] = []
         for batches in fetched.values():
-            batch = merged(batches)
-            if batch.records and self._translate:
-                batch = batch._replace(records=await self._translate(batch.source.topic, batch.records))
-            if batch.records or keep_empty:
-                found.append(batch)
-        return found
+            found += [merged(batches)] if merge else with_markers(batches)
+        return [await self._translated(batch) for batch in found if batch.records or keep_empty]
+
+    async def _translated(self, batch: Batch) -> Batch:
+        if not batch.records or self._translate is None:
+            return batch
+        return batch._replace(records=await self._translate(batch.source.topic, batch.records))
 
 
 class KafkaReader:
@@ -77,7 +81,7 @@ class KafkaReader:
     async def poll(self, timeout_ms: int) -> list[Batch]:
         if not self._started:
             await self._start()
-        return await self._reading.fetch(timeout_ms, keep_empty=True)
+        return await self._reading.fetch(timeout_ms, keep_empty=True, merge=False)
 
     async def _start(self) -> None:
         try:
@@ -138,7 +142,7 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     async def poll(self, timeout_ms: int) -> list[Batch]:
         if not self._joined:
             await self._join()
-        batches = await self._reading.fetch(timeout_ms, keep_empty=False)
+        batches = await self._reading.fetch(timeout_ms, keep_empty=False, merge=True)
         if self._failure:
             raise Fatal(f"group {self._group}: a rebalance failed: {self._failure!r}") from self._failure
         return batches

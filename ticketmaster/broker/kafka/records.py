@@ -72,6 +72,17 @@ def merged(batches: Sequence[Batch]) -> Batch:
     return Batch(last.source, records, offsets, last.next_offset, last.timestamp_ms)
 
 
+def with_markers(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of one partition that follow each other; those of no records, as markers are, only move the one before on."""
+    found: list[Batch] = []
+    for batch in batches:
+        if found and not batch.records:
+            found[-1] = found[-1]._replace(next_offset=batch.next_offset)
+        else:
+            found.append(batch)
+    return found
+
+
 def install() -> None:
     """Makes every consumer of this process deliver batches."""
     fetcher.PartitionRecords = BatchRecords

@@ -1,0 +1,140 @@
+"""``ticketmaster audit`` and ``trace`` on a real Kafka: a sound sale, one with planted mistakes, and one whose commands are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka.admin import RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
+
+from tests.chaos.fleet import PARTITIONS, Fleet
+from tests.process.client import connected
+from tests.process.sale import Sale
+from tests.process.server import run
+from tests.support.kafka import Cluster
+from tests.support.kafka_topics import delete_topics
+from ticketmaster.audit.rules import Rule
+from ticketmaster.bootstrap.topics import WANTED
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
+from ticketmaster.clock import SystemClock
+from ticketmaster.wire import topics
+
+COMMANDS, DECISIONS = topics.CREATE_RESERVATION.name, topics.USER_RESERVATION.name
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, own_cluster.registry_url)
+    yield fleet
+    fleet.kill_all()
+
+
+def asked(fleet: Fleet, *command: str) -> tuple[int, dict[str, Any]]:
+    done = run(*command, "--json", "-c", str(fleet.config), cwd=fleet.folder, timeout_s=60)
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)
+
+
+async def buy(sale: Sale, address: str) -> None:
+    async with connected(address) as connection:
+        for _ in range(20):
+            await sale.post(connection)
+
+
+async def sold(fleet: Fleet, broker: KafkaBroker) -> Sale:
+    """A sale on topics of its own, the roles stopped."""
+    await delete_topics(broker, [topic.name for topic in WANTED])
+    await asyncio.to_thread(fleet.create_topics)
+    await asyncio.to_thread(fleet.start_all)
+    (address,) = fleet.addresses()
+    sale = Sale(1, areas=3)
+    await sale.announce(address, "concert")
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(buy(sale, address))
+    await sale.check(address)
+    await asyncio.to_thread(fleet.stop_all)
+    return sale
+
+
+async def value_of(broker: KafkaBroker, source: TopicPartition, key: bytes) -> bytes:
+    """A key's last value."""
+    end = (await broker.end_offsets([source]))[source]
+    reader, position, found = broker.reader({source: 0}), 0, b""
+    try:
+        while position < end:
+            for batch in await reader.poll(200):
+                position = batch.next_offset
+                found = next((value for at, value in batch.records if at == key and value), found)
+    finally:
+        await reader.stop()
+    assert found
+    return found
+
+
+async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, own_cluster: Cluster) -> None:
+    broker = KafkaBroker(KafkaSettings(bootstrap_servers=own_cluster.bootstrap_servers), SystemClock())
+    await broker.start()
+    try:
+        sale = await sold(fleet, broker)
+
+        # Sound, with every store.
+        code, document = await asyncio.to_thread(asked, fleet, "audit", "-d", str(fleet.state))
+        assert (code, document["findings"]) == (0, [])
+        assert document["totals"]["decisions"] == len(sale.answered)
+        assert document["stores"] > 0
+        gone = sale.sold()
+        assert all(area["sold"] == len(gone["concert", area["area_id"]]) for area in document["areas"])
+        digest = document["digest"]
+
+        # Traced: every record has its own place and time.
+        reservation_id = next(key for key, body in sale.decisions.items() if b'"RESERVED"' in body)
+        code, trace = await asyncio.to_thread(asked, fleet, "trace", reservation_id)
+        assert code == 0
+        steps = trace["steps"]
+        assert sorted(step["topic"] for step in steps) == sorted(
+            [COMMANDS, topics.RESERVE_SEAT.name, topics.RESERVATION_RESULT.name, DECISIONS, *[topics.RESERVATION_CHANGELOG.name] * 2]
+        )
+        partition = partition_of(reservation_id.encode(), PARTITIONS)
+        assert {step["partition"] for step in steps if step["topic"] != topics.RESERVE_SEAT.name} == {partition}
+        unknown = await asyncio.to_thread(run, "trace", str(uuid4()), "-c", str(fleet.config), cwd=fleet.folder)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert len(unknown.stderr.splitlines()) == 1
+
+        # All commands, questions and answers removed by retention: nobody can be accused of having had none, and the rest is the same.
+        for topic in (COMMANDS, topics.RESERVE_SEAT.name, topics.RESERVATION_RESULT.name, topics.CREATE_EVENT.name):
+            await remove_records(broker, topic)
+        code, document = await asyncio.to_thread(asked, fleet, "audit")
+        assert (code, document["findings"], document["totals"]["commands"]) == (0, [], 0)
+        assert document["digest"] == digest
+        code, trace = await asyncio.to_thread(asked, fleet, "trace", reservation_id)
+        assert (code, {step["topic"] for step in trace["steps"]}) == (0, {topics.RESERVATION_CHANGELOG.name, DECISIONS})
+
+        # Planted: a decision once more. It is named where it is.
+        source = TopicPartition(DECISIONS, partition)
+        record: Pair = (reservation_id.encode(), await value_of(broker, source, reservation_id.encode()))
+        planted_at = (await broker.end_offsets([source]))[source]
+        await broker.producer().send({source: [record]})
+        code, document = await asyncio.to_thread(asked, fleet, "audit")
+        (finding,) = document["findings"]
+        assert (code, finding["rule"], finding["times"]) == (1, Rule.DECIDED_AGAIN, 1)
+        (example,) = finding["examples"]
+        assert example["text"] == f"{reservation_id}: RESERVED"
+        assert example["records"][1] == {"topic": DECISIONS, "partition": partition, "offset": planted_at}
+    finally:
+        await broker.close()
+
+
+async def remove_records(broker: KafkaBroker, topic: str) -> None:
+    """As retention does, all of them."""
+    ends = await broker.end_offsets(partitions_of(topic, PARTITIONS))
+    await broker.admin.delete_records({KafkaTopicPartition(*source): RecordsToDelete(before_offset=end) for source, end in ends.items()})

@@ -1,0 +1,228 @@
+"""What the topics say about each area: what was announced, and the history of its seats."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from ticketmaster.audit.hashing import digest_of
+from ticketmaster.audit.places import Places, packed, partition_at, unpacked
+from ticketmaster.audit.report import At
+from ticketmaster.audit.rules import Findings, Rule, text_of
+from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.domain.event import KEY_SEPARATOR, area_key
+from ticketmaster.domain.seat_map import SeatMap
+from ticketmaster.wire import topics
+from ticketmaster.wire.area_status import area_names, read_seat_map
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.events import read_areas
+from ticketmaster.wire.frames import FRAME_BYTES
+from ticketmaster.wire.reservations import read_names
+
+_STATUS, _CHANGELOG = topics.AREA_STATUS.name, topics.AREA_CHANGELOG.name
+_SEATS_NAMED_MAX = 5
+
+
+class Shape(NamedTuple):
+    """What of an area never changes."""
+
+    rows: int
+    cols: int
+    price: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} × {self.cols} seats for {self.price}"
+
+
+class History:
+    """The records of one topic about one area."""
+
+    def __init__(self, topic: str, shape: Shape, seats: SeatMap) -> None:
+        self.topic = topic
+        self.shape = shape
+        self.seats = seats
+        self.digest = 0
+        self._capacity = shape.rows * shape.cols
+        # Of each record: where it is, how many seats it shows free, and the hash of its value.
+        self._places, self._free, self._hashes = array("q"), array("q"), array("q")
+
+    def add(self, at: int, value: bytes) -> None:
+        """Notes a record whose seats are :attr:`seats`."""
+        self._places.append(at)
+        self._free.append(self.seats.available)
+        self._hashes.append(hash(value))
+
+    @property
+    def starts_all_free(self) -> bool:
+        """Whether the first record is that of the area as it came to be."""
+        return self._free[0] == self._capacity
+
+    @property
+    def source(self) -> TopicPartition:
+        """The partition it is read from."""
+        return TopicPartition(self.topic, partition_at(self._places[0]))
+
+    @property
+    def last_at(self) -> At | None:
+        """Where the last record is."""
+        return unpacked(self.topic, self._places[-1])
+
+    @property
+    def last_hash(self) -> int:
+        """Of the last record."""
+        return self._hashes[-1]
+
+    def first_difference(self, other: History) -> tuple[At | None, At | None] | None:
+        """Of two whole histories: the first records that are not the same. One may be shorter."""
+        for here, there, mine, its in zip(self._places, other._places, self._hashes, other._hashes, strict=False):
+            if mine != its:
+                return unpacked(self.topic, here), unpacked(other.topic, there)
+        if len(self._hashes) != len(other._hashes) and self.last_hash == other.last_hash:
+            return self.last_at, other.last_at
+        return None
+
+    def contradiction(self, other: History) -> tuple[At | None, At | None] | None:
+        """Of two histories with parts removed: records with as many free seats that are not the same."""
+        known = {free: (its, there) for free, its, there in zip(other._free, other._hashes, other._places, strict=True)}
+        for free, mine, here in zip(self._free, self._hashes, self._places, strict=True):
+            its, there = known.get(free, (mine, -1))
+            if its != mine:
+                return unpacked(self.topic, here), unpacked(other.topic, there)
+        return None
+
+
+class Announced(NamedTuple):
+    """An area as an event has it that was announced, and where."""
+
+    shape: Shape
+    at: At | None
+
+
+class Areas:
+    """Reads the four topics that are about areas. Everything is by the area's key."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self.announced: dict[bytes, Announced] = {}
+        self._repartitioned: dict[bytes, At | None] = {}
+        self._histories: dict[str, dict[bytes, History]] = {_STATUS: {}, _CHANGELOG: {}}
+        self.statuses, self._changelog = self._histories[_STATUS], self._histories[_CHANGELOG]
+        self.put_aside = 0
+
+    def take(self, batch: Batch) -> bool:
+        """Takes records of its topics; False: the topic is none of them."""
+        topic, partition = batch.source
+        if topic == topics.CREATE_EVENT.name:
+            for offset, (_, value) in zip(batch.offsets, batch.records, strict=True):
+                self._take_event(value, At(topic, partition, offset))
+        elif topic == topics.AREA_REPARTITION.name:
+            for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
+                self._repartitioned.setdefault(key, At(topic, partition, offset))
+        elif topic in self._histories:
+            for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
+                self._take_status(topic, key, value, packed(partition, offset))
+        else:
+            return False
+        return True
+
+    def _take_event(self, value: bytes | None, at: At) -> None:
+        if value is None:
+            return
+        try:
+            event_id, areas = read_areas(value)
+        except UNREADABLE:
+            self.put_aside += 1
+            return
+        for area in areas:
+            # The first announcement is the one that counts.
+            shape = Shape(area.row_count, area.col_count, area.price)
+            self.announced.setdefault(area_key(event_id, area.area_id).encode(), Announced(shape, at))
+
+    def _take_status(self, topic: str, key: bytes, value: bytes | None, at: int) -> None:
+        here, name = unpacked(topic, at), f"area {text_of(key)}"
+        if value is None:
+            self._findings.add(Rule.DELETED, name, here)
+            return
+        try:
+            header, seats = read_seat_map(value)
+        except UNREADABLE as reason:
+            self._findings.add(Rule.UNREADABLE, f"{name}: {reason}", here)
+            return
+        named = KEY_SEPARATOR.encode().join(read_names(area_names(value)))
+        if named != key:
+            self._findings.add(Rule.MISPLACED, f"a status of {text_of(named)} has the key {text_of(key)}", here)
+        if header.available != seats.available:
+            text = f"{name}: {header.available} free seats are said, {seats.available} are shown, of {seats.rows * seats.cols}"
+            self._findings.add(Rule.FREE_SEATS, text, here)
+        shape, table = Shape(header.rows, header.cols, header.price), self._histories[topic]
+        history = table.get(key)
+        if history is None:
+            history = table[key] = History(topic, shape, seats)
+        elif history.source.partition != partition_at(at):
+            self._findings.add(Rule.MISPLACED, f"{name} is on several partitions", history.last_at, here)
+            return
+        else:
+            self._compare(name, history, shape, seats, here)
+            history.shape, history.seats = shape, seats
+        history.add(at, value)
+        history.digest = digest_of(key, value[FRAME_BYTES:])
+
+    def _compare(self, name: str, history: History, shape: Shape, seats: SeatMap, here: At | None) -> None:
+        if shape != history.shape:
+            self._findings.add(Rule.AREA_CHANGED, f"{name}: from {history.shape} to {shape}", history.last_at, here)
+        if len(seats.free) == len(history.seats.free) and (freed := _freed(history.seats, seats)):
+            text = f"{name}: {len(freed)} seats, e.g. {', '.join(map(str, freed[:_SEATS_NAMED_MAX]))}"
+            self._findings.add(Rule.SEAT_FREED, text, history.last_at, here)
+
+    # What it comes to.
+
+    def unopened(self) -> Iterator[bytes]:
+        """Areas that were announced and have no status."""
+        return (key for key in self.announced if key not in self.statuses)
+
+    def last_step(self, key: bytes) -> At | None:
+        """The record that must be worked off next for an area that has no status."""
+        return self._repartitioned.get(key) or self.announced[key].at
+
+    def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
+        """Compares the topics with each other, now that all are read."""
+        for key in self.unopened():
+            if key not in under_way:
+                findings.add(Rule.NOT_OPENED, text_of(key), self.announced[key].at, self._repartitioned.get(key))
+        announcements_trimmed = places.any_trimmed(topics.CREATE_EVENT.name)
+        for key in dict.fromkeys(chain(self.statuses, self._changelog)):
+            status, changelog = self.statuses.get(key), self._changelog.get(key)
+            if status is None or changelog is None or status.last_hash != changelog.last_hash:
+                found = [history.last_at for history in (status, changelog) if history]
+                findings.add(Rule.AREA_COPY, text_of(key), *found)
+            if status and changelog and (differing := _differing(status, changelog, places)):
+                findings.add(Rule.AREA_HISTORY, text_of(key), *differing)
+            if status and not announcements_trimmed:
+                self._check_announced(key, status, findings)
+
+    def _check_announced(self, key: bytes, status: History, findings: Findings) -> None:
+        announced = self.announced.get(key)
+        if announced is None:
+            findings.add(Rule.NOT_ANNOUNCED, text_of(key), status.last_at)
+        elif announced.shape != status.shape:
+            text = f"area {text_of(key)}: announced with {announced.shape}, it has {status.shape}"
+            findings.add(Rule.AREA_CHANGED, text, announced.at, status.last_at)
+
+
+def _differing(status: History, changelog: History, places: Places) -> tuple[At | None, At | None] | None:
+    whole = places.whole(status.source) and places.whole(changelog.source)
+    # A state topic may have been filled later, with last values only.
+    if whole and status.starts_all_free and changelog.starts_all_free:
+        return status.first_difference(changelog)
+    return status.contradiction(changelog)
+
+
+def _freed(before: SeatMap, now: SeatMap) -> list[tuple[int, int]]:
+    """The seats that were taken before and are free now; the separators never are free."""
+    came_back = int.from_bytes(now.free, "big") & ~int.from_bytes(before.free, "big")
+    if not came_back:
+        return []
+    marks = came_back.to_bytes(len(now.free), "big")
+    return [divmod(at, now.stride) for at, mark in enumerate(marks) if mark]

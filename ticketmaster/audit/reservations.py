@@ -1,0 +1,365 @@
+"""What the topics say about each reservation: a row of numbers an id, so that a sale of millions fits in memory.
+
+A value is reduced to what is compared later; :func:`hash` stands for the rest of it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ticketmaster.audit.hashing import digest_of
+from ticketmaster.audit.places import Places, packed, partition_at, unpacked
+from ticketmaster.audit.report import At
+from ticketmaster.audit.rules import Findings, Rule, text_of
+from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.domain.reservation import LEGAL_MOVES, ReservationType, State
+from ticketmaster.wire import topics
+from ticketmaster.wire.binary import UNREADABLE, read_int, read_string, skip_string
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.reservations import (
+    check_frame,
+    check_id,
+    encode_seats,
+    read_create,
+    read_names,
+    read_reserve,
+    read_result,
+    read_seats,
+)
+
+NONE = -1
+LIVE = (State.RESERVED, State.PAID)
+_SEATED = (State.RESERVED, State.PAID, State.CANCELLED)
+_OTHER_REASON = "other"
+_REASONS_MAX = 1_000
+_TOPICS = (topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.RESERVATION_CHANGELOG, topics.USER_RESERVATION)
+_COMMAND, _ASK, _RESULT, _CHANGELOG, _DECISION = range(len(_TOPICS))
+TOPIC_NAMES = tuple(topic.name for topic in _TOPICS)
+
+
+class _Reservation(NamedTuple):
+    """A ``Reservation``, as far as it is compared; ``what`` is all that is asked for but the seats, as bytes."""
+
+    who: bytes
+    what: bytes
+    names: bytes
+    seat_count: int
+    kind: int
+    seats: list[tuple[int, int]]
+    state: State
+    reason: bytes
+
+
+def _read(key: bytes, value: bytes) -> _Reservation:
+    """UNREADABLE where it is no ``Reservation``, to its last byte, or not the one of this key."""
+    check_frame(value, FRAMES.reservation)
+    reservation_id, at = read_string(value, FRAME_BYTES)
+    if reservation_id != key:
+        raise ValueError(f"it is of reservation {text_of(reservation_id)}")
+    who, names_at = read_string(value, at)
+    names_end = skip_string(value, skip_string(value, names_at))
+    count, at = read_int(value, names_end)
+    _, at = read_int(value, at)
+    kind = ReservationType(value[at] >> 1)
+    seats, state_at = read_seats(value, at + 1)
+    reason, end = read_string(value, state_at + 1)
+    if end != len(value):
+        raise ValueError(f"it has {len(value)} bytes and should end at {end}")
+    reason.decode()
+    return _Reservation(who, value[names_at : at + 1], value[names_at:names_end], count, kind, seats, State(value[state_at] >> 1), reason)
+
+
+def _outcome(seats: list[tuple[int, int]] | None, reason: bytes) -> int:
+    """A number for what an area answered: seats, or why there are none."""
+    return hash(reason) if seats is None else hash(tuple(seats))
+
+
+class Reservations:
+    """Reads the five topics that are keyed by, or name, reservations. Its columns are for the books; a row is the index of an id."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self.rows: dict[bytes, int] = {}
+        self._columns: list[tuple[array[int], int]] = []
+        # Where each topic has its last record of the row; of commands and of questions to the area, its first.
+        self.at = [self._column("q", NONE) for _ in _TOPICS]
+        # What was asked for, by whom, as the first record has it that was read; and which one that was.
+        self._who, self._what, self._seats = (self._column("q", 0) for _ in range(3))
+        self._first_topic, self._first_at = self._column("b", 0), self._column("q", NONE)
+        self._changelog_state, self._changelog_hash = self._column("b", NONE), self._column("q", 0)
+        self._answer = self._column("q", 0)
+        self.decision_state, self._decision_hash = self._column("b", NONE), self._column("q", 0)
+        self._outcome = self._column("q", 0)
+        self.digest = self._column("Q", 0)
+        self.area, self.reason = self._column("l", NONE), self._column("h", NONE)
+        # The seats of those who have some: by decision, or by an answer that is not decided yet.
+        self.seats: dict[int, bytes] = {}
+        self.area_keys: list[bytes] = []
+        self._area_of: dict[bytes, int] = {}
+        self.reasons: list[str] = []
+        self._reason_of: dict[str, int] = {}
+        self.commands = self.put_aside = self.repeated = self.undecided_count = 0
+        self._takers: dict[str, Callable[[bytes, bytes, int], None]] = dict(
+            zip(
+                TOPIC_NAMES,
+                (self._take_command, self._take_question, self._take_answer, self._take_changelog, self._take_decision),
+                strict=True,
+            )
+        )
+
+    def _column(self, kind: str, default: int) -> array[int]:
+        column = array(kind)
+        self._columns.append((column, default))
+        return column
+
+    def _row(self, key: bytes) -> int:
+        row = self.rows.get(key)
+        if row is None:
+            row = self.rows[key] = len(self.rows)
+            for column, default in self._columns:
+                column.append(default)
+        return row
+
+    def place(self, topic: int, row: int) -> At | None:
+        """Where a topic, by its position in :data:`TOPIC_NAMES`, has its record of a row."""
+        return unpacked(TOPIC_NAMES[topic], self.at[topic][row])
+
+    def places(self, row: int) -> tuple[At | None, ...]:
+        """Every record of a row that is known, in the order in which they are written."""
+        return tuple(self.place(topic, row) for topic in range(len(_TOPICS)))
+
+    # Reading.
+
+    def take(self, batch: Batch) -> bool:
+        """Takes records of its topics; False: the topic is none of them."""
+        topic, partition = batch.source
+        taker = self._takers.get(topic)
+        if taker is None:
+            return False
+        for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
+            at = packed(partition, offset)
+            if value is not None:
+                taker(key, value, at)
+            elif topic in (TOPIC_NAMES[_CHANGELOG], TOPIC_NAMES[_DECISION]):
+                self._findings.add(Rule.DELETED, f"reservation {text_of(key)}", unpacked(topic, at))
+        return True
+
+    def _take_command(self, key: bytes, value: bytes, at: int) -> None:
+        self.commands += 1
+        try:
+            command = read_create(value)
+            check_id(key)
+            seats, _ = read_seats(value, command.seats_at)
+        except UNREADABLE:
+            self.put_aside += 1
+            return
+        row = self._row(key)
+        if self.at[_COMMAND][row] != NONE:
+            # Only the first one counts, whatever the others say.
+            self.repeated += 1
+            return
+        self.at[_COMMAND][row] = at
+        self.undecided_count += self.at[_DECISION][row] == NONE
+        self._compare(row, key, (command.who, value[command.names_at : command.seats_at], seats), (_COMMAND, at))
+
+    def _take_question(self, key: bytes, value: bytes, at: int) -> None:
+        try:
+            command = read_reserve(value)
+            check_id(command.who)
+            seats, _ = read_seats(value, command.seats_at)
+        except UNREADABLE:
+            self.put_aside += 1
+            return
+        row, here = self._row(command.who), unpacked(TOPIC_NAMES[_ASK], at)
+        area = KEY_SEPARATOR.encode().join(read_names(command.names))
+        if area != key:
+            self._findings.add(Rule.MISPLACED, f"a question to {text_of(area)} has the key {text_of(key)}", here)
+        if self.at[_ASK][row] != NONE:
+            self._findings.add(Rule.ASKED_AGAIN, text_of(command.who), self.place(_ASK, row), here)
+            return
+        self.at[_ASK][row] = at
+        if self.area[row] == NONE:
+            self._note_area(row, command.names)
+        self._compare(row, command.who, (None, value[command.names_at : command.seats_at], seats), (_ASK, at))
+
+    def _take_answer(self, key: bytes, value: bytes, at: int) -> None:
+        here = unpacked(TOPIC_NAMES[_RESULT], at)
+        try:
+            encoded, reason = read_result(value)
+            check_id(key)
+            named, _ = read_string(value, FRAME_BYTES)
+        except UNREADABLE:
+            self.put_aside += 1
+            return
+        if named != key:
+            self._findings.add(Rule.MISPLACED, f"an answer for {text_of(named)} has the key {text_of(key)}", here)
+        row = self._row(key)
+        earlier = self.place(_RESULT, row)
+        seats = read_seats(encoded, 0)[0] if reason is None else None
+        if earlier:
+            self._findings.add(Rule.ANSWERED_AGAIN, text_of(key), earlier, here)
+            if seats is not None and row in self.seats:
+                self._findings.add(Rule.TOOK_TWICE, text_of(key), earlier, here)
+            return
+        self.at[_RESULT][row] = at
+        self._answer[row] = _outcome(seats, reason or b"")
+        if seats is not None:
+            self.seats.setdefault(row, encode_seats(seats))
+
+    def _take_changelog(self, key: bytes, value: bytes, at: int) -> None:
+        here = unpacked(TOPIC_NAMES[_CHANGELOG], at)
+        try:
+            found = _read(key, value)
+        except UNREADABLE as reason:
+            self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", here)
+            return
+        row = self._row(key)
+        if self.area[row] == NONE:
+            self._note_area(row, found.names)
+        before = self._changelog_state[row]
+        # Compaction may have removed the first ones, so any may be the first to be seen.
+        if before != NONE and found.state not in LEGAL_MOVES[State(before)]:
+            text = f"{text_of(key)}: {State(before).name} → {found.state.name}"
+            self._findings.add(Rule.ILLEGAL_MOVE, text, self.place(_CHANGELOG, row), here)
+        self._changelog_state[row], self._changelog_hash[row], self.at[_CHANGELOG][row] = found.state, hash(value), at
+        self._compare_state(row, key, found, (_CHANGELOG, at))
+
+    def _take_decision(self, key: bytes, value: bytes, at: int) -> None:
+        here = unpacked(TOPIC_NAMES[_DECISION], at)
+        try:
+            found = _read(key, value)
+        except UNREADABLE as reason:
+            self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", here)
+            return
+        if found.state is State.PROCESSING:
+            self._findings.add(Rule.ILLEGAL_MOVE, f"{text_of(key)}: PROCESSING is no decision", here)
+            return
+        row = self._row(key)
+        before, earlier = self.decision_state[row], self.place(_DECISION, row)
+        if before == found.state:
+            self._findings.add(Rule.DECIDED_AGAIN, f"{text_of(key)}: {found.state.name}", earlier, here)
+        elif before != NONE and found.state not in LEGAL_MOVES[State(before)]:
+            self._findings.add(Rule.ILLEGAL_MOVE, f"{text_of(key)}: {State(before).name} → {found.state.name}", earlier, here)
+        if before == NONE:
+            self.undecided_count -= self.at[_COMMAND][row] != NONE
+        self.decision_state[row], self._decision_hash[row], self.at[_DECISION][row] = found.state, hash(value), at
+        self.digest[row] = digest_of(key, value[FRAME_BYTES:])
+        self._note_area(row, found.names)
+        seated = found.state in _SEATED
+        self._outcome[row] = _outcome(found.seats if seated else None, found.reason)
+        if seated:
+            self.seats[row] = encode_seats(found.seats)
+            self._check_seats(key, found, here)
+        else:
+            self.reason[row] = self._note_reason(found.reason.decode())
+        self._compare_state(row, key, found, (_DECISION, at))
+
+    def _check_seats(self, key: bytes, found: _Reservation, here: At | None) -> None:
+        seats, wrong = found.seats, ""
+        if found.kind == ReservationType.RANDOM:
+            row, col = seats[0] if seats else (0, 0)
+            if len(seats) != found.seat_count:
+                wrong = f"{len(seats)} seats, asked for were {found.seat_count}"
+            elif seats != [(row, col + more) for more in range(found.seat_count)]:
+                wrong = f"seats that are not next to each other: {seats}"
+        elif not seats or found.kind != ReservationType.SELF_PICK:
+            wrong = f"{len(seats)} seats, for a reservation that can have none"
+        if len(set(seats)) < len(seats):
+            wrong = f"the same seat more than once: {seats}"
+        if wrong:
+            self._findings.add(Rule.SEAT_COUNT, f"{text_of(key)}: {wrong}", here)
+
+    def _compare_state(self, row: int, key: bytes, found: _Reservation, place: tuple[int, int]) -> None:
+        # What a RANDOM one got is not what was in the command.
+        asked = found.seats if found.kind == ReservationType.SELF_PICK or found.state not in _SEATED else None
+        self._compare(row, key, (found.who, found.what, asked), place)
+
+    def _compare(
+        self, row: int, key: bytes, asked: tuple[bytes | None, bytes, list[tuple[int, int]] | None], place: tuple[int, int]
+    ) -> None:
+        """Every record of a reservation repeats what was asked for; None is what it does not repeat."""
+        who, what, seats = asked
+        same = True
+        for column, part in ((self._who, who), (self._what, what), (self._seats, None if seats is None else tuple(seats))):
+            if part is not None:
+                number = hash(part)
+                if column[row] == 0:
+                    column[row] = number
+                same &= column[row] == number
+        topic, at = place
+        if self._first_at[row] == NONE:
+            self._first_topic[row], self._first_at[row] = topic, at
+        if not same:
+            first = unpacked(TOPIC_NAMES[self._first_topic[row]], self._first_at[row])
+            self._findings.add(Rule.ALTERED, f"reservation {text_of(key)}", first, unpacked(TOPIC_NAMES[topic], at))
+
+    def _note_area(self, row: int, names: bytes) -> None:
+        area = self._area_of.get(names)
+        if area is None:
+            area = self._area_of[names] = len(self.area_keys)
+            self.area_keys.append(KEY_SEPARATOR.encode().join(read_names(names)))
+        self.area[row] = area
+
+    def _note_reason(self, text: str) -> int:
+        """Refusals with a code are one reason each, whatever seats they name."""
+        code, bracket, _ = text.partition("]: ")
+        text = code.removeprefix("[") if bracket and code.startswith("[") else text
+        if text not in self._reason_of:
+            if len(self.reasons) >= _REASONS_MAX:
+                text = _OTHER_REASON
+            self._reason_of.setdefault(text, len(self.reasons))
+            if self._reason_of[text] == len(self.reasons):
+                self.reasons.append(text)
+        return self._reason_of[text]
+
+    # What it comes to.
+
+    def undecided(self) -> Iterator[bytes]:
+        """Commands without a decision."""
+        if self.undecided_count:
+            commands, decisions = self.at[_COMMAND], self.at[_DECISION]
+            yield from (key for key, row in self.rows.items() if commands[row] != NONE and decisions[row] == NONE)
+
+    def last_step(self, row: int) -> At | None:
+        """The record that must be worked off next for an undecided reservation."""
+        return self.place(_RESULT, row) or self.place(_ASK, row) or self.place(_COMMAND, row)
+
+    def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
+        """Compares the topics with each other, now that all are read."""
+        questions_trimmed, commands_trimmed = places.any_trimmed(TOPIC_NAMES[_ASK]), places.any_trimmed(TOPIC_NAMES[_COMMAND])
+        for key, row in self.rows.items():
+            command, question, answer, changelog, decision = (column[row] for column in self.at)
+            if decision != NONE:
+                self._check_decision(key, row, findings, places)
+            elif command != NONE and key not in under_way:
+                findings.add(Rule.UNDECIDED, text_of(key), *self.places(row))
+            if command == NONE:
+                known = next((at for at in (decision, changelog, answer) if at != NONE), NONE)
+                # Of a question alone nobody knows on which partition its command would be.
+                if not (commands_trimmed if known == NONE else places.trimmed(_source(_COMMAND, known))):
+                    findings.add(Rule.NO_COMMAND, text_of(key), *self.places(row))
+            if answer != NONE and question == NONE and not questions_trimmed:
+                findings.add(Rule.NOT_ASKED, text_of(key), self.place(_RESULT, row))
+            if len({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}) > 1:
+                findings.add(Rule.MISPLACED, f"reservation {text_of(key)} is on several partitions", *self.places(row))
+
+    def _check_decision(self, key: bytes, row: int, findings: Findings, places: Places) -> None:
+        _, question, answer, changelog, decision = (column[row] for column in self.at)
+        if changelog == NONE or self._changelog_hash[row] != self._decision_hash[row]:
+            findings.add(Rule.DECISION_COPY, text_of(key), self.place(_DECISION, row), self.place(_CHANGELOG, row))
+        state = State(self.decision_state[row])
+        if answer != NONE:
+            if self._answer[row] != self._outcome[row]:
+                text = f"{text_of(key)} is {state.name}, its area answered otherwise"
+                findings.add(Rule.DECISION_ANSWER, text, self.place(_RESULT, row), self.place(_DECISION, row))
+        elif (state in _SEATED or question != NONE) and not places.trimmed(_source(_RESULT, decision)):
+            text = f"{text_of(key)} is {state.name}, and its area has not answered"
+            findings.add(Rule.DECISION_ANSWER, text, self.place(_ASK, row), self.place(_DECISION, row))
+
+
+def _source(topic: int, at: int) -> TopicPartition:
+    """The partition of a topic where a record must be whose reservation has another one at ``at``: they have the same key."""
+    return TopicPartition(TOPIC_NAMES[topic], partition_at(at))

@@ -1,0 +1,219 @@
+"""One reservation's way through the topics, as a timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ticketmaster.audit.reading import Log
+from ticketmaster.audit.report import At
+from ticketmaster.audit.rules import text_of
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import TopicPartition
+from ticketmaster.domain.event import KEY_SEPARATOR, area_key
+from ticketmaster.domain.reservation import ReservationType, State
+from ticketmaster.wire import topics
+from ticketmaster.wire.area_status import AreaHeader
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.frames import FRAMES
+from ticketmaster.wire.reservations import (
+    check_frame,
+    read_create,
+    read_names,
+    read_reservation,
+    read_reserve,
+    read_result,
+    read_seats,
+)
+
+_POLL_MS = 200
+_SEATS_NAMED_MAX = 12
+_COMMANDS, _QUESTIONS = topics.CREATE_RESERVATION.name, topics.RESERVE_SEAT.name
+_ANSWERS, _CHANGELOG, _DECISIONS = topics.RESERVATION_RESULT.name, topics.RESERVATION_CHANGELOG.name, topics.USER_RESERVATION.name
+
+# Is told how many records were read so far.
+Progress = Callable[[int], None]
+
+
+class Step(NamedTuple):
+    """A record of a reservation: where, when (milliseconds since 1970), what it says in words.
+
+    ``free_seats``: what the area's last status until then had free, so far as that is still kept.
+    """
+
+    at: At
+    timestamp_ms: int
+    text: str
+    free_seats: int | None
+
+
+class Trace(NamedTuple):
+    """The way of a reservation, from its first record to its last; the area that it asks for, where that is known."""
+
+    reservation_id: str
+    event_id: str | None
+    area_id: str | None
+    steps: list[Step]
+
+
+class _Found(NamedTuple):
+    at: At
+    timestamp_ms: int
+    value: bytes
+
+
+async def trace(log: Log, partitions: int, reservation_id: str, on_progress: Progress) -> Trace:
+    """Every record about a reservation; no steps if it is unknown. Only partitions are read that can have one."""
+    key = reservation_id.encode()
+    search = _Search(log, on_progress)
+    own = partition_of(key, partitions)
+    by_id = (_COMMANDS, _ANSWERS, _CHANGELOG, _DECISIONS)
+    found = await search.of([TopicPartition(topic, own) for topic in by_id], lambda at, _: at == key)
+    names = next((names for one in found if (names := _names(one)) is not None), None)
+    if names is None:
+        return Trace(reservation_id, None, None, _steps(found, []))
+    area = area_key(*names).encode()
+    partition = partition_of(area, partitions)
+    # What is asked of the area has the area's key, and the reservation's id in its value only.
+    questions = await search.of([TopicPartition(_QUESTIONS, partition)], lambda at, value: at == area and _asks_for(value, key))
+    statuses = await search.of([TopicPartition(topics.AREA_STATUS.name, partition)], lambda at, _: at == area)
+    return Trace(reservation_id, *names, _steps(found + questions, statuses))
+
+
+class _Search:
+    """Reads partitions to their ends for the records that are wanted."""
+
+    def __init__(self, log: Log, on_progress: Progress) -> None:
+        self._log = log
+        self._on_progress = on_progress
+        self._records = 0
+
+    async def of(self, sources: Sequence[TopicPartition], wanted: Callable[[bytes, bytes], bool]) -> list[_Found]:
+        """Records whose key and value are wanted, none of them a tombstone."""
+        positions, ends = await self._log.start_offsets(sources), await self._log.end_offsets(sources)
+        found: list[_Found] = []
+        reader = self._log.reader(positions)
+        try:
+            while any(positions[source] < end for source, end in ends.items()):
+                for batch in await reader.poll(_POLL_MS):
+                    positions[batch.source] = batch.next_offset
+                    self._records += len(batch.records)
+                    for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
+                        if value is not None and wanted(key, value):
+                            found.append(_Found(At(*batch.source, offset), batch.timestamp_ms, value))
+                self._on_progress(self._records)
+        finally:
+            await reader.stop()
+        return found
+
+
+def _asks_for(value: bytes, key: bytes) -> bool:
+    if key not in value:
+        return False
+    try:
+        return read_reserve(value).who == key
+    except UNREADABLE:
+        return False
+
+
+def _names(found: _Found) -> tuple[str, str] | None:
+    """(event, area) that a record is about; None: it does not say, or nobody can read it."""
+    try:
+        if found.at.topic == _COMMANDS:
+            event_id, area_id = read_names(read_create(found.value).names)
+            return event_id.decode(), area_id.decode()
+        if found.at.topic in (_CHANGELOG, _DECISIONS):
+            check_frame(found.value, FRAMES.reservation)
+            fields = read_reservation(found.value)
+            return fields.event_id, fields.area_id
+    except UNREADABLE:
+        pass
+    return None
+
+
+# In which order things happen that have the same time: those of the area come between the two of the reservation role.
+_STAGES = (_COMMANDS, _CHANGELOG, _QUESTIONS, _ANSWERS, _DECISIONS)
+
+
+def _steps(found: Sequence[_Found], statuses: Sequence[_Found]) -> list[Step]:
+    free = [(one.timestamp_ms, header.available) for one in statuses if (header := _header(one)) is not None]
+    steps = []
+    for one in found:
+        stage = _STAGES.index(one.at.topic)
+        try:
+            text, decided = _WORDS[one.at.topic](one.value)
+        except UNREADABLE as reason:
+            text, decided = f"can't be read: {reason}", False
+        # The changelog has a reservation twice: before its area is asked, and with its decision.
+        order = (one.timestamp_ms, len(_STAGES) - 1 if decided else stage, one.at.offset)
+        until = [available for timestamp_ms, available in free if timestamp_ms <= one.timestamp_ms]
+        steps.append((order, Step(one.at, one.timestamp_ms, text, until[-1] if until else None)))
+    return [step for _, step in sorted(steps)]
+
+
+def _header(status: _Found) -> AreaHeader | None:
+    try:
+        return AreaHeader(status.value)
+    except UNREADABLE:
+        return None
+
+
+# Each returns what a record says in words, and whether it is a decision.
+
+
+def _command_words(value: bytes) -> tuple[str, bool]:
+    command = read_create(value)
+    seats, _ = read_seats(value, command.seats_at)
+    area = KEY_SEPARATOR.join(text_of(name) for name in read_names(command.names))
+    return f"{text_of(command.who)} asks for {_wish(command.kind, command.seat_count, seats)} in {area}", False
+
+
+def _question_words(value: bytes) -> tuple[str, bool]:
+    command = read_reserve(value)
+    seats, _ = read_seats(value, command.seats_at)
+    return f"the area is asked for {_wish(command.kind, command.seat_count, seats)}", False
+
+
+def _answer_words(value: bytes) -> tuple[str, bool]:
+    seats, reason = read_result(value)
+    return f"the area gives {_named(read_seats(seats, 0)[0])}" if reason is None else f"the area refuses: {text_of(reason)}", False
+
+
+def _reservation_words(value: bytes) -> tuple[str, bool]:
+    check_frame(value, FRAMES.reservation)
+    fields = read_reservation(value)
+    state = State(fields.state)
+    if state is State.FAILED:
+        return f"FAILED: {fields.failed_reason}", True
+    if state is State.PROCESSING:
+        return "PROCESSING: the reservation is known", False
+    return f"{state.name}: {_named(fields.seats)}", True
+
+
+def _changelog_words(value: bytes) -> tuple[str, bool]:
+    text, decided = _reservation_words(value)
+    return f"{text} (state of the reservation role)", decided
+
+
+_WORDS: dict[str, Callable[[bytes], tuple[str, bool]]] = {
+    _COMMANDS: _command_words,
+    _CHANGELOG: _changelog_words,
+    _QUESTIONS: _question_words,
+    _ANSWERS: _answer_words,
+    _DECISIONS: _reservation_words,
+}
+
+
+def _wish(kind: int, count: int, seats: Sequence[tuple[int, int]]) -> str:
+    if kind == ReservationType.SELF_PICK:
+        return _named(seats)
+    if kind == ReservationType.RANDOM:
+        return f"any {count} adjacent seat{'' if count == 1 else 's'}"
+    return "seats of a type that is not supported"
+
+
+def _named(seats: Sequence[tuple[int, int]]) -> str:
+    if not seats:
+        return "no seats"
+    more = f" and {len(seats) - _SEATS_NAMED_MAX:,} more" if len(seats) > _SEATS_NAMED_MAX else ""
+    return f"seat{'' if len(seats) == 1 else 's'} {', '.join(map(str, seats[:_SEATS_NAMED_MAX]))}{more}"

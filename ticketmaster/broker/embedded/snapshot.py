@@ -1,0 +1,91 @@
+"""The embedded broker's log as it is at one moment, read from its file. Nothing is changed, and whoever writes to it goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from ticketmaster.broker.embedded.sqlite import FORMAT_VERSION, READ_BATCHES, batches_of, read_contents
+from ticketmaster.broker.embedded.storage import Extent
+from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.sqlitefile import open_for_reading
+
+_READ_BYTES_MAX = 1 << 20
+_NOTHING = Extent(0, 0, 0)
+
+
+class LogSnapshot:
+    """What was committed when it was opened: of every transaction all of it, or nothing."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file. UsageError: it is not there, or not a log that this version reads."""
+        self._path = path
+        self._connection = open_for_reading(path, format_version=FORMAT_VERSION)
+        try:
+            self._ids, self._contents = read_contents(self._connection)
+        except sqlite3.Error as cause:
+            self._connection.close()
+            raise UsageError(f"the log {path} can't be read: {cause}") from cause
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> SnapshotReader:
+        """A consumer of given partitions from given offsets on."""
+        return SnapshotReader(self, sources)
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset of the first record that is kept, for each partition."""
+        return {source: self._contents.extents.get(source, _NOTHING).start for source in sources}
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset behind the last record, for each partition."""
+        return {source: self._contents.extents.get(source, _NOTHING).end for source in sources}
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offsets that a group will read; without those where it never committed."""
+        offsets = self._contents.offsets
+        return {source: offsets[group, source] for source in sources if (group, source) in offsets}
+
+    def read(self, source: TopicPartition, offset: int) -> list[Batch]:
+        """The next batches from ``offset`` on, none at the end. Fatal: the file is damaged."""
+        if source not in self._ids:
+            return []
+        parameters = {"partition": self._ids[source], "offset": offset}
+        try:
+            rows = self._connection.execute(READ_BATCHES, parameters)
+            return batches_of(rows, self._path, source, offset, _READ_BYTES_MAX)
+        except sqlite3.Error as cause:
+            raise Fatal(f"the log {self._path} can't be read: {cause}") from cause
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._connection.close()
+
+
+class SnapshotReader:
+    """Reads given partitions, one after the other."""
+
+    def __init__(self, snapshot: LogSnapshot, positions: Mapping[TopicPartition, int]) -> None:
+        self._snapshot = snapshot
+        self._positions = dict(positions)
+
+    async def poll(self, timeout_ms: int) -> list[Batch]:
+        """The next batches of the first partition that has any left; nothing comes later."""
+        for source, position in list(self._positions.items()):
+            batches = self._snapshot.read(source, position)
+            if batches:
+                self._positions[source] = batches[-1].next_offset
+                return batches
+            self.pause(source)
+        return []
+
+    def seek(self, source: TopicPartition, offset: int) -> None:
+        """Reads a partition from ``offset`` on."""
+        self._positions[source] = offset
+
+    def pause(self, source: TopicPartition) -> None:
+        """Reads nothing more of it."""
+        self._positions.pop(source, None)
+
+    async def stop(self) -> None:
+        """Holds nothing."""
