@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,3 +148,57 @@ def test_another_programs_file_is_refused_and_left_alone(path: Path) -> None:
     with pytest.raises(UsageError, match=r"state\.db can't be used as a database"):
         SqliteStore(path)
     assert path.read_bytes() == content
+
+
+def test_no_flipped_bit_changes_what_is_read(path: Path) -> None:
+    choice = random.Random(7)
+    written = {b"key-%06d" % number: choice.randbytes(200) for number in range(300)}
+    store = SqliteStore(path)
+    store.write(written, 300)
+    store.close()
+    content = path.read_bytes()
+    outcomes = set()
+    for _ in range(400):
+        # Behind the file's header, which says that it is a database of ours at all.
+        damaged = bytearray(content)
+        damaged[choice.randrange(100, len(content))] ^= 1 << choice.randrange(8)
+        path.write_bytes(damaged)
+        outcomes.add(_read(path, written))
+
+    assert {"what was written", "damage was found"} <= outcomes
+    assert outcomes <= {"what was written", "damage was found", "begun anew", "refused"}
+
+
+def _read(path: Path, written: dict[bytes, bytes]) -> str:
+    """What comes of a file, in words."""
+    try:
+        store = SqliteStore(path)
+    except UsageError:
+        return "refused"
+    try:
+        found = dict(store.items())
+        assert {key: store.get(key) for key in found} == found
+        if (found, store.checkpoint()) == (written, 300):
+            return "what was written"
+        return "begun anew" if (found, store.checkpoint()) == ({}, None) else "something else"
+    except TaskCorrupted:
+        return "damage was found"
+    finally:
+        store.close()
+
+
+def test_a_store_of_a_release_without_checksums_is_begun_anew(path: Path) -> None:
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as database:
+        database.executescript(
+            "DROP TABLE state; DROP TABLE checkpoint; CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, next_offset INTEGER);"
+            "INSERT INTO state VALUES (x'61', x'31'); INSERT INTO checkpoint VALUES (0, 1)"
+        )
+    database.close()
+
+    store = SqliteStore(path)
+    assert (list(store.items()), store.checkpoint()) == ([], None)
+    store.write({b"k": b"v"}, 1)
+    assert (store.get(b"k"), store.checkpoint()) == (b"v", 1)
+    store.close()

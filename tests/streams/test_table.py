@@ -228,3 +228,30 @@ def test_a_table_that_cannot_be_opened_leaves_no_store_open() -> None:
         assert [store.opened for store in lab.stores.values()] == [0, 0, 0]
 
     on_virtual_time(test)
+
+
+def test_an_owned_table_whose_store_turns_out_damaged_is_rebuilt_from_the_topic() -> None:
+    async def test(lab: Lab) -> None:
+        table, seen = lab.owned_table()
+        await until(lambda: table.ready, "ready")
+        await lab.send(0, (b"a", b"1"), (b"b", b"2"))
+        await until(lambda: table.get(0, b"b") == b"2", "it is followed")
+        # By then the values are in the store only.
+        await asyncio.sleep(5)
+        await lab.send(0, (b"c", b"3"))
+        await asyncio.sleep(5)
+        lab.stores[0].damaged = True
+        seen.clear()
+        cleared = lab.stores[0].cleared
+
+        assert table.get(0, b"a") is None
+        assert not table.ready
+        await until(lambda: table.ready, "ready again")
+        assert [table.get(0, key) for key in (b"a", b"b", b"c")] == [b"1", b"2", b"3"]
+        assert lab.stores[0].cleared > cleared
+        assert lab.notes.restarted == ["the store is damaged"]
+        assert seen == [(b"opened", None)]
+        await lab.send(0, (b"d", b"4"))
+        await until(lambda: table.get(0, b"d") == b"4", "it is followed again")
+
+    on_virtual_time(test)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, TopicPartition, partitions_of
-from ticketmaster.errors import Retriable
+from ticketmaster.errors import Retriable, TaskCorrupted
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.restoration import restore
@@ -110,7 +110,17 @@ class OwnedTable:
     def get(self, partition: int, key: bytes) -> bytes | None:
         """The value of a key of an owned partition; None: it has none, or the partition is not owned (yet)."""
         overlay = self._overlays.get(partition)
-        return overlay.get(key) if overlay else None
+        try:
+            return overlay.get(key) if overlay else None
+        except TaskCorrupted as reason:
+            self._rebuild(partition, reason)
+            return None
+
+    def _rebuild(self, partition: int, reason: TaskCorrupted) -> None:
+        """The store is not to be trusted: the topic has it all."""
+        self._observer.task_restarted(f"{self._application_id}-{partition}", str(reason))
+        self._overlays.pop(partition).close(write_behind=False)
+        self._start_opening(partition, anew=True)
 
     async def run(
         self,
@@ -155,12 +165,20 @@ class OwnedTable:
                     on_records(batch.records)
             self._write_behind_if_due()
 
-    async def _open(self, partition: int) -> None:
+    def _start_opening(self, partition: int, *, anew: bool = False) -> None:
+        job = self._opening[partition] = asyncio.create_task(
+            self._open(partition, anew=anew), name=f"{self._application_id}-{partition}-open"
+        )
+        job.add_done_callback(partial(self._opened, partition))
+
+    async def _open(self, partition: int, *, anew: bool) -> None:
         source = TopicPartition(self._topic, partition)
         name = f"{self._application_id}-{partition}"
         while partition not in self._overlays:
             store = self._open_store(self._application_id, self._store, partition)
             try:
+                if anew:
+                    store.clear()
                 restored = await restore(self._broker, source, store, name, self._observer)
                 overlay = Overlay(store)
             except Retriable as reason:
@@ -202,8 +220,7 @@ class OwnedTable:
         for partition in set(self._overlays).difference(assignment.partitions):
             self._overlays.pop(partition).close()
         for partition in assignment.partitions:
-            job = self._opening[partition] = asyncio.create_task(self._open(partition), name=f"{self._application_id}-{partition}-open")
-            job.add_done_callback(partial(self._opened, partition))
+            self._start_opening(partition)
         if self._on_assigned:
             self._on_assigned(assignment)
 
