@@ -13,6 +13,9 @@ from tests.chaos.fleet import Fleet
 from tests.process.client import Connection, Lost, connected
 from tests.process.sale import Sale
 
+# How often a buyer goes to another ticket process after a request.
+MOVES = 0.1
+
 
 class Purchase(NamedTuple):
     """When a buyer began, refusals and lost connections included, and when the decision was seen; in seconds of the monotonic clock."""
@@ -66,14 +69,16 @@ class Buyers:
         """How many buyers have not yet made a purchase that began later than this."""
         return sum(buyer.served_s <= since_s for buyer in self._buyers)
 
-    def silence_s(self, since_s: float) -> float:
-        """The longest time without any decision since then, up to the last one."""
-        times = [since_s, *(seen_s for seen_s in self.seen_s if seen_s > since_s)]
-        return max((later - earlier for earlier, later in pairwise(times)), default=float("inf"))
+    def silence_s(self, since_s: float, until_s: float) -> float:
+        """The longest time without any decision between the two."""
+        times = [since_s, *(seen_s for seen_s in self.seen_s if since_s < seen_s < until_s), until_s]
+        return max(later - earlier for earlier, later in pairwise(times))
 
-    def wait_s(self, since_s: float) -> float:
-        """The longest that one buyer took over a purchase that ended since then."""
-        return max((purchase.seen_s - purchase.begun_s for purchase in self.purchases if purchase.seen_s > since_s), default=float("inf"))
+    def wait_s(self, since_s: float, until_s: float) -> float:
+        """The longest that one buyer took over a purchase that ended between the two, or has not ended yet."""
+        waits = [purchase.seen_s - purchase.begun_s for purchase in self.purchases if since_s < purchase.seen_s < until_s]
+        waits += [until_s - buyer.begun_s for buyer in self._buyers if buyer.begun_s is not None]
+        return max(waits, default=0.0)
 
     async def _buy(self, buyer: _Buyer) -> None:
         while not self._stopping or buyer.reservation_id:
@@ -82,6 +87,9 @@ class Buyers:
                 async with connected(buyer.choice.choice(addresses or ["127.0.0.1:9"])) as connection:
                     while not self._stopping or buyer.reservation_id:
                         await self._once(buyer, connection)
+                        if buyer.choice.random() < MOVES:
+                            # Ids are minted where the buyer is: who never moved would leave new ticket processes without work.
+                            break
             except (Lost, TimeoutError):
                 await asyncio.sleep(0.1)
 

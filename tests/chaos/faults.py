@@ -22,7 +22,7 @@ from tests.support.kafka import Cluster
 # What a fault waits for: a replacement, an end, a dead letter.
 WAIT_S = 45.0
 # Enough for any state: memory is taken for what is written only.
-DISK_MIB = 512
+DISK_MIB = 128
 
 
 class Scene:

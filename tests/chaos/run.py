@@ -134,13 +134,13 @@ class Run:
             violation = _reason(cause)
             raise Broken(f"seed {self.report.seed}, fault {number}, {kind}: {violation}") from cause
         finally:
-            outcome = Outcome(
-                number, kind, buyers.silence_s(struck_s), buyers.wait_s(struck_s), health.unhealthy_s - unhealthy_s, violation
-            )
+            now_s = time.monotonic()
+            ill_s = health.unhealthy_s - unhealthy_s
+            outcome = Outcome(number, kind, buyers.silence_s(struck_s, now_s), buyers.wait_s(struck_s, now_s), ill_s, violation)
             self.report.outcomes.append(outcome)
             _say(
                 f"{number:>4} {kind:<45} no decision for {outcome.unavailable_s:6.2f} s, longest wait {outcome.wait_s:6.2f} s, "
-                f"not well {outcome.unhealthy_s:6.2f} s, {time.monotonic() - struck_s:6.1f} s in all, {len(buyers.purchases)} sold"
+                f"not well {outcome.unhealthy_s:6.2f} s, {now_s - struck_s:6.1f} s in all, {len(buyers.purchases)} sold"
             )
 
     async def _until_over(self, buyers: Buyers, since_s: float) -> None:
