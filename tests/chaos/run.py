@@ -83,12 +83,13 @@ class Run:
                 await sale.check(address, sample=SAMPLE)
             await asyncio.to_thread(fleet.stop_all)
             await asyncio.to_thread(self._audit)
-        except Broken:
-            raise
         except Exception as cause:
+            first_cause = _first(cause)
+            if isinstance(first_cause, Broken):
+                raise first_cause from cause
             self.report.violations.append(f"leg {leg}: {_reason(cause)}")
-            text = f"seed {seed}, leg {leg}, faults {first} to {first + len(faults) - 1}: {', '.join(faults)}: {_reason(cause)}"
-            raise Broken(text) from cause
+            struck = f"faults {first} to {first + len(faults) - 1}"
+            raise Broken(f"seed {seed}, leg {leg}, after the {struck}: {_reason(cause)}; they were: {', '.join(faults)}") from cause
         finally:
             self.report.acknowledged += len(sale.answered)
             self.report.decided += len(sale.decisions)
@@ -171,10 +172,15 @@ class Run:
         self.report.audits.append({"sound": result["sound"], "totals": result["totals"]})
 
 
-def _reason(cause: BaseException) -> str:
-    """The first thing that went wrong, of however many."""
+def _first(cause: BaseException) -> BaseException:
+    """What went wrong first, of however many."""
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
+    return cause
+
+
+def _reason(cause: BaseException) -> str:
+    cause = _first(cause)
     return f"{type(cause).__name__}: {cause}"
 
 
