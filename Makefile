@@ -33,11 +33,13 @@ check: $(DEV) ## Check format, lint and types
 test: $(DEV) ## Run all tests
 	$(PYTHON_IN_VENV) -m pytest -q
 
-ROUNDS ?= 3
+FAULTS ?= 100
+SEED ?=
 
 .PHONY: chaos
-chaos: $(DEV) ## Kill, stop and cut off everything on a cluster of three, ROUNDS (3) times each
-	TICKETMASTER_REQUIRE_KAFKA=1 TICKETMASTER_CHAOS_ROUNDS="$(ROUNDS)" $(PYTHON_IN_VENV) -m pytest -q -s tests/chaos
+chaos: $(DEV) ## Sell on a cluster of three while FAULTS (100) of all kinds happen; SEED repeats a run
+	TICKETMASTER_REQUIRE_KAFKA=1 TICKETMASTER_CHAOS_FAULTS="$(FAULTS)" TICKETMASTER_CHAOS_SEED="$(SEED)" \
+		$(PYTHON_IN_VENV) -m pytest -q -s -o faulthandler_timeout=0 tests/chaos
 
 .PHONY: format
 format: $(DEV) ## Format the code and fix what ruff can fix

@@ -1,21 +1,21 @@
-"""The three roles as real processes on a real cluster, any number of each, and buyers who go on buying whatever happens to them."""
+"""The three roles as real processes on a real cluster, any number of each."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import random
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from tests.process.client import Connection, Lost, ask, connected
-from tests.process.sale import Sale
-from tests.process.server import Program, run, wait_until
+from scripts.kafka.clusters import free_ports
+from tests.process.client import Lost, ask
+from tests.process.server import MODULE, Program, run, wait_until
 
 ROLES = ("ticket", "reservation", "event")
 READY_S = 60.0
@@ -26,10 +26,8 @@ SESSION_S = 6.0
 
 def free_port() -> int:
     """One that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
 
 
 class Fleet:
@@ -41,25 +39,33 @@ class Fleet:
         self.config = folder / "client.properties"
         self.config.write_text(f"bootstrap.servers={bootstrap_servers}\nschema.registry.url={registry_url}\n")
         self.running: dict[str, list[Program]] = {role: [] for role in ROLES}
-        self._ports: dict[Program, int] = {}
+        # Processes that were ended by SIGKILL in the middle of their work.
+        self.killed = 0
+        # Where each process serves; of ticket, all of the API.
+        self._addresses: dict[Program, str] = {}
+        # Of the ticket processes, those that have been ready once.
+        self._ready: set[Program] = set()
 
     def create_topics(self) -> None:
         """Creates what is missing."""
         done = run("topics", "create", "-c", str(self.config), "--partitions", str(PARTITIONS), cwd=self.folder)
         assert done.returncode == 0, done.stderr
 
-    def start(self, role: str, *options: str) -> Program:
+    def start(
+        self, role: str, *options: str, module: str = MODULE, env: Mapping[str, str] | None = None, state: Path | None = None
+    ) -> Program:
         """Starts one more process of a role; it is not ready yet."""
-        port = 0
-        if role == "ticket":
-            port = free_port()
-            options = ("-p", str(port), *options)
+        port = free_port()
+        address = ("-p" if role == "ticket" else "--health-port", str(port))
         program = Program(
-            self.folder / f"{role}.output", role, "-c", str(self.config), "-d", str(self.state / role), *options, cwd=self.folder
+            self.folder / f"{role}.output",
+            *(role, "-c", str(self.config), "-d", str(state or self.state / role), *address, *options),
+            cwd=self.folder,
+            env=env,
+            module=module,
         )
         self.running[role].append(program)
-        if port:
-            self._ports[program] = port
+        self._addresses[program] = f"127.0.0.1:{port}"
         return program
 
     def start_all(self, count: int = 1) -> None:
@@ -68,41 +74,65 @@ class Fleet:
         for program in started:
             program.wait_ready_line(READY_S)
 
-    def stop(self, role: str) -> None:
-        """Ends the oldest process of a role in order."""
-        program = self.running[role].pop(0)
+    def stop(self, role: str, at: int = 0) -> None:
+        """Ends a process of a role in order, the oldest unless told otherwise."""
+        program = self.running[role].pop(at)
         try:
             program.stop()
         finally:
             # One that does not end in order must not outlive its test.
             program.kill()
 
-    def kill(self, role: str) -> None:
-        """Ends one process of a role as a crash does."""
-        self.running[role].pop(0).kill()
+    def kill(self, role: str, at: int = 0) -> None:
+        """Ends a process of a role as a crash does."""
+        self.killed += 1
+        self.running[role].pop(at).kill()
 
-    def send(self, role: str, number: signal.Signals) -> None:
-        """Sends a signal to the oldest process of a role."""
-        self.running[role][0].send(number)
+    def kill_everything(self) -> None:
+        """Ends all processes of all roles in the same moment."""
+        for programs in self.running.values():
+            for program in programs:
+                self.killed += 1
+                program.send(signal.SIGKILL)
+        self.kill_all()
+
+    def kill_worker(self, pid: int) -> None:
+        """Ends a worker as a crash does; its supervisor lives."""
+        self.killed += 1
+        os.kill(pid, signal.SIGKILL)
 
     def addresses(self) -> list[str]:
         """Of the ticket processes that have been ready once."""
-        lines = [program.logged("ready") for program in self.running["ticket"] if program.is_running]
-        return [line["url"].removeprefix("http://") for line in lines if line]
+        tickets = [program for program in self.running["ticket"] if program.is_running]
+        self._ready.update(program for program in tickets if program not in self._ready and program.logged("ready"))
+        return [self._addresses[program] for program in tickets if program in self._ready]
 
-    def serving(self) -> list[str]:
-        """Where each ticket process that is running serves, or is going to."""
-        return [f"127.0.0.1:{port}" for program, port in self._ports.items() if program.is_running]
+    def serving(self, *roles: str) -> list[str]:
+        """Where each process of these roles that is running serves, or is going to."""
+        return [self._addresses[program] for role in roles for program in tuple(self.running[role]) if program.is_running]
 
-    def logged(self, event: str) -> list[dict[str, object]]:
+    def logged(self, event: str) -> list[dict[str, Any]]:
         """Every line of this event that any process has ever logged."""
         lines = [
             json.loads(text)
             for file in self.folder.glob("*.output/*.stdout")
             for text in file.read_text().splitlines(keepends=True)
-            if text.endswith("\n")
+            if text.endswith("\n") and event in text
         ]
         return [line for line in lines if line["event"] == event]
+
+    def dead_stores(self, role: str) -> list[Path]:
+        """The folders that processes of this role have left: nobody holds them."""
+        return [lock.parent for lock in sorted((self.state / role).glob("*/*/*/lock")) if not _is_held(lock)]
+
+    def died(self) -> list[str]:
+        """What has ended although nobody had told it to."""
+        return [
+            f"{role}: {program.stdout.read_text()[-1_000:]}{program.stderr.read_text()[-2_000:]}"
+            for role, programs in self.running.items()
+            for program in programs
+            if not program.is_running
+        ]
 
     def stop_all(self) -> None:
         """Ends all in order; fails unless each ends as it should."""
@@ -116,72 +146,32 @@ class Fleet:
             while programs:
                 programs.pop().kill()
 
-    def audit(self) -> dict[str, object]:
-        """What ``ticketmaster audit`` says: the sale must be sound, the stores of the stopped roles too."""
-        done = run("audit", "--json", "-c", str(self.config), "-d", str(self.state), "--settle-ms", "20000", cwd=self.folder, timeout_s=90)
-        assert done.returncode == 0, done.stdout + done.stderr
-        result: dict[str, object] = json.loads(done.stdout)
+    def audited(self, timeout_s: float = 90.0) -> tuple[bool, str]:
+        """(whether the sale is sound, and with it the stores of the stopped roles; what ``ticketmaster audit`` says of it)."""
+        options = ("--json", "-c", str(self.config), "-d", str(self.state), "--settle-ms", "20000")
+        done = run("audit", *options, cwd=self.folder, timeout_s=timeout_s)
+        return done.returncode == 0, done.stdout + done.stderr
+
+    def audit(self) -> dict[str, Any]:
+        """What ``ticketmaster audit`` says, which must be that all is sound."""
+        sound, said = self.audited()
+        assert sound, said
+        result: dict[str, Any] = json.loads(said)
         return result
 
 
-class Buyers:
-    """A crowd that buys until told to stop; a lost connection or a refusal is tried again, elsewhere."""
-
-    def __init__(self, sale: Sale, fleet: Fleet, count: int) -> None:
-        self.sale = sale
-        self._fleet = fleet
-        self._count = count
-        self._stopping = False
-        # When decisions were seen, and the longest that one was waited for since its command was acknowledged.
-        self.seen_s: list[float] = []
-        self.longest_wait_s = 0.0
-
-    async def buy(self) -> None:
-        """Buys until :meth:`stop`."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(self._count):
-                group.create_task(self._buyer(random.Random(number)))
-
-    def stop(self) -> None:
-        """Nobody begins another purchase."""
-        self._stopping = True
-
-    async def _buyer(self, choice: random.Random) -> None:
-        pending: tuple[str, float] | None = None
-        while not self._stopping or pending:
-            addresses = await asyncio.to_thread(self._fleet.addresses)
-            try:
-                async with connected(choice.choice(addresses or ["127.0.0.1:9"])) as connection:
-                    while not self._stopping or pending:
-                        pending = await self._once(connection, pending)
-            except (Lost, TimeoutError):
-                await asyncio.sleep(0.1)
-
-    async def _once(self, connection: Connection, pending: tuple[str, float] | None) -> tuple[str, float] | None:
-        """Orders, or looks after what was ordered; returns what is still undecided."""
-        if pending is None:
-            reservation_id = await self.sale.post(connection)
-            if reservation_id is None:
-                await asyncio.sleep(0.05)
-                return None
-            return reservation_id, time.monotonic()
-        reservation_id, ordered_s = pending
-        await self.sale.read_decision(connection, reservation_id, may_wait=True)
-        if reservation_id not in self.sale.decisions:
-            return pending
-        now = time.monotonic()
-        self.seen_s.append(now)
-        self.longest_wait_s = max(self.longest_wait_s, now - ordered_s)
-        return None
-
-    def longest_silence_s(self, since_s: float) -> float:
-        """The longest time without any decision since then."""
-        times = [since_s, *(seen for seen in self.seen_s if seen > since_s)]
-        return max((later - earlier for earlier, later in pairwise(times)), default=float("inf"))
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds a lock of a state directory."""
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 class HealthWatch:
-    """Asks every ticket process all the time how it is; counts the seconds in which one was not well."""
+    """Asks every process all the time how it is, and counts the seconds in which one of the ticket role was not well."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -192,14 +182,20 @@ class HealthWatch:
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
         while True:
-            addresses = await asyncio.to_thread(self._fleet.serving)
-            well = [await self._is_well(address) for address in addresses]
+            well = await self.are_well("ticket")
             before_s, asked_s = asked_s, loop.time()
-            if not well or not all(well):
+            if not well:
                 self.unhealthy_s += asked_s - before_s
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
-    async def _is_well(self, address: str) -> bool:
+    async def are_well(self, *roles: str) -> bool:
+        """Whether there are processes of these roles, and each says that it serves all that it owns."""
+        addresses = self._fleet.serving(*roles)
+        answers = await asyncio.gather(*(self.is_well(address) for address in addresses))
+        return bool(answers) and all(answers)
+
+    async def is_well(self, address: str) -> bool:
+        """Whether the process that serves there says so."""
         try:
             async with asyncio.timeout(1):
                 status = (await ask(address, "GET", "/v1/health_check")).status
@@ -220,3 +216,8 @@ def wait_serving(programs: Iterable[Program]) -> None:
     """Until each of them has been ready once."""
     for program in programs:
         wait_until(lambda one=program: one.logged("ready") is not None, "ready", timeout_s=READY_S)  # type: ignore[misc]
+
+
+def any_of(fleet: Fleet, role: str, choice: random.Random) -> int:
+    """Which of a role's processes."""
+    return choice.randrange(len(fleet.running[role]))

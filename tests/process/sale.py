@@ -78,7 +78,7 @@ class Sale:
         area = (body["eventId"], body["areaId"])
         try:
             reply = await connection.request("POST", f"/v1/event/{body['eventId']}/reservation", body)
-        except Lost:
+        except (Lost, TimeoutError):
             self.lost_seats[area] += body["numOfSeats"]
             raise
         if reply.status != 200:

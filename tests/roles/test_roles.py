@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.fleet import PARTITIONS, READY_S, Buyers, Fleet, wait_serving, workers
+from tests.chaos.buyers import Buyers
+from tests.chaos.fleet import PARTITIONS, READY_S, Fleet, wait_serving, workers
 from tests.process.client import ask
 from tests.process.sale import Sale
 from tests.process.server import Program, one_clear_line, run

@@ -261,19 +261,14 @@ def _never_mended() -> AbstractContextManager[Any]:
 
 @mutant("records are delivered before they are durable")
 def _visible_early() -> AbstractContextManager[Any]:
-    read = PartitionLog.read
+    read, append, early = PartitionLog.read, PartitionLog.append, dict[int, list[Batch]]()
 
     def read_ahead(self: PartitionLog, offset: int, storage: Any) -> list[Batch]:
-        found = read(self, offset, storage)
-        if not found and (early := getattr(self, "early", [])):
-            found = [batch for batch in early if batch.offsets[0] >= offset]
-        return found
-
-    append = PartitionLog.append
+        return read(self, offset, storage) or [batch for batch in early.get(id(self), ()) if batch.offsets[0] == offset]
 
     def append_and_show(self: PartitionLog, *arguments: Any) -> Batch:
         batch = append(self, *arguments)
-        self.early = [*getattr(self, "early", [])[-5:], batch]  # type: ignore[attr-defined]
+        early[id(self)] = [batch]
         return batch
 
     @contextmanager
@@ -350,12 +345,11 @@ def _one_too_few() -> AbstractContextManager[Any]:
 
 @mutant("a status is not told now and then")
 def _status_lost() -> AbstractContextManager[Any]:
-    write_changed = EventProcessor._write_changed
-    told = [0]
+    write_changed, told = EventProcessor._write_changed, [0]
 
     def write_some(self: EventProcessor, state: Any, statuses: list[Pair]) -> None:
         told[0] += 1
-        write_changed(self, state, statuses if told[0] % 50 else [])
+        write_changed(self, state, statuses if told[0] % 5 else [])
 
     return replaced(EventProcessor, "_write_changed", write_some)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,14 +96,13 @@ def test_a_write_is_whole_or_nothing(store: SqliteStore) -> None:
 def test_a_damaged_page_is_told_and_clear_makes_the_file_anew(path: Path) -> None:
     filled(path)
     store = SqliteStore(path)
-    store.close()
-    # Behind the root of the tree and the pages that opening the file looks at.
-    content = bytearray(path.read_bytes())
-    page = content.index(b"key-001000") // 4096
-    content[page * 4096 : (page + 1) * 4096] = b"\xa5" * 4096
-    path.write_bytes(content)
+    page = path.read_bytes().index(b"key-001000") // 4096
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(b"\xa5" * 4096)
+    # Out of its cache.
+    store._connection.execute("PRAGMA shrink_memory")
 
-    store = SqliteStore(path)
     with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
         store.get(b"key-001000")
     with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
@@ -147,3 +147,70 @@ def test_another_programs_file_is_refused_and_left_alone(path: Path) -> None:
     with pytest.raises(UsageError, match=r"state\.db can't be used as a database"):
         SqliteStore(path)
     assert path.read_bytes() == content
+
+
+def test_no_flipped_bit_changes_what_is_read(path: Path) -> None:
+    choice = random.Random(7)
+    written = {b"key-%06d" % number: choice.randbytes(200) for number in range(300)}
+    store = SqliteStore(path)
+    store.write(written, 300)
+    store.close()
+    content = path.read_bytes()
+    outcomes = set()
+    for _ in range(400):
+        # Behind the file's header, which says that it is a database of ours at all.
+        damaged = bytearray(content)
+        damaged[choice.randrange(100, len(content))] ^= 1 << choice.randrange(8)
+        path.write_bytes(damaged)
+        outcomes.add(_read(path, written))
+
+    assert {"what was written", "begun anew"} <= outcomes
+    assert outcomes <= {"what was written", "damage was found", "begun anew", "refused"}
+
+
+def test_a_key_that_has_changed_is_found_when_the_store_is_opened(path: Path) -> None:
+    store = SqliteStore(path)
+    store.write({b"key-%06d" % number: b"value" for number in range(300)}, 300)
+    store.close()
+    content = path.read_bytes()
+    # Else it could neither be found nor be missed, and a command that was decided long ago would be decided again.
+    path.write_bytes(content.replace(b"key-000123", b"key-000133"))
+
+    store = SqliteStore(path)
+    assert (list(store.items()), store.checkpoint()) == ([], None)
+    store.close()
+
+
+def _read(path: Path, written: dict[bytes, bytes]) -> str:
+    """What comes of a file, in words."""
+    try:
+        store = SqliteStore(path)
+    except UsageError:
+        return "refused"
+    try:
+        found = dict(store.items())
+        assert {key: store.get(key) for key in found} == found
+        if (found, store.checkpoint()) == (written, 300):
+            return "what was written"
+        return "begun anew" if (found, store.checkpoint()) == ({}, None) else "something else"
+    except TaskCorrupted:
+        return "damage was found"
+    finally:
+        store.close()
+
+
+def test_a_store_of_a_release_without_checksums_is_begun_anew(path: Path) -> None:
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as database:
+        database.executescript(
+            "DROP TABLE state; DROP TABLE checkpoint; CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, next_offset INTEGER);"
+            "INSERT INTO state VALUES (x'61', x'31'); INSERT INTO checkpoint VALUES (0, 1)"
+        )
+    database.close()
+
+    store = SqliteStore(path)
+    assert (list(store.items()), store.checkpoint()) == ([], None)
+    store.write({b"k": b"v"}, 1)
+    assert (store.get(b"k"), store.checkpoint()) == (b"v", 1)
+    store.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +76,15 @@ class Cluster:
     def kill(self, node: int) -> None:
         """Ends a broker as a crash does."""
         run("stop", self.folder, "--node", str(node), "--kill")
+
+    def kill_brokers(self) -> None:
+        """Ends all brokers in the same moment, as a power failure does."""
+        for node in self._read()["nodes"]:
+            os.kill(node["pid"], signal.SIGKILL)
+
+    def start_nodes(self) -> None:
+        """Starts whatever does not run; returns when all brokers serve and know each other."""
+        run("start", self.folder)
 
     def suspend(self, node: int) -> None:
         """A broker keeps its connections and says nothing any more, like a machine that hangs."""

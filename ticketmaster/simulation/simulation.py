@@ -56,8 +56,8 @@ def simulate(seed: int, size: Size, write: Write | None = None) -> Outcome:
     except Stuck as reason:
         # What hangs or spins can't be unwound either: it is left as it stands, for as long as this process lives.
         _ABANDONED.append(asyncio.all_tasks(loop))
-        run.journal.violations.append(f"{reason}")
         loop.set_exception_handler(lambda *_: None)
+        run.journal.violations.append(f"{reason}")
         return run.outcome(loop)
     outcome = run.outcome(loop)
     loop.limit(1 << 62)

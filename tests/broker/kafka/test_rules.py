@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import uuid
 from collections.abc import AsyncIterator
@@ -275,6 +276,22 @@ async def test_a_member_that_is_too_slow_to_give_up_its_partitions_can_commit_no
 
     assert at == 1
     assert await read_records(broker, source) == [(b"1", b"in time"), (b"2", b"by the later one")]
+
+
+async def test_of_a_fenced_producer_no_error_is_left_that_nobody_looked_at(broker: KafkaBroker, source: TopicPartition, name: str) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    earlier = await started(broker, name)
+    later = await started(broker, name)
+
+    with pytest.raises(TaskMigrated):
+        await earlier.commit({source: [PAIR], source._replace(partition=1): [PAIR]}, {source: 1}, name)
+    await earlier.stop()
+    await later.stop()
+    await asyncio.sleep(0.5)
+    gc.collect()
+
+    assert told == []
 
 
 async def test_a_partition_is_read_from_its_start_where_its_group_never_committed(

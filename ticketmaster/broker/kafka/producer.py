@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.protocol.transaction import AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -28,9 +29,19 @@ _TRANSACTIONAL = (AddPartitionsToTxnRequest, AddOffsetsToTxnRequest, TxnOffsetCo
 Discard = Callable[[Awaitable[None]], None]
 
 
+_fail = MessageBatch.failure
+
+
+def _fail_and_look(batch: Any, exception: BaseException) -> None:
+    """A batch that fails before it is sent fails a second future, too, which only those await who found the batch full."""
+    _fail(batch, exception)
+    batch._drain_waiter.exception()  # noqa: SLF001
+
+
 def install() -> None:
-    """Makes the pause between two transactions of a producer short, in this process."""
+    """Makes the pause between two transactions of a producer short, and failed batches silent, in this process."""
     aiokafka.producer.sender.BACKOFF_OVERRIDE = _TRANSACTION_BACKOFF_S
+    MessageBatch.failure = _fail_and_look
 
 
 class _Sent(NamedTuple):
