@@ -65,6 +65,14 @@ TABLE: Final = (
     Row("reservation.*", ROLE),
     Row("ticket.*", ("", *ROLE), ("granian", "h2", "hpack", "msgspec", "structlog")),
     Row("audit.*", ("domain.*", "wire.*", "broker.port", "broker.partitioner", "state.sqlite", "errors")),
+    Row(
+        "simulation.*",
+        (
+            *("audit.*", "broker.embedded.*", "broker.partitioner", "clock", "domain.*", "errors", "event.*", "reservation.*"),
+            *("streams.*", "ticket.*", "wire.*", *PORTS),
+        ),
+        ("msgspec",),
+    ),
     Row("config.*", ("errors", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("structlog", "uvloop")),
     Row("cli.*", ("", "config.*", "bootstrap.*", "errors"), ("click", "rich")),
@@ -77,8 +85,8 @@ RESTRICTED_STDLIB: Final = frozenset({"sqlite3"})
 IMPURE: Final = frozenset({"time", "random", "secrets", "uuid", "os.urandom", "os.getrandom"}) | {
     f"datetime.{name}" for name in ("datetime.now", "datetime.today", "datetime.utcnow", "date.today")
 }
-# A type, and a pure parser of what a client sent.
-PURE: Final = frozenset({"uuid.UUID"})
+# A type, a pure parser of what a client sent; and chance that comes from a seed, for the simulation.
+PURE: Final = frozenset({"uuid.UUID", "random.Random"})
 
 # Spelt in two parts, lest this file break its own rule.
 MARKERS: Final = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")

@@ -25,7 +25,9 @@ from ticketmaster.streams.table import OwnedTable
 from ticketmaster.streams.task import Task, TaskState
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import IdMint
+from ticketmaster.wire import reservations
 from ticketmaster.wire.area_status import AreaImage
+from ticketmaster.wire.binary import UNREADABLE
 
 Plant = Callable[[], AbstractContextManager[Any]]
 MUTANTS: dict[str, Plant] = {}
@@ -145,7 +147,7 @@ def _commit_again() -> AbstractContextManager[Any]:
             except Retriable:
                 return await commit(*plan)
 
-        producer.commit = commit_twice  # type: ignore[method-assign]
+        producer.commit = commit_twice  # type: ignore[method-assign,assignment]
         await work(self)
 
     return replaced(TaskRunner, "_work", work_twice)
@@ -289,7 +291,7 @@ def _created_again() -> AbstractContextManager[Any]:
             try:
                 if value is not None:
                     self._changed[key] = self._cache(key, value)
-            except event_role.UNREADABLE as reason:
+            except UNREADABLE as reason:
                 outputs.reject(at, f"{reason}")
 
     return replaced(EventProcessor, "_open_areas", open_areas)
@@ -314,7 +316,7 @@ def _repeated() -> AbstractContextManager[Any]:
 
 @mutant("a decision is decided again")
 def _decided_again() -> AbstractContextManager[Any]:
-    decided = reservation_role.decided
+    decided = reservations.decided
     first: dict[bytes, bytes] = {}
 
     def decide(reservation: bytes | None, result: bytes) -> bytes | None:

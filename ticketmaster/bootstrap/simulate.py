@@ -12,6 +12,8 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.simulation.simulation import Outcome, Size, simulate
 from ticketmaster.telemetry.logs import configure_logs
 
+__all__ = ["Size", "Tally", "new_seed", "run_seed", "run_seeds"]
+
 # A process is replaced after so many seeds, so that none grows.
 _SEEDS_PER_PROCESS = 200
 
@@ -52,10 +54,8 @@ def run_seeds(first: int, count: int, size: Size, jobs: int, on_progress: Callab
     faults: Counter[str] = Counter()
     failed: dict[int, list[str]] = {}
     for done, (outcome, cpu_s) in enumerate(_outcomes(first, count, size, jobs), 1):
-        totals.update(
-            commands=outcome.commands, acknowledged=outcome.acknowledged, records=outcome.records, milliseconds=int(outcome.virtual_s * 1000)
-        )
-        totals["cpu_ms"] += int(cpu_s * 1000)
+        totals.update(commands=outcome.commands, acknowledged=outcome.acknowledged, records=outcome.records)
+        totals.update(milliseconds=int(outcome.virtual_s * 1000), cpu_ms=int(cpu_s * 1000))
         faults += outcome.faults
         if outcome.violations:
             failed[outcome.seed] = outcome.violations

@@ -33,8 +33,7 @@ def simulate(seed: int | None, seeds: int, jobs: int | None, commands: int, faul
     killed, paused, cut off, torn and filled as the seed says. The same seed makes the same run, to the byte.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
-    from ticketmaster.bootstrap.simulate import new_seed, run_seed, run_seeds  # noqa: PLC0415
-    from ticketmaster.simulation.simulation import Size  # noqa: PLC0415
+    from ticketmaster.bootstrap.simulate import Size, new_seed, run_seed, run_seeds  # noqa: PLC0415
 
     if trace and (seeds > 1 or as_json):
         raise click.UsageError("--trace shows one seed, as text: leave out --seeds and --json")

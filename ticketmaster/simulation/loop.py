@@ -59,6 +59,7 @@ class _TimerHandle(asyncio.TimerHandle):
 
     _loop: VirtualLoop
     _context: Context
+    _scheduled: bool
 
     def _run(self) -> None:
         if self._loop.may_run(self, self._context):

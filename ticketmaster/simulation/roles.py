@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ticketmaster.broker.port import Membership
 from ticketmaster.errors import TicketmasterError
@@ -42,6 +42,7 @@ SETTINGS = StreamSettings(
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
 Part = StreamWorker | GlobalTable | OwnedTable
+P = TypeVar("P", StreamWorker, GlobalTable, OwnedTable)
 
 
 class Notes(Observer):
@@ -183,7 +184,7 @@ class RoleProcess:
     def _notes(self) -> Notes:
         return Notes(self.name, self._around.journal)
 
-    def _added(self, part: Any) -> Any:
+    def _added(self, part: P) -> P:
         self._parts.append(part)
         return part
 
