@@ -73,4 +73,5 @@ def test_a_run_that_does_not_end_is_stuck_and_says_so() -> None:
     outcome = simulate(7, Size(100, steps_max=2_000))
 
     [violation] = outcome.violations
-    assert violation.startswith("after 20") and violation.endswith("steps it is not over")
+    assert violation.startswith("after 20")
+    assert violation.endswith("steps it is not over")
