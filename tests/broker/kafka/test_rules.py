@@ -12,6 +12,7 @@ from itertools import groupby
 import aiokafka.producer.sender
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
 from tests.support.consuming import Member, committed, read_records, take, until
 from tests.support.kafka_proxy import CUT, DROP_ANSWER, END_TXN, HOLD, HOLD_AND_CUT, TXN_OFFSET_COMMIT, KafkaProxy
@@ -24,6 +25,7 @@ from ticketmaster.errors import Retriable, TaskMigrated
 
 REQUEST_TIMEOUT_MS = 1_000
 PAIR = (b"key", b"value")
+COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR = 14, 16
 
 
 @pytest.fixture
@@ -98,6 +100,29 @@ async def test_when_a_commit_does_not_arrive_the_next_producer_knows_that_it_did
     assert isinstance(outcome, TaskMigrated | Retriable)
     assert await committed(broker, name, source) is None
     assert await read_records(broker, source) == []
+
+
+@pytest.mark.parametrize("code", [COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR])
+async def test_a_coordinator_that_has_not_loaded_its_groups_yet_is_asked_again(
+    broker: KafkaBroker, source: TopicPartition, name: str, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    producer = await started(broker, name)
+    await producer.commit({source: [PAIR]}, {source: 7}, name)
+    # As a task does, before it asks for its offsets.
+    await started(broker, name)
+    send, refusals = broker._admin._client.send, [code, code]
+
+    async def refused(node: int, request: object, **options: object) -> object:
+        if isinstance(request, OffsetFetchRequest) and refusals:
+            # As a broker answers: the error is the answer's, and says nothing of any partition.
+            return OffsetFetchResponse_v3(0, [], refusals.pop())
+        return await send(node, request, **options)
+
+    monkeypatch.setattr(broker._admin._client, "send", refused)
+
+    # Were it taken for a group that never committed, its tasks would begin at the log's start.
+    assert await broker.committed(name, [source]) == {source: 7}
+    assert not refusals
 
 
 async def test_a_commit_that_arrives_late_does_not_tear_the_next_transaction(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,6 +15,7 @@ from ticketmaster.broker.kafka import producer as producing
 from ticketmaster.broker.kafka import records
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, Translate, new_consumer
+from ticketmaster.broker.kafka.groups import group_offsets
 from ticketmaster.broker.kafka.producer import KafkaProducer, KafkaTransactionalProducer
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import create_topics
@@ -31,8 +31,6 @@ from ticketmaster.broker.port import (
 )
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Retriable, UsageError
-
-_NO_OFFSET = -1
 
 
 class KafkaBroker:
@@ -114,22 +112,19 @@ class KafkaBroker:
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:
             async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                found = await self._stored_offsets(group, [KafkaTopicPartition(*at) for at in sources])
+                return await self._stored_offsets(group, sources)
         except (KafkaError, TimeoutError) as cause:
             raise Retriable(f"the offsets of group {group} can't be read: {cause!r}") from cause
-        return {TopicPartition(*at): stored.offset for at, stored in found.items() if stored.offset != _NO_OFFSET}
 
-    async def _stored_offsets(self, group: str, sources: Sequence[KafkaTopicPartition]) -> dict[KafkaTopicPartition, Any]:
+    async def _stored_offsets(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         while True:
             try:
-                stored: dict[KafkaTopicPartition, Any] = await self._admin.list_consumer_group_offsets(group, partitions=sources)
+                return await group_offsets(self._admin, group, sources)
             except KafkaError as cause:
                 # A coordinator moves with its broker, and the first one of a new cluster must be made.
                 if not cause.retriable:
                     raise
                 await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
-            else:
-                return stored
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:

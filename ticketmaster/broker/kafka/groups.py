@@ -1,15 +1,22 @@
-"""Consumer groups from outside: counting members, and taking out of one a member whose process has died."""
+"""Consumer groups from outside: their offsets, counting members, and taking out of one a member whose process has died."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Collection
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from ticketmaster.broker.port import TopicPartition
 from ticketmaster.errors import Retriable
 
+_NO_OFFSET = -1
+# There is no such group, as brokers say since 4.0.
+_UNKNOWN_GROUP = 69
 # A member that is not known any more has left already.
 _GONE = {"UnknownMemberIdError", "NoError"}
 
@@ -28,11 +35,37 @@ async def leave_group(admin: AIOKafkaAdminClient, group: str, member_id: str, ti
         raise Retriable(f"member {member_id} could not be taken out of group {group}: {error.__name__}")
 
 
+async def group_offsets(admin: AIOKafkaAdminClient, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """The next offsets that a group will read, without those where it never committed. KafkaError: the coordinator does not say.
+
+    Not the admin client's own function, which overlooks an error of the whole answer: a coordinator that has just moved and still
+    loads its groups would be taken for one that knows of no offsets, and everything would be read once more from the log's start.
+    """
+    asked = defaultdict(list)
+    for topic, partition in sources:
+        asked[topic].append(partition)
+    coordinator = await admin.find_coordinator(group)
+    answer = await admin._send_request_to_node(coordinator, OffsetFetchRequest(group, list(asked.items())))  # noqa: SLF001
+    if answer.error_code:
+        raise for_code(answer.error_code)(f"of group {group}")
+    found = {}
+    for topic, partitions in answer.topics:
+        for partition, offset, _, error_code in partitions:
+            if error_code:
+                raise for_code(error_code)(f"of group {group} on {topic}-{partition}")
+            found[TopicPartition(topic, partition)] = offset
+    if missing := set(sources) - found.keys():
+        raise KafkaError(f"group {group}: the answer leaves out {sorted(missing)}")
+    return {source: offset for source, offset in found.items() if offset != _NO_OFFSET}
+
+
 async def member_count(admin: AIOKafkaAdminClient, group: str) -> int:
     """How many members a group has; none where there is no such group. Retriable: nobody answers."""
     try:
         (answer,) = await admin.describe_consumer_groups([group])
     except KafkaError as cause:
         raise Retriable(f"the group {group} can't be looked at: {cause!r}") from cause
-    _error, _group, _state, _protocol_type, _protocol, members, *_ = answer.groups[0]
+    error_code, _group, _state, _protocol_type, _protocol, members, *_ = answer.groups[0]
+    if error_code not in (0, _UNKNOWN_GROUP):
+        raise Retriable(f"the group {group} can't be looked at: {for_code(error_code).__name__}")
     return len(members)
