@@ -199,6 +199,18 @@ async def test_clients_that_break_off_leave_nothing_behind(small_site: Site) -> 
     assert small_site.gateway._commands_in_flight == 0
 
 
+@pytest.mark.parametrize("framing", [f"content-length: {len(ASK)}", "transfer-encoding: chunked"])
+async def test_a_connection_whose_client_ends_in_the_middle_of_a_body_is_closed(small_site: Site, framing: str) -> None:
+    async with raw(small_site.port) as (reader, writer):
+        writer.write(head("POST", RESERVATION, framing) + (b"7\r\n" if "chunked" in framing else b"") + ASK[:7])
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write_eof()
+        answer = await reader.read()
+    assert b"malformed_json" in answer
+    await still_sells(small_site)
+
+
 @pytest.mark.parametrize("version", [1, 2], ids=["http1", "http2"])
 async def test_everybody_who_waits_for_an_id_is_answered(settings: ServerSettings, version: int) -> None:
     async with site(TicketLimits(), settings) as one, client_of(one.address, version) as ann, client_of(one.address, version) as bob:

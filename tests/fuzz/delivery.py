@@ -147,12 +147,13 @@ class Courier:
             return
         methods = [message.method for message in plan.messages][since:]
         while line.received:
-            answer = await line.answer(methods.pop(0) if methods else b"")
+            method = methods.pop(0) if methods else b""
+            answer = await line.answer(method)
             if answer is None:
                 return
             answers.append(answer)
             if not is_bare(answer):
-                self._judge_unknown(answer)
+                self._judge_unknown(method, answer)
 
     # HTTP/2.
 
@@ -198,8 +199,8 @@ class Courier:
             raise Finding(f"{message.method[:20]!r} {message.target[:200]!r}: {fault}")
         self._seen(message, answer)
 
-    def _judge_unknown(self, answer: Answer) -> None:
-        fault = self._oracle.fault(b"", None, answer)
+    def _judge_unknown(self, method: bytes, answer: Answer) -> None:
+        fault = self._oracle.fault(method, None, answer)
         if fault:
             raise Finding(f"to a request that nobody can tell: {fault}")
 

@@ -90,15 +90,23 @@ class Oracle:
         general = _general_fault(answer, bodiless=method == b"HEAD")
         if general or method == b"HEAD":
             return general
-        operations = [one for pattern, one in self._paths if target is None or pattern.fullmatch(_path(target))]
-        asked = method.decode("latin-1")
-        by_method = [one[asked] for one in operations if asked in one] if target is not None else []
-        candidates = by_method or [responses for one in operations for responses in one.values()]
-        if target is not None and not by_method and answer.status != (405 if operations else 404):
+        if target is None:
+            return self._documented([responses for _, operations in self._paths for responses in operations.values()], answer)
+        path, asked = _path(target), method.decode("latin-1")
+        operations = [one for pattern, one in self._paths if pattern.fullmatch(path)]
+        by_method = [one[asked] for one in operations if asked in one]
+        if by_method:
+            return self._documented(by_method, answer) or _allow_fault(asked, answer)
+        # A parameter that is empty makes it another path, or none.
+        statuses = {405 if operations else 404} | ({404} if "//" in path or path.endswith("/") else set())
+        if answer.status not in statuses:
             return f"status {answer.status}, though the document has no {asked[:20]} here"
-        if target is None or not candidates:
-            # A path that the document does not have.
-            return None if target is None or _code(answer) == "no_such_path" else f"code {_code(answer)} on an unknown path"
+        if answer.status == 404:
+            return None if _code(answer) == "no_such_path" else f"code {_code(answer)} on a path that is not documented"
+        return self._documented([responses for one in operations for responses in one.values()], answer) or _allow_fault(asked, answer)
+
+    @staticmethod
+    def _documented(candidates: list[dict[int, _Response]], answer: Answer) -> str | None:
         faults = [responses[answer.status].fault(answer) for responses in candidates if answer.status in responses]
         if not faults:
             return f"status {answer.status} is not documented"
@@ -113,6 +121,10 @@ def _path(target: bytes) -> str:
 def _code(answer: Answer) -> str:
     code: str = json.loads(answer.body)["code"]
     return code
+
+
+def _allow_fault(asked: str, answer: Answer) -> str | None:
+    return f"405, though {asked} is allowed" if asked in answer.headers.get("allow", "").split(", ") else None
 
 
 def is_bare(answer: Answer) -> bool:
@@ -131,6 +143,8 @@ def _general_fault(answer: Answer, *, bodiless: bool) -> str | None:
         return f"{answer.status} without cache-control: no-store"
     if ("retry-after" in answer.headers) != (answer.status in {429, 503}):
         return f"{answer.status} and retry-after: {answer.headers.get('retry-after')}"
+    if (answer.status == 405) != ("allow" in answer.headers):
+        return f"{answer.status} and allow: {answer.headers.get('allow')}"
     return None if bodiless else _problem_fault(answer)
 
 

@@ -230,7 +230,8 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 def _take_body(dispatcher: Dispatcher, target: PostTarget, body: Any, responder: Responder) -> None:
     try:
         read = body.result()
-    except Exception:  # noqa: BLE001 - the client is gone: there is nobody to answer
+    except Exception:  # noqa: BLE001 - the client is gone, but its connection stays until there is an answer
+        refuse(responder, problems.BODY_BROKE_OFF)
         return
     dispatcher.post(target, read, responder)
 
@@ -253,8 +254,8 @@ def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, r
             pieces.extend(piece.result())
         except StopAsyncIteration:
             dispatcher.post(target, bytes(pieces), responder)
-        except Exception:  # noqa: BLE001 - the client is gone
-            return
+        except Exception:  # noqa: BLE001 - as in _take_body
+            refuse(responder, problems.BODY_BROKE_OFF)
         else:
             if len(pieces) > dispatcher.body_bytes_max:
                 refuse(responder, problems.body_too_large(dispatcher.body_bytes_max))
