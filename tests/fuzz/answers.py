@@ -95,7 +95,7 @@ class Line:
     async def open(cls, host: str, port: int) -> Line:
         """Connects. OSError: nobody listens."""
         connected = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        connected.setblocking(False)
+        connected.setblocking(False)  # noqa: FBT003 - the socket module's own
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await asyncio.get_running_loop().sock_connect(connected, (host, port))

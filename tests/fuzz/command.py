@@ -38,12 +38,12 @@ class _Advance(Protocol):
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, help="Other requests for another seed, the same for the same.")
 @click.option("--only", type=click.IntRange(0), default=None, metavar="NUMBER", help="Send this one only: a finding again.")
 @click.option("--cases", type=click.IntRange(1, 5_000), default=500,
-              help="Cases drawn from the OpenAPI document, valid ones and as many broken ones of each operation; kept in .cache.")  # fmt: skip
+              help="Cases drawn of each operation, valid ones and as many broken ones; they are kept in .cache.")  # fmt: skip
 @click.option("--connections", type=click.IntRange(1, 1_000), default=32, help="Requests under way at once.")
 @click.option("--deadline-s", type=click.FloatRange(0.1, 600), default=15.0, help="An answer that takes longer is a hang.")
 @click.option("--rss-mib-max", type=click.IntRange(1), default=400, help="What the server's memory must stay below, in MiB.")
 @click.option("--json", "json_file", metavar="FILE", default=None, help="Write the report as JSON to FILE, or to stdout with `-`.")
-def command(requests: int, seed: int, only: int | None, cases: int, json_file: str | None, **limits: Any) -> int:  # noqa: ANN401 - click's options
+def command(requests: int, seed: int, only: int | None, cases: int, json_file: str | None, **limits: Any) -> int:  # noqa: ANN401
     """Send broken and unbroken requests to a server of its own, and hold every answer against the OpenAPI document.
 
     Exit code: 0 if nothing was found, 1 if something was, 2 for bad options, 130 after Ctrl-C.

@@ -5,6 +5,7 @@ Drawing takes up to 0.1 s a case, so it is done once for a number of cases, a se
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -48,8 +49,9 @@ class Case(msgspec.Struct, frozen=True):
         return Message(self.operation, self.method.encode(), self.target.encode(), [host, *headers], self.body)
 
 
+@functools.cache
 def operations() -> dict[str, Any]:
-    """schemathesis's operations by their label, `GET /v1/event`."""
+    """Schemathesis's operations by their label, `GET /v1/event`."""
     schema = schemathesis.openapi.from_dict(json.loads(OPENAPI_JSON))
     return {one.label: one for one in (result.ok() for result in schema.get_all_operations() if isinstance(result, Ok))}
 
@@ -63,6 +65,7 @@ def _case(label: str, mode: str, drawn: Any) -> Case:  # noqa: ANN401 - schemath
     known = ("method", "url", "headers", "data", "json", "params", "cookies", "files")
     made = requests.Request(**{name: arguments[name] for name in known if name in arguments}).prepare()
     body = made.body.encode() if isinstance(made.body, str) else made.body
+    assert body is None or isinstance(body, bytes)
     headers = [(_text(name), _text(value)) for name, value in made.headers.items() if _text(name).lower() not in _LIBRARYS_OWN]
     return Case(label, mode, str(made.method), made.path_url, headers, body)
 
@@ -79,9 +82,7 @@ def draw(label: str, mode: str, cases: int, seed: int) -> list[Case]:
     found: list[Case] = []
 
     @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=cases, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )
+    @hypothesis.settings(max_examples=cases, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(MODES[mode]))
     def collect(drawn: schemathesis.Case[Any]) -> None:
         found.append(_case(label, mode, drawn))

@@ -57,7 +57,9 @@ def _rude_headers(random: Random, message: Message) -> bytes:
     elif kind == 4:
         given[3] = (b":path", random.choice([b"", b"*", b"no slash", b"/\x00", b"/\xff", b"/a b", b"/" + b"x" * 70_000, b"http://x/"]))
     elif kind == 5:
-        given[random.choice([0, 1, 2])] = random.choice([(b":method", b""), (b":scheme", b""), (b":authority", b"\x00"), (b":unknown", b"1")])
+        given[random.choice([0, 1, 2])] = random.choice(
+            [(b":method", b""), (b":scheme", b""), (b":authority", b"\x00"), (b":unknown", b"1")]
+        )
     else:
         given += [(b"x-%d" % number, b"v" * 100) for number in range(random.choice([200, 900]))]
     connection = H2Connection(configuration())
@@ -101,7 +103,9 @@ def _rapid_resets(random: Random) -> bytes:
     """Streams that are opened and broken off at once."""
     head = b"\x82\x86\x84\x41\x09localhost"
     streams = range(1, 2 * random.choice([10, 100, 1_000]), 2)
-    return b"".join(frame(HEADERS, _END_HEADERS | _END_STREAM, one, head) + frame(RST_STREAM, 0, one, b"\x00\x00\x00\x08") for one in streams)
+    return b"".join(
+        frame(HEADERS, _END_HEADERS | _END_STREAM, one, head) + frame(RST_STREAM, 0, one, b"\x00\x00\x00\x08") for one in streams
+    )
 
 
 def broken_frames(random: Random, message: Message) -> bytes:

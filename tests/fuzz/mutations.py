@@ -21,7 +21,7 @@ Mutation = Callable[[Random, Message], None]
 
 
 def aim(random: Random, message: Message) -> None:
-    """Sends a request to what exists: the event that is sold, its areas, a reservation of this run. No mutation: it is as valid as before."""
+    """Sends a request to what exists: the event that is sold, its areas, a reservation of this run. No mutation: it is valid."""
     area = random.choice(AREAS)
     template = message.operation.partition(" ")[2]
     known = {"{eventId}": EVENT, "{areaId}": quote(area), "{reservationId}": KNOWN_ID.decode()}
@@ -41,7 +41,21 @@ def aim(random: Random, message: Message) -> None:
 
 # --- The request line ----------------------------------------------------------------------------------------------------
 
-_METHODS = [b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"HEAD", b"BREW", b"get", b"Post", b"GETT", b"M-SEARCH", b"X" * 2_000, b"!#$%&'*+"]
+_METHODS = [
+    b"PUT",
+    b"DELETE",
+    b"PATCH",
+    b"OPTIONS",
+    b"TRACE",
+    b"HEAD",
+    b"BREW",
+    b"get",
+    b"Post",
+    b"GETT",
+    b"M-SEARCH",
+    b"X" * 2_000,
+    b"!#$%&'*+",
+]
 _NO_METHODS = [b"", b"GE T", b"G\x00T", b"G\xc3\x89T", b"GET\t", b"(GET)", b"\x7f", b"CONNECT", b"X" * 100_000]
 
 
@@ -55,7 +69,23 @@ def method(random: Random, message: Message) -> None:
 
 
 _PIECES = [
-    *(b"", b".", b"..", b"%2e%2e", b"%2F", b"%2f%2f", b"%00", b"%ff", b"%c0%af", b"%ed%a0%80", b"%", b"%G1", b"%f", b"%0d%0a", b"%25%32%66"),
+    *(
+        b"",
+        b".",
+        b"..",
+        b"%2e%2e",
+        b"%2F",
+        b"%2f%2f",
+        b"%00",
+        b"%ff",
+        b"%c0%af",
+        b"%ed%a0%80",
+        b"%",
+        b"%G1",
+        b"%f",
+        b"%0d%0a",
+        b"%25%32%66",
+    ),
     *(b";a=b", b"a+b", b"~", b"*", b"area", b"reservation", b"v1", b"event", b"concert", b"%E6%9D%B1", b"n" * 255, b"n" * 256, b"%41" * 86),
     *(b"x" * 60_000, b"a/" * 5_000, b"%23", b"%3F", b"&", b"'", b"$", b"@", b":", b"=", KNOWN_ID, KNOWN_ID.upper(), b"{" + KNOWN_ID + b"}"),
 ]
@@ -108,7 +138,16 @@ def target(random: Random, message: Message) -> None:
 _QUERIES = [
     *(b"limit=1", b"limit=0", b"limit=-1", b"limit=1001", b"limit=", b"limit", b"limit=1.0", b"limit=1e2", b"limit=%D9%A3", b"limit=0001"),
     *(b"limit=" + b"9" * 5_000, b"limit=1&limit=2", b"limit=%00", b"limit=%ff", b"limit=+1", b"limit=%201", b"LIMIT=1", b"limit[]=1"),
-    *(b"after=", b"after=concert", b"after=%ff", b"after=%00", b"after=" + b"z" * 10_000, b"after=%F4%8F%BF%BF", b"after=a&after=b", b"after=a;limit=0"),
+    *(
+        b"after=",
+        b"after=concert",
+        b"after=%ff",
+        b"after=%00",
+        b"after=" + b"z" * 10_000,
+        b"after=%F4%8F%BF%BF",
+        b"after=a&after=b",
+        b"after=a;limit=0",
+    ),
     *(b"&" * 1_000, b"=" * 100, b"a=b&" * 2_000, b"%", b"%%%", b"??", b"a[b][c]=d", b"=&=", b"+", b"limit=5&after=%2B", b"'\"<"),
 ]
 
@@ -130,7 +169,9 @@ def http_version(random: Random, message: Message) -> None:
         if random.random() < 0.5:
             message.headers.append((b"connection", b"keep-alive"))
     else:
-        message.version = random.choice([b"", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/3", b"http/1.1", b"HTTP/1.1 ", b"HTTP/11", b"ICY"])
+        message.version = random.choice(
+            [b"", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/3", b"http/1.1", b"HTTP/1.1 ", b"HTTP/11", b"ICY"]
+        )
         message.at_least(Expect.ANYTHING)
 
 
@@ -142,11 +183,28 @@ _ODD_HEADERS: Headers = [
     *((b"accept-encoding", b"gzip, br"), (b"range", b"bytes=0-1"), (b"range", b"bytes=9-1"), (b"te", b"trailers"), (b"trailer", b"x")),
     *((b"cookie", b"a=b; " * 500), (b"authorization", b"Basic \xff"), (b"x-forwarded-for", b"::1"), (b"x-http-method-override", b"DELETE")),
     *((b"host", b""), (b"host", b"evil:99999"), (b"date", b"never"), (b"via", b"1.1 a"), (b"max-forwards", b"0"), (b"if-match", b"*")),
-    *((b"keep-alive", b"timeout=0"), (b"x-" + b"n" * 1_000, b"1"), (b"x", b"v" * 60_000), (b"x", b"\xe6\x9d\xb1"), (b"x", b"\t"), (b"!#$%&'*+-.^_`|~", b"1")),
+    *(
+        (b"keep-alive", b"timeout=0"),
+        (b"x-" + b"n" * 1_000, b"1"),
+        (b"x", b"v" * 60_000),
+        (b"x", b"\xe6\x9d\xb1"),
+        (b"x", b"\t"),
+        (b"!#$%&'*+-.^_`|~", b"1"),
+    ),
     *((b"if-modified-since", b"Thu, 01 Jan 1970 00:00:00 GMT"), (b"content-encoding", b"gzip"), (b"origin", b"null"), (b"x", b"")),
 ]
 _NO_HEADERS: Headers = [
-    *((b"", b"1"), (b"a b", b"1"), (b"a\x00", b"1"), (b"a(", b"1"), (b"\xc3\xa9", b"1"), (b"x", b"\x00"), (b"x", b"\x7f"), (b"x", b"a\rb"), (b"x", b"a\nb")),
+    *(
+        (b"", b"1"),
+        (b"a b", b"1"),
+        (b"a\x00", b"1"),
+        (b"a(", b"1"),
+        (b"\xc3\xa9", b"1"),
+        (b"x", b"\x00"),
+        (b"x", b"\x7f"),
+        (b"x", b"a\rb"),
+        (b"x", b"a\nb"),
+    ),
     *((b"x", b"a\r\n folded"), (b" x", b"1"), (b"host ", b"a"), (b"x" * 70_000, b"1"), (b"x", b"v" * 500_000), (b"x", b"a\r\n\r\n")),
 ]
 
@@ -171,7 +229,17 @@ def headers(random: Random, message: Message) -> None:
         message.at_least(Expect.REFUSAL)
 
 
-_TYPES = [b"", b"text/plain", b"application/xml", b"application/json; charset=utf-16", b"multipart/form-data; boundary=x", b"\xff", b"a", b"*/*", b"/"]
+_TYPES = [
+    b"",
+    b"text/plain",
+    b"application/xml",
+    b"application/json; charset=utf-16",
+    b"multipart/form-data; boundary=x",
+    b"\xff",
+    b"a",
+    b"*/*",
+    b"/",
+]
 
 
 def content_type(random: Random, message: Message) -> None:
@@ -214,13 +282,27 @@ def length(random: Random, message: Message) -> None:
     kind = random.randrange(6)
     if kind == 0:
         # What follows is taken for another request.
-        message.framing = random.choice([[], [(b"content-length", b"0")], [(b"content-length", b"%d" % random.randrange(size))]]) if size else []
+        message.framing = (
+            random.choice([[], [(b"content-length", b"0")], [(b"content-length", b"%d" % random.randrange(size))]]) if size else []
+        )
         message.in_sync = False
     elif kind == 1:
         message.framing = [(b"content-length", b"%d" % (size + random.choice([1, 1, 100, 10**6, 2**31, 2**63 - 1])))]
         message.at_least(Expect.ANYTHING)
     elif kind == 2:
-        wrong = [b"-1", b"+%d" % size, b"0x%x" % size, b"%d,%d" % (size, size), b"1_0", b"%d.0" % size, b"abc", b"", b"\xd9\xa3", b"1 1", b"%d" % 2**64]
+        wrong = [
+            b"-1",
+            b"+%d" % size,
+            b"0x%x" % size,
+            b"%d,%d" % (size, size),
+            b"1_0",
+            b"%d.0" % size,
+            b"abc",
+            b"",
+            b"\xd9\xa3",
+            b"1 1",
+            b"%d" % 2**64,
+        ]
         message.framing = [(b"content-length", random.choice(wrong))]
         message.at_least(Expect.ANYTHING)
     elif kind == 3:
@@ -245,9 +327,29 @@ def _chunks(random: Random, body: bytes) -> bytes:
 
 
 _NO_CHUNKS = [
-    *(b"g\r\nx\r\n0\r\n\r\n", b"-1\r\nx\r\n0\r\n\r\n", b"fffffffffffffffff\r\n", b"ffffffffffffffff\r\nx", b"5\r\n{}\r\n0\r\n\r\n", b"2\r\n{}x\r\n0\r\n\r\n"),
-    *(b"2\n{}\n0\n\n", b"\r\n\r\n", b"0x2\r\n{}\r\n0\r\n\r\n", b"2 \r\n{}\r\n0\r\n\r\n", b"2\r\n{}\r\n", b"2;" + b"x" * 20_000 + b"\r\n{}\r\n0\r\n\r\n"),
-    *(b"0\r\n" + b"x: 1\r\n" * 200 + b"\r\n", b"0\r\nx\r\n\r\n", b"2\r\n{}\r\n0\r\n", b"2\r\n{}\r\n0\r\nx: " + b"y" * 50_000 + b"\r\n\r\n", b"\x00\r\n"),
+    *(
+        b"g\r\nx\r\n0\r\n\r\n",
+        b"-1\r\nx\r\n0\r\n\r\n",
+        b"fffffffffffffffff\r\n",
+        b"ffffffffffffffff\r\nx",
+        b"5\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}x\r\n0\r\n\r\n",
+    ),
+    *(
+        b"2\n{}\n0\n\n",
+        b"\r\n\r\n",
+        b"0x2\r\n{}\r\n0\r\n\r\n",
+        b"2 \r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}\r\n",
+        b"2;" + b"x" * 20_000 + b"\r\n{}\r\n0\r\n\r\n",
+    ),
+    *(
+        b"0\r\n" + b"x: 1\r\n" * 200 + b"\r\n",
+        b"0\r\nx\r\n\r\n",
+        b"2\r\n{}\r\n0\r\n",
+        b"2\r\n{}\r\n0\r\nx: " + b"y" * 50_000 + b"\r\n\r\n",
+        b"\x00\r\n",
+    ),
 ]
 
 
@@ -268,7 +370,9 @@ def chunked(random: Random, message: Message) -> None:
         message.framing *= 2
         message.at_least(Expect.ANYTHING)
     elif kind == 4:
-        message.framing.insert(random.randrange(2), (b"content-length", random.choice([b"0", b"3", b"abc", b"-1", b"99999999999999999999"])))
+        message.framing.insert(
+            random.randrange(2), (b"content-length", random.choice([b"0", b"3", b"abc", b"-1", b"99999999999999999999"]))
+        )
         message.at_least(Expect.ANYTHING)
     if message.version != b"HTTP/1.1":
         message.at_least(Expect.ANYTHING)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about an answer. Knows nothing of the server's code: paths, statuses, headers and schemas are the document's."""
+"""What the OpenAPI document says about an answer: paths, statuses, headers and schemas are the document's, not the code's."""
 
 from __future__ import annotations
 

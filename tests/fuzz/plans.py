@@ -143,7 +143,9 @@ class Planner:
         """Something else before the request line."""
         _without_head(plan)
         plan.delivery = "garbage"
-        self._as_garbage(random, plan, random.choice([*_GARBAGE, random.randbytes(random.choice([1, 10, 3_000]))]) + plan.messages[0].rendered())
+        self._as_garbage(
+            random, plan, random.choice([*_GARBAGE, random.randbytes(random.choice([1, 10, 3_000]))]) + plan.messages[0].rendered()
+        )
 
     def _as_garbage(self, random: Random, plan: Plan, data: bytes) -> None:
         plan.data = data
@@ -185,9 +187,33 @@ def _without_head(plan: Plan) -> None:
 
 
 _GARBAGE = [
-    *(b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\x00", b"\xef\xbb\xbf", b"GET\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"\r", b"\r\n" * 500, b"GET / \r\n\r\n"),
-    *(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 32, b"\x05\x01\x00", b"PRI * HTTP/2.0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    *(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", b"\r\n\r\n\x00\r\nQUIT\n", b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\nhost", b"x" * 5_000, b"*1\r\n$4\r\nPING\r\n"),
+    *(
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\n",
+        b" ",
+        b"\x00",
+        b"\xef\xbb\xbf",
+        b"GET\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"\r",
+        b"\r\n" * 500,
+        b"GET / \r\n\r\n",
+    ),
+    *(
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 32,
+        b"\x05\x01\x00",
+        b"PRI * HTTP/2.0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ),
+    *(
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+        b"\r\n\r\n\x00\r\nQUIT\n",
+        b"SSH-2.0-x\r\n",
+        b"GET / HTTP/1.1\r\nhost",
+        b"x" * 5_000,
+        b"*1\r\n$4\r\nPING\r\n",
+    ),
 ]
 _DELIVERIES = {
     "whole": Planner._whole,

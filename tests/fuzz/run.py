@@ -7,7 +7,6 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -228,22 +227,29 @@ async def _sell_one_more(address: str, sold: _Sold) -> None:
         sold.faults.append(f"two of three pairs fit into four seats, but they are {states}")
 
 
-@contextmanager
-def _sampled(pid: int, tally: Tally) -> Iterator[Callable[[int], None]]:
+def _sampled(pid: int, tally: Tally, progress: Callable[[int], None]) -> Callable[[int], None]:
     """A progress that looks at the process's memory now and then."""
     process, last_s = psutil.Process(pid), 0.0
 
-    def sample(_sent: int) -> None:
+    def sample(sent: int) -> None:
         nonlocal last_s
+        progress(sent)
         if (now_s := time.monotonic()) - last_s >= _SAMPLE_S:
             last_s = now_s
             tally.rss_max_bytes = max(tally.rss_max_bytes, process.memory_info().rss)
 
-    yield sample
+    return sample
 
 
 def run(
-    planner: Planner, numbers: Sequence[int], seed: int, *, connections: int, deadline_s: float, rss_mib_max: int, progress: Callable[[int], None]
+    planner: Planner,
+    numbers: Sequence[int],
+    seed: int,
+    *,
+    connections: int,
+    deadline_s: float,
+    rss_mib_max: int,
+    progress: Callable[[int], None],
 ) -> Report:
     """Starts a server, sends the numbers, checks the sale, stops the server and reports."""
     with TemporaryDirectory(prefix="ticketmaster-fuzz-") as folder:
@@ -254,8 +260,7 @@ def run(
             memory = psutil.Process(server.pid).memory_info
             before_bytes, started_s = memory().rss, time.monotonic()
             fuzzer = Fuzzer(address, planner, seed, connections=connections, deadline_s=deadline_s)
-            with _sampled(server.pid, fuzzer.tally) as sample:
-                asyncio.run(fuzzer.send(numbers, lambda sent: (sample(sent), progress(sent))[1]))
+            asyncio.run(fuzzer.send(numbers, _sampled(server.pid, fuzzer.tally, progress)))
             seconds = time.monotonic() - started_s
             sold = _checked(server, address, fuzzer.tally)
             after_bytes = memory().rss if server.is_running else 0
