@@ -9,7 +9,7 @@ from tests.fuzz.corpus import MODES, draw, operations
 from tests.fuzz.plans import Planner
 from tests.fuzz.run import run
 
-REQUESTS = 3_000
+REQUESTS = 2_000
 SEED = 20_260_131
 CASES = 4
 

@@ -13,7 +13,7 @@ from tests.fuzz.messages import Expect, Message, with_known_id
 from tests.fuzz.oracle import Oracle, is_bare
 from tests.fuzz.plans import End, Plan
 
-# Statuses that are answered before a body is read; the connection may be closed then.
+# Statuses that are answered before a body is read.
 _BODY_UNREAD = {404, 405, 413}
 Seen = Callable[[Message, Answer], None]
 
@@ -120,7 +120,9 @@ class Courier:
                 return False
             answers.append(answer)
             self._judge(message, answer)
-            if answer.closes or (message.body and answer.status in _BODY_UNREAD) or is_bare(answer):
+            # A body that nobody has read closes the connection, now or in a moment.
+            unread = message.sent_body() and (message.method != b"POST" or answer.status in _BODY_UNREAD)
+            if answer.closes or unread or is_bare(answer):
                 return False
         if not plan.is_kept:
             await self._drain(line, plan, sending, answers, since=len(answers))
@@ -139,9 +141,12 @@ class Courier:
                     while await line.receive():
                         pass
         line.shut()
-        async with self._deadline("the connection was not closed after its client's end"):
-            while await line.receive():
-                pass
+        try:
+            async with self._deadline("the connection was not closed after its client's end"):
+                while await line.receive():
+                    pass
+        except Finding as finding:
+            raise Finding(f"{finding}; it had said {bytes(line.received[:200])!r}") from finding
         if b"PRI * HTTP/2.0" in plan.data and not line.received.startswith(b"HTTP/"):
             # HTTP/2 is answered by frames, which other plans look at.
             return

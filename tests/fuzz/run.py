@@ -36,6 +36,7 @@ _MIB = 1 << 20
 _SAMPLE_S = 0.5
 _CHECKERS = 16
 _DECIDED_WITHIN_S = 30.0
+_CLOSED_WITHIN_S = 10.0
 
 
 class Report(msgspec.Struct):
@@ -288,6 +289,9 @@ def _check_end(server: Server, tally: Tally, rss_mib: float, rss_mib_max: int) -
     """Its memory stayed below the limit, it logged no trouble, and it stops when it is told to."""
     if rss_mib > rss_mib_max:
         tally.found(f"{rss_mib:.0f} MiB of memory, {rss_mib_max} are allowed")
+    left = connections_left(server.pid, _CLOSED_WITHIN_S) if server.is_running else Counter()
+    if left:
+        tally.found(f"connections that all clients have left are still open: {dict(left)}")
     for line in server.lines():
         if line.get("level") not in ("info", "debug"):
             tally.found(f"the server logged: {line}"[:5_000])
@@ -295,6 +299,16 @@ def _check_end(server: Server, tally: Tally, rss_mib: float, rss_mib_max: int) -
         server.stop()
     except AssertionError as cause:
         tally.found(f"the server did not stop as it should: {cause}"[:5_000])
+
+
+def connections_left(pid: int, within_s: float) -> Counter[str]:
+    """The process's connections by their state, once it has had time to notice that nobody is there any more."""
+    given_up_s = time.monotonic() + within_s
+    while True:
+        open_now = [one.status for one in psutil.Process(pid).net_connections() if one.status != psutil.CONN_LISTEN]
+        if not open_now or time.monotonic() > given_up_s:
+            return Counter(map(str, open_now))
+        time.sleep(0.1)
 
 
 def _report(tally: Tally, sold: _Sold, seed: int, seconds: float, before_bytes: int, after_bytes: int) -> Report:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +22,7 @@ from tests.fuzz.delivery import Courier, Finding, pick_known
 from tests.fuzz.messages import KNOWN_ID, Expect, Message
 from tests.fuzz.oracle import Oracle
 from tests.fuzz.plans import End, Plan, Planner
-from tests.fuzz.run import Fuzzer, check_sale
+from tests.fuzz.run import Fuzzer, check_sale, connections_left
 
 DEADLINE_S = 20.0
 # Where a hang is what is looked for.
@@ -250,6 +252,15 @@ def test_the_oracle_knows_which_methods_a_path_takes(method: bytes, target: byte
     headers = {"content-type": "application/problem+json", "cache-control": "no-store", "allow": allow}
     fault = Oracle().fault(method, target, Answer(405, headers, json.dumps(document).encode()))
     assert (fault is None) == fine, fault
+
+
+def test_a_connection_that_is_left_open_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert not connections_left(os.getpid(), 0.0)
+        socket.create_connection(listener.getsockname()).close()
+        accepted, _ = listener.accept()
+        with accepted:
+            assert connections_left(os.getpid(), 0.0) == {"CLOSE_WAIT": 1}
 
 
 async def sale(decide: Callable[[str], dict[str, Any]], *, shown: str = "##..") -> list[str]:
