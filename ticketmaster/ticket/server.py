@@ -210,7 +210,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         if isinstance(target, Problem):
             notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
         elif length is None:
-            notes.call_soon_threadsafe(lambda _: _read_in_pieces(dispatcher, target, protocol, responder))
+            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, target, protocol, responder).read_on())
         else:
             protocol().add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
 
@@ -236,33 +236,46 @@ def _take_body(dispatcher: Dispatcher, target: PostTarget, body: Any, responder:
     dispatcher.post(target, read, responder)
 
 
-def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
-    """A body of unknown length, one piece after the other, so that the limit holds."""
-    pieces = bytearray()
-    iterator = protocol.__aiter__()
+class _Pieces:
+    """A body of unknown length, read one piece after the other, so that the limit holds.
 
-    def read_on() -> None:
+    Nothing in it refers back to it: what is left of a refused body must go at once, for until then its connection stays open.
+    """
+
+    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_target")
+
+    def __init__(self, dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
+        self._dispatcher = dispatcher
+        self._target = target
+        self._responder = responder
+        self._body = bytearray()
+        self._iterator = protocol.__aiter__()
+
+    def read_on(self) -> None:
+        """Asks for the next piece."""
         try:
-            piece = iterator.__anext__()
+            piece = self._iterator.__anext__()
         except StopAsyncIteration:
-            dispatcher.post(target, bytes(pieces), responder)
+            self._finish()
         else:
-            piece.add_done_callback(on_piece)
+            piece.add_done_callback(self._on_piece)
 
-    def on_piece(piece: Any) -> None:
+    def _on_piece(self, piece: Any) -> None:
         try:
-            pieces.extend(piece.result())
+            self._body.extend(piece.result())
         except StopAsyncIteration:
-            dispatcher.post(target, bytes(pieces), responder)
+            self._finish()
         except Exception:  # noqa: BLE001 - as in _take_body
-            refuse(responder, problems.BODY_BROKE_OFF)
+            refuse(self._responder, problems.BODY_BROKE_OFF)
         else:
-            if len(pieces) > dispatcher.body_bytes_max:
-                refuse(responder, problems.body_too_large(dispatcher.body_bytes_max))
+            bytes_max = self._dispatcher.body_bytes_max
+            if len(self._body) > bytes_max:
+                refuse(self._responder, problems.body_too_large(bytes_max))
             else:
-                read_on()
+                self.read_on()
 
-    read_on()
+    def _finish(self) -> None:
+        self._dispatcher.post(self._target, bytes(self._body), self._responder)
 
 
 class HttpServer:
