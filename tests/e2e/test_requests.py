@@ -215,6 +215,8 @@ NOT_TAKEN: list[tuple[str, str, tuple[int, str], str | None]] = [
     ("DELETE", "/v1/event/concert", (405, "wrong_method"), "GET"),
     ("POST", "/v1/event/concert", (405, "wrong_method"), "GET"),
     ("POST", "/v1/event/concert/area/A", (405, "wrong_method"), "GET"),
+    ("POST", "/v1/event/reservation", (405, "wrong_method"), "GET"),
+    ("GET", "/v1/event//reservation", (405, "wrong_method"), "POST"),
     ("GET", "/v1/event/concert/reservation", (405, "wrong_method"), "POST"),
     ("PATCH", "/v1/event/concert/reservation", (405, "wrong_method"), "POST"),
     ("POST", f"/v1/reservation/{uuid4()}", (405, "wrong_method"), "GET"),
@@ -238,6 +240,10 @@ async def test_a_path_or_method_that_is_not_taken_is_refused(client: httpx.Async
         response = await client.request(method, path)
         assert problem(response) == expected, (method, path)
         assert response.headers.get("allow") == allow
+
+
+async def test_a_reservation_of_no_event_lacks_its_name(client: httpx.AsyncClient) -> None:
+    assert problem(await client.post("/v1/event//reservation", json=seats())) == (400, "empty_name")
 
 
 async def test_a_body_changes_nothing_about_a_wrong_method(client: httpx.AsyncClient) -> None:

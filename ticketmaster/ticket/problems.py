@@ -51,6 +51,7 @@ def too_many(code: str, detail: str) -> Problem:
     return Problem(429, code, detail, (("retry-after", "1"),))
 
 
+BODY_BROKE_OFF = Problem(400, "malformed_json", "The body broke off before its end.")
 NO_SUCH_PATH = Problem(404, "no_such_path", "There is nothing here; GET /docs lists what there is.")
 NOT_DECIDED = unavailable("not_decided", "The reservation is not decided yet, or not known here; ask again.", 0)
 NOT_A_RESERVATION_ID = Problem(404, "no_such_reservation", "A reservation id is a UUID, as POST .../reservation returned it.")

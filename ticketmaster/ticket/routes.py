@@ -67,10 +67,9 @@ class Routes:
 
     def post_target(self, path: str) -> PostTarget | None:
         """Who takes the body of a POST; None: the path takes none."""
-        if path.startswith(_EVENT_PREFIX) and path.endswith(_RESERVATION_SUFFIX):
+        if _takes_reservations(path):
             event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]
-            if event_id:
-                return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
+            return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
         return self._gateway.post_event if path == _EVENT else None
 
     def get_other(self, request: Request, responder: Responder) -> None:
@@ -116,12 +115,17 @@ def answer_health(responder: Responder, *, ready: bool) -> None:
         refuse(responder, problems.NOT_SERVING)
 
 
+def _takes_reservations(path: str) -> bool:
+    # "/v1/event/reservation" is the event of that name.
+    return path.endswith(_RESERVATION_SUFFIX) and path.startswith(_EVENT_PREFIX) and len(path) >= len(_EVENT_PREFIX + _RESERVATION_SUFFIX)
+
+
 def allowed_methods(path: str) -> str:
     """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
     if path == _EVENT:
         return "GET, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
-        return "POST" if path.endswith(_RESERVATION_SUFFIX) else "GET"
+        return "POST" if _takes_reservations(path) else "GET"
     known = path in (HEALTH, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
     return "GET" if known else ""
 

@@ -210,7 +210,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         if isinstance(target, Problem):
             notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
         elif length is None:
-            notes.call_soon_threadsafe(lambda _: _read_in_pieces(dispatcher, target, protocol, responder))
+            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, target, protocol, responder).read_on())
         else:
             protocol().add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
 
@@ -230,38 +230,52 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 def _take_body(dispatcher: Dispatcher, target: PostTarget, body: Any, responder: Responder) -> None:
     try:
         read = body.result()
-    except Exception:  # noqa: BLE001 - the client is gone: there is nobody to answer
+    except Exception:  # noqa: BLE001 - the client is gone, but its connection stays until there is an answer
+        refuse(responder, problems.BODY_BROKE_OFF)
         return
     dispatcher.post(target, read, responder)
 
 
-def _read_in_pieces(dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
-    """A body of unknown length, one piece after the other, so that the limit holds."""
-    pieces = bytearray()
-    iterator = protocol.__aiter__()
+class _Pieces:
+    """A body of unknown length, read one piece after the other, so that the limit holds.
 
-    def read_on() -> None:
-        try:
-            piece = iterator.__anext__()
-        except StopAsyncIteration:
-            dispatcher.post(target, bytes(pieces), responder)
-        else:
-            piece.add_done_callback(on_piece)
+    Nothing in it refers back to it: what is left of a refused body must go at once, for until then its connection stays open.
+    """
 
-    def on_piece(piece: Any) -> None:
+    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_target")
+
+    def __init__(self, dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
+        self._dispatcher = dispatcher
+        self._target = target
+        self._responder = responder
+        self._body = bytearray()
+        self._iterator = protocol.__aiter__()
+
+    def read_on(self) -> None:
+        """Asks for the next piece."""
         try:
-            pieces.extend(piece.result())
+            piece = self._iterator.__anext__()
         except StopAsyncIteration:
-            dispatcher.post(target, bytes(pieces), responder)
-        except Exception:  # noqa: BLE001 - the client is gone
-            return
+            self._finish()
         else:
-            if len(pieces) > dispatcher.body_bytes_max:
-                refuse(responder, problems.body_too_large(dispatcher.body_bytes_max))
+            piece.add_done_callback(self._on_piece)
+
+    def _on_piece(self, piece: Any) -> None:
+        try:
+            self._body.extend(piece.result())
+        except StopAsyncIteration:
+            self._finish()
+        except Exception:  # noqa: BLE001 - as in _take_body
+            refuse(self._responder, problems.BODY_BROKE_OFF)
+        else:
+            bytes_max = self._dispatcher.body_bytes_max
+            if len(self._body) > bytes_max:
+                refuse(self._responder, problems.body_too_large(bytes_max))
             else:
-                read_on()
+                self.read_on()
 
-    read_on()
+    def _finish(self) -> None:
+        self._dispatcher.post(self._target, bytes(self._body), self._responder)
 
 
 class HttpServer:
