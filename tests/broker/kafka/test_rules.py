@@ -8,10 +8,12 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from itertools import groupby
+from types import SimpleNamespace
 
 import aiokafka.producer.sender
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from tests.support.consuming import Member, committed, read_records, take, until
 from tests.support.kafka_proxy import CUT, DROP_ANSWER, END_TXN, HOLD, HOLD_AND_CUT, TXN_OFFSET_COMMIT, KafkaProxy
@@ -276,6 +278,27 @@ async def test_a_member_that_is_too_slow_to_give_up_its_partitions_can_commit_no
 
     assert at == 1
     assert await read_records(broker, source) == [(b"1", b"in time"), (b"2", b"by the later one")]
+
+
+async def test_a_coordinator_that_is_still_loading_is_asked_again_and_never_taken_for_one_without_offsets(
+    broker: KafkaBroker, source: TopicPartition, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await started(broker, name)
+    await producer.commit({source: [PAIR]}, {source: 7}, name)
+    send, loading = broker.admin._send_request, [14, 14]
+
+    async def answered(request: object, *more: object) -> object:
+        answer = await send(request, *more)
+        if isinstance(request, OffsetFetchRequest) and loading:
+            # COORDINATOR_LOAD_IN_PROGRESS, as brokers say it after they have all been killed: no topics, and no error at any of them.
+            return SimpleNamespace(error_code=loading.pop(), topics=[])
+        return answer
+
+    monkeypatch.setattr(broker.admin, "_send_request", answered)
+
+    other = source._replace(partition=1)
+    assert await broker.committed(name, [source, other]) == {source: 7}
+    assert loading == []
 
 
 async def test_of_a_fenced_producer_no_error_is_left_that_nobody_looked_at(broker: KafkaBroker, source: TopicPartition, name: str) -> None:
