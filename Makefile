@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: up
 up: $(RUNTIME) ## Set up and start the whole system on PORT (8080), data in DATA (./data)
@@ -40,6 +40,10 @@ SEED ?=
 chaos: $(DEV) ## Sell on a cluster of three while FAULTS (100) of all kinds happen; SEED repeats a run
 	TICKETMASTER_REQUIRE_KAFKA=1 TICKETMASTER_CHAOS_FAULTS="$(FAULTS)" TICKETMASTER_CHAOS_SEED="$(SEED)" \
 		$(PYTHON_IN_VENV) -m pytest -q -s -o faulthandler_timeout=0 tests/chaos
+
+.PHONY: reliability-report
+reliability-report: $(DEV) ## Run all that docs/reliability.md shows, for hours, and write it (OPTIONS="--help" for parts)
+	$(PYTHON_IN_VENV) scripts/reliability/report $(OPTIONS)
 
 .PHONY: format
 format: $(DEV) ## Format the code and fix what ruff can fix

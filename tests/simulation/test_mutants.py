@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.catching import SEEDS_MAX, catch
 from tests.simulation.mutants import MUTANTS
-from ticketmaster.simulation.simulation import Outcome, Size, simulate
-
-SIZE = Size(commands=150, faults=20, steps_max=200_000)
-SEEDS_MAX = 25
-
-
-def catch(name: str) -> Outcome | None:
-    """The first run that catches a planted bug."""
-    with MUTANTS[name]():
-        for seed in range(SEEDS_MAX):
-            outcome = simulate(seed, SIZE)
-            if outcome.violations:
-                return outcome
-    return None
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -1,0 +1,40 @@
+"""Looking for the seed that catches a planted bug."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from tests.simulation.mutants import MUTANTS
+from ticketmaster.simulation.simulation import Outcome, Size, simulate
+
+SIZE = Size(commands=150, faults=20, steps_max=200_000)
+SEEDS_MAX = 25
+
+
+def catch(name: str) -> Outcome | None:
+    """The first run that catches a planted bug."""
+    with MUTANTS[name]():
+        for seed in range(SEEDS_MAX):
+            outcome = simulate(seed, SIZE)
+            if outcome.violations:
+                return outcome
+    return None
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(MUTANTS)))
+def main(names: Sequence[str]) -> None:
+    """Plant each bug, or those named, and print as JSON which seed caught it and what was seen."""
+    caught = []
+    for name in names or MUTANTS:
+        outcome = catch(name)
+        seen = {"seed": outcome.seed, "violation": outcome.violations[0]} if outcome else {"seed": None, "violation": ""}
+        caught.append({"bug": name, **seen})
+    click.echo(json.dumps({"commands_each": SIZE.commands, "faults_each": SIZE.faults, "seeds_max": SEEDS_MAX, "bugs": caught}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
