@@ -38,14 +38,16 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     def line(cells: Iterable[object]) -> str:
         return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
-    numbers = [line(header), "|" + "|".join("---" if number == 0 else "--:" for number in range(len(header))) + "|"]
-    return "\n".join([*numbers, *map(line, rows)])
+    listed = list(rows)
+    rule = ["--:" if listed and isinstance(cell, int | float) else "---" for cell in (listed or [header])[0]]
+    return "\n".join([line(header), f"|{'|'.join(rule)}|", *map(line, listed)])
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+    # What was seen names records in brackets: no links, no columns.
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("[", "\\[")
 
 
 def _ran(runs: list[Run]) -> str:
@@ -90,8 +92,8 @@ def _simulation(runs: list[Run]) -> str:
     each = ", ".join(f"{commands:,} commands and {struck} faults, besides those of the network" for commands, struck in sizes)
     failed = [f"- seed {seed}: {found[0]}" for run in runs for seed, found in run["result"]["failed"].items()]
     sentences = (
-        f"{seeds:,} seeds of {each}: {_total(runs, 'commands'):,} commands, {_total(runs, 'records'):,} records, {hours:,.0f} simulated hours",
-        f"in {cpu_s / 3600:,.1f} hours of CPU ({cpu_s / seeds:.2f} s a seed: {7_200 * seeds / cpu_s:,.0f} seeds an hour on two cores).",
+        f"{seeds:,} seeds of {each}: {_total(runs, 'commands'):,} commands, {_total(runs, 'records'):,} records,",
+        f"{hours:,.0f} simulated hours in {cpu_s / 3600:,.1f} hours of CPU ({cpu_s / seeds:.2f} s a seed: {7_200 * seeds / cpu_s:,.0f} seeds an hour on two cores).",
         f"{len(failed) or 'No'} seed{'' if len(failed) == 1 else 's'} failed.",
     )
     table = _table(("fault", "times"), sorted(faults.items()))
@@ -143,9 +145,9 @@ def _http(runs: list[Run]) -> str:
     result = runs[-1]["result"]
     findings = [f"- {finding['what']}" for run in runs for finding in run["result"]["findings"]]
     sentences = (
-        f"{_total(runs, 'requests'):,} requests, drawn from the OpenAPI document and then spoilt. Each answer must be one that the document",
-        f"describes, and none may be missing: {len(findings) or 'no'} findings. The server's memory went from {result['rss_before_mib']:.0f} to",
-        f"{result['rss_after_mib']:.0f} MiB.",
+        f"{_total(runs, 'requests'):,} requests, drawn from the OpenAPI document and then spoilt. Each answer must be one that the",
+        f"document describes, and none may be missing: {len(findings) or 'no'} findings. The server's memory went",
+        f"from {result['rss_before_mib']:.0f} to {result['rss_after_mib']:.0f} MiB.",
     )
     answers = _table(("status", "answers"), sorted(statuses.items()))
     spoilt = _table(("how a request was spoilt", "requests"), sorted(mutations.items()))
