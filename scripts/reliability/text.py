@@ -93,7 +93,8 @@ def _simulation(runs: list[Run]) -> str:
     failed = [f"- seed {seed}: {found[0]}" for run in runs for seed, found in run["result"]["failed"].items()]
     sentences = (
         f"{seeds:,} seeds of {each}: {_total(runs, 'commands'):,} commands, {_total(runs, 'records'):,} records,",
-        f"{hours:,.0f} simulated hours in {cpu_s / 3600:,.1f} hours of CPU ({cpu_s / seeds:.2f} s a seed: {7_200 * seeds / cpu_s:,.0f} seeds an hour on two cores).",
+        f"{hours:,.0f} simulated hours in {cpu_s / 3600:,.1f} hours of CPU ({cpu_s / seeds:.2f} s a seed:",
+        f"{7_200 * seeds / cpu_s:,.0f} seeds an hour on two cores).",
         f"{len(failed) or 'No'} seed{'' if len(failed) == 1 else 's'} failed.",
     )
     table = _table(("fault", "times"), sorted(faults.items()))

@@ -19,6 +19,9 @@ _UNKNOWN_ID = 2_000_000_000
 _DEADLINE_MS = 20_000
 
 
+KEY_PREFIX = "poison-"
+
+
 class Placed(NamedTuple):
     """Where a record stands that nobody can read."""
 
@@ -30,14 +33,14 @@ class Placed(NamedTuple):
 async def poison(servers: str, partitions: int, choice: random.Random) -> tuple[list[Placed], list[Placed]]:
     """Poisons one partition of each topic; returns what belongs in dead-letter topics, and what the followers of a table log.
 
-    Of ``state.event.area_status`` the key is deleted again: there it would stay part of the table, which the audit rightly finds wrong.
-    ``state.user.reservation`` gets a deletion only: an unreadable decision is a finding for ever.
+    Of ``state.event.area_status`` the key is deleted again, so that it does not stay part of the table; ``state.user.reservation`` gets a
+    deletion only. Of both the audit rightly says that no role of ours wrote them: by their keys they are known.
     """
     producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all")
     await producer.start()
     letters, logged = list[Placed](), list[Placed]()
     try:
-        key = f"poison-{choice.randrange(1 << 32)}".encode()
+        key = f"{KEY_PREFIX}{choice.randrange(1 << 32)}".encode()
 
         async def send(topic: str, partition: int, value: bytes | None) -> Placed:
             return Placed(topic, partition, (await producer.send_and_wait(topic, value, key, partition)).offset)

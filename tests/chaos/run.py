@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.chaos.buyers import Buyers
 from tests.chaos.faults import KINDS, Scene
 from tests.chaos.fleet import ROLES, Fleet
+from tests.chaos.poison import KEY_PREFIX
 from tests.chaos.report import Outcome, Report
 from tests.process.client import Lost, ask
 from tests.process.sale import Sale
@@ -157,7 +158,7 @@ class Run:
             await asyncio.sleep(0.05)
 
     def _audit(self) -> None:
-        """Sound, but for stores that were damaged on purpose and not opened since: then without those."""
+        """Sound, but for stores that were damaged on purpose and not opened since, and for poison in topics that only our roles write."""
         sound, said = self._fleet.audited(AUDIT_S)
         flipped = [store for store in dict.fromkeys(self._scene.flipped) if store.exists()]
         if not sound and flipped:
@@ -167,9 +168,19 @@ class Run:
             self._scene.notes["audits that found a flipped bit in a store"] += 1
             sound, said = self._fleet.audited(AUDIT_S)
         self._scene.flipped.clear()
-        assert sound, said
-        result = json.loads(said)
-        self.report.audits.append({"sound": result["sound"], "totals": result["totals"]})
+        if not sound and not _is_poison(said):
+            raise AssertionError(said)
+        self._scene.notes["audits that named the poisoned records"] += not sound
+        self.report.audits.append({"sound": True, "totals": json.loads(said)["totals"]})
+
+
+def _is_poison(said: str) -> bool:
+    """Whether all that an audit has found are poisoned records: their keys say what they are."""
+    try:
+        findings = json.loads(said)["findings"]
+    except ValueError:
+        return False
+    return bool(findings) and all(KEY_PREFIX in example["text"] for finding in findings for example in finding["examples"])
 
 
 def _first(cause: BaseException) -> BaseException:

@@ -141,6 +141,22 @@ def test_a_damaged_store_that_the_audit_finds_is_noted_and_anything_else_is_a_vi
         run._audit()
 
 
+@pytest.mark.parametrize(("key", "sound"), [("poison-1", True), ("area-1", False)])
+def test_records_that_were_poisoned_on_purpose_may_be_found_and_no_others(tmp_path: Path, key: str, *, sound: bool) -> None:
+    class Poisoned(Fleet):
+        def audited(self, timeout_s: float = 0.0) -> tuple[bool, str]:
+            examples = [{"text": "area poison-7: its frame is 00", "records": []}, {"text": f"area {key}", "records": []}]
+            return False, json.dumps({"sound": False, "totals": {}, "findings": [{"rule": "a rule", "times": 2, "examples": examples}]})
+
+    run = Run(Poisoned(tmp_path, "127.0.0.1:1", "http://127.0.0.1:2"), Cluster(tmp_path), 5, None)
+    if sound:
+        run._audit()
+        assert run._scene.notes["audits that named the poisoned records"] == 1
+    else:
+        with pytest.raises(AssertionError, match="area-1"):
+            run._audit()
+
+
 def test_the_time_without_a_decision_includes_what_comes_before_the_first_and_after_the_last(fleet: Fleet) -> None:
     buyers = Buyers(Sale(1), fleet, 1)
     buyers.purchases = [Purchase(0.0, 9.0), Purchase(8.0, 12.0), Purchase(12.5, 13.0), Purchase(14.0, 30.0)]

@@ -16,6 +16,8 @@ from structlog.testing import capture_logs
 from tests.e2e.conftest import BODY_BYTES_MAX
 from tests.e2e.h2client import multiplexed
 from tests.e2e.site import TIMEOUT_S, Site, announce, client_of, seats, site
+from tests.fuzz.http2 import Streams
+from tests.fuzz.messages import Message
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.settings import ServerSettings
 
@@ -213,6 +215,43 @@ async def test_clients_that_break_off_leave_nothing_behind(small_site: Site) -> 
                 await asyncio.sleep(0.01)
     assert logged == []
     assert small_site.gateway._commands_in_flight == 0
+
+
+async def test_an_empty_length_over_http2_harms_nobody(small_site: Site) -> None:
+    message = Message("", b"POST", RESERVATION.encode(), [(b"content-length", b"")])
+    async with asyncio.timeout(TIMEOUT_S):
+        streams = await Streams.open("127.0.0.1", small_site.port)
+        for _ in range(3):
+            answer = await streams.answer(await streams.start(message))
+            assert answer
+            assert (answer.status, json.loads(answer.body)["code"]) == (400, "malformed_json")
+        streams.close()
+    await still_sells(small_site)
+
+
+async def test_a_length_of_thousands_of_digits_is_a_number(small_site: Site) -> None:
+    async with raw(small_site.port) as (reader, writer):
+        for _ in range(3):
+            writer.write(head("POST", RESERVATION, f"content-length: {len(ASK):05000}") + ASK)
+            assert (await read_reply(reader))[0] == 200
+        writer.write(head("POST", RESERVATION, f"content-length: {10**15:05000}"))
+        assert (await read_reply(reader))[0] == 413
+    await still_sells(small_site)
+
+
+async def test_a_defect_in_looking_at_a_head_is_answered_and_harms_nobody_else(small_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    with capture_logs() as logged, monkeypatch.context() as patched:
+        patched.setattr(small_site._server._dispatcher, "target", fail)
+        async with raw(small_site.port) as (reader, writer):
+            for _ in range(3):
+                writer.write(head("POST", RESERVATION, "content-length: 0"))
+                status, _, body = await read_reply(reader)
+                assert (status, json.loads(body)["code"]) == (500, "internal_error")
+    assert [one["event"] for one in logged] == ["request_failed"] * 3
+    await still_sells(small_site)
 
 
 @pytest.mark.parametrize("framing", [f"content-length: {len(ASK)}", "transfer-encoding: chunked"])

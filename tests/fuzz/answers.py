@@ -38,6 +38,9 @@ def parse_answer(data: bytes | bytearray, method: bytes, *, ended: bool) -> tupl
     """The first final answer in ``data`` and where it ends; None: more is needed. BrokenAnswer: it is none, or the end came too early."""
     start = 0
     while True:
+        if start and start == len(data):
+            # Interim answers only, like 100: the final one has yet to come, or never will.
+            return None
         head_end = data.find(b"\r\n\r\n", start)
         if head_end < 0:
             if ended or len(data) - start > _HEAD_BYTES_MAX or not b"HTTP/1.".startswith(data[start : start + 7]):
@@ -140,6 +143,8 @@ class Line:
                 if found:
                     del self.received[: found[1]]
                     return found[0]
+                if self.ended:
+                    self.received.clear()
             if self.ended:
                 return None
             await self.receive()

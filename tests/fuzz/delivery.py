@@ -201,13 +201,13 @@ class Courier:
             return
         fault = self._oracle.fault(message.method, message.target, answer)
         if fault:
-            raise Finding(f"{message.method[:20]!r} {message.target[:200]!r}: {fault}")
+            raise Finding(f"{message.method[:20]!r} {message.target[:200]!r}: {fault}: {answer.headers} {answer.body[:200]!r}")
         self._seen(message, answer)
 
     def _judge_unknown(self, method: bytes, answer: Answer) -> None:
         fault = self._oracle.fault(method, None, answer)
         if fault:
-            raise Finding(f"to a request that nobody can tell: {fault}")
+            raise Finding(f"to a request that nobody can tell: {fault}: {answer.headers} {answer.body[:200]!r}")
 
 
 def _known(message: Message, known_id: bytes) -> Message:

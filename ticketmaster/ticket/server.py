@@ -76,13 +76,13 @@ class Dispatcher:
         """Answers what is no GET and can't be a POST; a HEAD without a body."""
         refuse(_Bodiless(responder) if scope.method == "HEAD" else responder, problem)
 
-    def target(self, scope: Any, length: str | None) -> PostTarget | Problem:
+    def target(self, scope: Any, length: int | None) -> PostTarget | Problem:
         """Who takes the body of a request that is no GET, or why it is refused before its body is looked at."""
         path = scope.path
         target = self._routes.post_target(path) if scope.method == "POST" else None
         if target is None:
             return wrong_method(path) or problems.NO_SUCH_PATH
-        if length is not None and int(length) > self.body_bytes_max:
+        if length is not None and length > self.body_bytes_max:
             return problems.body_too_large(self.body_bytes_max)
         return target
 
@@ -94,16 +94,17 @@ class Dispatcher:
                 request = Request(path, scope.query_string, scope.headers.get("if-none-match") or "")
                 self._routes.get_other(request, responder)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
-            self._answer_failure(failure, responder)
+            self.answer_failure(failure, responder)
 
     def post(self, target: PostTarget, body: bytes, responder: Responder) -> None:
         """Answers a POST."""
         try:
             target(body, responder)
         except Exception as failure:  # noqa: BLE001
-            self._answer_failure(failure, responder)
+            self.answer_failure(failure, responder)
 
-    def _answer_failure(self, failure: Exception, responder: Responder) -> None:
+    def answer_failure(self, failure: Exception, responder: Responder) -> None:
+        """Answers what went wrong: a Problem as it is; anything else is a defect, or a log that is gone."""
         if isinstance(failure, Problem):
             refuse(responder, failure)
         else:
@@ -113,12 +114,15 @@ class Dispatcher:
     async def rsgi(self, scope: Any, protocol: Any) -> None:
         """RSGI's documented interface: a coroutine per request, which ends when the response is sent."""
         answered = _Answered(self.responder(scope, protocol))
-        if scope.method == "GET":
-            self.get(scope, answered)
-        elif isinstance(target := self.target(scope, scope.headers.get("content-length")), Problem):
-            self.refuse(scope, answered, target)
-        else:
-            await self._read(target, protocol, answered)
+        try:
+            if scope.method == "GET":
+                self.get(scope, answered)
+            elif isinstance(target := self.target(scope, _body_length(scope)), Problem):
+                self.refuse(scope, answered, target)
+            else:
+                await self._read(target, protocol, answered)
+        except Exception as failure:  # noqa: BLE001
+            self.answer_failure(failure, answered)
         await answered.wait()
 
     async def _read(self, target: PostTarget, protocol: Any, responder: Responder) -> None:
@@ -131,6 +135,15 @@ class Dispatcher:
                 return
             chunks.append(chunk)
         self.post(target, b"".join(chunks), responder)
+
+
+def _body_length(scope: Any) -> int | None:
+    """What a request says its body's length is; None: nothing, or nothing that is a number, as HTTP/2 lets pass an empty text."""
+    given = scope.headers.get("content-length")
+    if given is None or not (given.isascii() and given.isdigit()):
+        return None
+    # int() refuses thousands of digits, zeros as well; a number of 20 is too large whatever follows.
+    return int(given.lstrip("0")[:20] or "0")
 
 
 class _Bodiless:
@@ -199,13 +212,22 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     signal.add_cb(lambda: loop.call_soon_threadsafe(stopped.set_result, None))
 
     def schedule(watcher: Any) -> None:
-        # In Granian's thread, which ignores what this raises: it only looks at the head of the request.
-        scope, protocol = watcher.scope, watcher.proto
+        # In Granian's thread, which keeps what this raises for whoever comes next, and would fail them all.
+        try:
+            look(watcher.scope, watcher.proto)
+        except Exception as failure:  # noqa: BLE001
+            note_failure(failure, watcher.proto)
+
+    def note_failure(failure: Exception, protocol: Any) -> None:
+        notes.call_soon_threadsafe(lambda _: dispatcher.answer_failure(failure, protocol))
+
+    def look(scope: Any, protocol: Any) -> None:
+        # At the head of the request only.
         responder = dispatcher.responder(scope, protocol)
         if scope.method == "GET":
             notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
             return
-        length = scope.headers.get("content-length")
+        length = _body_length(scope)
         target = dispatcher.target(scope, length)
         if isinstance(target, Problem):
             notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
