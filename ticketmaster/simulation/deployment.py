@@ -197,7 +197,7 @@ class Deployment:
             if scope.method == "GET":
                 one.dispatcher.get(scope, responder)
                 return
-            target = one.dispatcher.target(scope, str(len(body)))
+            target = one.dispatcher.target(scope, len(body))
             assert not isinstance(target, Problem)
             one.dispatcher.post(target, body, responder)
 
