@@ -255,3 +255,14 @@ async def test_a_group_owns_the_same_partitions_of_all_its_topics(broker: Broker
             f"{member.name} reads what it owns",
         )
         await member.leave()
+
+
+async def test_every_member_is_told_where_the_owner_of_each_partition_is(broker: Broker, topic: str, group: str) -> None:
+    owners: dict[int, str] = {}
+    joined = [Member(name, broker, group, [topic], owners) for name in "ab"]
+
+    await until(lambda: all(set(member.addresses.values()) == {"a:1", "b:1"} for member in joined), "both know of both")
+    expected = {partition: f"{name}:1" for partition, name in owners.items()}
+    assert [member.addresses for member in joined] == [expected, expected]
+    for member in joined:
+        await member.leave()

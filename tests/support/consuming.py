@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
-from ticketmaster.broker.port import Assignment, Batch, Broker, Consumer, Pair, TopicPartition
+from ticketmaster.broker.port import Assignment, Batch, Broker, Consumer, Membership, Pair, TopicPartition
 
 DEADLINE_S = 20.0
 _POLL_MS = 50
@@ -103,7 +103,9 @@ class Member:
         self._topics = topics
         self._owners = owners
         self._start = start
-        self.consumer = broker.group_consumer(group, topics, self)
+        # The addresses of all, as this member was told them.
+        self.addresses: dict[int, str] = {}
+        self.consumer = broker.group_consumer(group, topics, self, Membership(address=f"{name}:1"))
         self._job = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
@@ -115,6 +117,7 @@ class Member:
         self.history.append(("assigned", tuple(sorted(partitions))))
         self.generations.append(assignment.generation)
         self.owned = set(partitions)
+        self.addresses = dict(assignment.owners)
         for partition in partitions:
             if partition in self._owners:
                 self.conflicts.append(f"{partition} was given to {self.name} and is {self._owners[partition]}'s")
