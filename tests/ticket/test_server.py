@@ -49,6 +49,7 @@ class Routes:
         ("GET", {"transfer-encoding": "chunked"}, ["body given up", "200"]),
         ("PUT", {"content-length": "5"}, ["body given up", "405"]),
         ("PUT", {}, ["405"]),
+        ("PUT", {"content-length": "5", "expect": "100-continue"}, ["405"]),
         ("POST", {"content-length": "11"}, ["body given up", "413"]),
     ],
 )

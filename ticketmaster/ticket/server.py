@@ -149,9 +149,12 @@ def _body_length(scope: Any) -> int | None:
 
 
 def _give_up_body(scope: Any, protocol: Any) -> None:
-    """Lets go of a body that nobody will read, before the answer: if it goes after that, its connection may never be closed."""
+    """Lets go of a body that nobody will read, before the answer: if it goes after that, its connection may never be closed.
+
+    Not of one that its client asks for first: Granian might still say 100, Continue.
+    """
     headers = scope.headers
-    if "content-length" in headers or "transfer-encoding" in headers:
+    if ("content-length" in headers or "transfer-encoding" in headers) and "expect" not in headers:
         protocol().cancel()
 
 
