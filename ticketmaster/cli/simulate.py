@@ -19,7 +19,7 @@ _SHOWN_VIOLATIONS = 5
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The seed, or the first of several; a new one if none is given.")
 @click.option("--seeds", default=1, type=click.IntRange(1, 10_000_000), metavar="N", show_default=True, help="How many seeds.")
 @click.option("--jobs", type=click.IntRange(1, 1_024), metavar="N", help="Seeds at a time; as many as there are cores.")
-@click.option("--commands", default=1_000, type=click.IntRange(1, 1_000_000), metavar="N", show_default=True, help="Reservations each.")
+@click.option("--commands", default=1_100, type=click.IntRange(1, 1_000_000), metavar="N", show_default=True, help="Reservations each.")
 @click.option("--faults", default=24, type=click.IntRange(0, 10_000), metavar="N", show_default=True, help="Faults each.")
 @click.option(
     "--steps", default=5_000_000, type=click.IntRange(min=1), metavar="N", show_default=True, help="Steps after which a run has failed."

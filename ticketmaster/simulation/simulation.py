@@ -26,7 +26,7 @@ _ABANDONED: list[object] = []
 class Size(NamedTuple):
     """How much is in a run. ``steps_max``: callbacks of the event loop, past which a run has failed."""
 
-    commands: int = 1_000
+    commands: int = 1_100
     faults: int = 24
     steps_max: int = 5_000_000
 

@@ -116,8 +116,10 @@ class Dispatcher:
         answered = _Answered(self.responder(scope, protocol))
         try:
             if scope.method == "GET":
+                _give_up_body(scope, protocol)
                 self.get(scope, answered)
             elif isinstance(target := self.target(scope, _body_length(scope)), Problem):
+                _give_up_body(scope, protocol)
                 self.refuse(scope, answered, target)
             else:
                 await self._read(target, protocol, answered)
@@ -144,6 +146,16 @@ def _body_length(scope: Any) -> int | None:
         return None
     # int() refuses thousands of digits, zeros as well; a number of 20 is too large whatever follows.
     return int(given.lstrip("0")[:20] or "0")
+
+
+def _give_up_body(scope: Any, protocol: Any) -> None:
+    """Lets go of a body that nobody will read, before the answer: if it goes after that, its connection may never be closed.
+
+    Not of one that its client asks for first: Granian might still say 100, Continue.
+    """
+    headers = scope.headers
+    if ("content-length" in headers or "transfer-encoding" in headers) and "expect" not in headers:
+        protocol().cancel()
 
 
 class _Bodiless:
@@ -225,11 +237,13 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         # At the head of the request only.
         responder = dispatcher.responder(scope, protocol)
         if scope.method == "GET":
+            _give_up_body(scope, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
             return
         length = _body_length(scope)
         target = dispatcher.target(scope, length)
         if isinstance(target, Problem):
+            _give_up_body(scope, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
         elif length is None:
             notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, target, protocol, responder).read_on())
