@@ -14,12 +14,12 @@ from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.errors import Retriable, TaskCorrupted
 from ticketmaster.event import processor as event_role
-from ticketmaster.event.processor import EventProcessor, LiveArea
+from ticketmaster.event.processor import EventProcessor
 from ticketmaster.reservation import processor as reservation_role
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.simulation.disk import SimulatedStore
 from ticketmaster.state.overlay import Overlay
-from ticketmaster.streams import restoration, runner, table
+from ticketmaster.streams import restoration, runner
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.table import OwnedTable
 from ticketmaster.streams.task import Task, TaskState
@@ -174,7 +174,7 @@ def _ahead() -> AbstractContextManager[Any]:
     return replaced(Overlay, "write_behind", write_behind)
 
 
-@mutant("a store that is ahead of nothing is kept when it is damaged")
+@mutant("a damaged store is read as if it were whole")
 def _damage_ignored() -> AbstractContextManager[Any]:
     def check(self: SimulatedStore) -> None:
         if self._file.damaged:
@@ -196,7 +196,7 @@ def _resumed_behind() -> AbstractContextManager[Any]:
     return replaced(TaskRunner, "suspend", suspend_and_forget)
 
 
-@mutant("a restarted task begins behind what it lost")
+@mutant("a restarted task leaves out what it lost")
 def _skipped() -> AbstractContextManager[Any]:
     release = TaskRunner._release
 
@@ -221,7 +221,7 @@ def _skipped() -> AbstractContextManager[Any]:
     return both()
 
 
-@mutant("the group is told of a table's partitions, but not where it stands")
+@mutant("a table begins at the end of its topic")
 def _table_from_its_end() -> AbstractContextManager[Any]:
     async def open_at_the_end(self: OwnedTable, partition: int, *, anew: bool) -> None:
         source = TopicPartition(self._topic, partition)
@@ -231,14 +231,6 @@ def _table_from_its_end() -> AbstractContextManager[Any]:
         self._consumer.seek(source, end)
 
     return replaced(OwnedTable, "_open", open_at_the_end)
-
-
-@mutant("a table that can't be read brings its process down with an error of its own")
-def _table_dies() -> AbstractContextManager[Any]:
-    async def restore(*_: Any) -> int:
-        raise RuntimeError("a defect")
-
-    return replaced(table, "restore", restore)
 
 
 @mutant("a corrupted task is never mended")
@@ -354,20 +346,6 @@ def _status_lost() -> AbstractContextManager[Any]:
         write_changed(self, state, statuses if told[0] % 5 else [])
 
     return replaced(EventProcessor, "_write_changed", write_some)
-
-
-@mutant("a sold area is cached across a failure")
-def _cache_kept() -> AbstractContextManager[Any]:
-    kept: dict[bytes, LiveArea] = {}
-    area = EventProcessor._area
-
-    def cached(self: EventProcessor, key: bytes, state: Any) -> LiveArea | None:
-        found = kept.get(key) or area(self, key, state)
-        if found is not None:
-            kept[key] = found
-        return found
-
-    return replaced(EventProcessor, "_area", cached)
 
 
 # The gateway.
