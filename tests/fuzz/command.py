@@ -108,12 +108,13 @@ def show(report: Report, console: Console) -> None:
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends it as Ctrl-C does: no server stays behind."""
-    raise KeyboardInterrupt
+    """SIGTERM ends it as Ctrl-C does, for which asyncio has its own way: no server stays behind."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; whatever goes wrong is one line on stderr and an exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, interrupt)
     try:
         code: int = command.main(arguments, prog_name="fuzz", standalone_mode=False)
