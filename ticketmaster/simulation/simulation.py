@@ -20,6 +20,7 @@ _REST_WITHIN_S = 240.0
 _CALM_S = 20.0
 _SAMPLE = 40
 _LOOK_S = 0.5
+_UNWINDING_STEPS_MAX = 1_000_000
 _ABANDONED: list[object] = []
 
 
@@ -49,21 +50,29 @@ class Outcome(NamedTuple):
 def simulate(seed: int, size: Size, write: Write | None = None) -> Outcome:
     """Runs a seed; ``write`` is given every line of the journal."""
     loop = VirtualLoop()
-    loop.limit(size.steps_max)
     run = _Run(seed, size, write)
     try:
+        loop.limit(size.steps_max)
         loop.run_until_complete(run.run())
     except Stuck as reason:
-        # What hangs or spins can't be unwound either: it is left as it stands, for as long as this process lives.
-        _ABANDONED.append(asyncio.all_tasks(loop))
-        loop.set_exception_handler(lambda *_: None)
         run.journal.violations.append(f"{reason}")
+        _abandon(loop)
         return run.outcome(loop)
     outcome = run.outcome(loop)
-    loop.limit(1 << 62)
-    loop.run_until_complete(run.close())
-    loop.close()
+    try:
+        loop.limit(loop.steps + _UNWINDING_STEPS_MAX)
+        loop.run_until_complete(run.close())
+    except Stuck:
+        _abandon(loop)
+    else:
+        loop.close()
     return outcome
+
+
+def _abandon(loop: VirtualLoop) -> None:
+    """What hangs or spins can't be unwound: it is left as it stands, for as long as this process lives."""
+    _ABANDONED.append(asyncio.all_tasks(loop))
+    loop.set_exception_handler(lambda *_: None)
 
 
 class _Run:
