@@ -131,6 +131,8 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         assert example["text"] == f"{reservation_id}: RESERVED"
         assert example["records"][1] == {"topic": DECISIONS, "partition": partition, "offset": planted_at}
     finally:
+        # What was planted must not be found by those who come after.
+        await delete_topics(broker, [topic.name for topic in WANTED])
         await broker.close()
 
 
