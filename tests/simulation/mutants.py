@@ -255,14 +255,14 @@ def _never_mended() -> AbstractContextManager[Any]:
 
 @mutant("records are delivered before they are durable")
 def _visible_early() -> AbstractContextManager[Any]:
-    read, append, early = PartitionLog.read, PartitionLog.append, dict[int, list[Batch]]()
+    read, append, early = PartitionLog.read, PartitionLog.append, dict[TopicPartition, list[Batch]]()
 
     def read_ahead(self: PartitionLog, offset: int, storage: Any) -> list[Batch]:
-        return read(self, offset, storage) or [batch for batch in early.get(id(self), ()) if batch.offsets[0] == offset]
+        return read(self, offset, storage) or [batch for batch in early.get(self.source, ()) if batch.offsets[0] == offset]
 
     def append_and_show(self: PartitionLog, *arguments: Any) -> Batch:
         batch = append(self, *arguments)
-        early[id(self)] = [batch]
+        early[self.source] = [batch]
         return batch
 
     @contextmanager

@@ -141,6 +141,7 @@ class Deployment:
 
     async def lose_power(self) -> None:
         """Everything stops at once, the broker too, and is started again; disks may have lost their newest writes."""
+        await self.host.until_writing()
         dead = tuple(self.live)
         for one in dead:
             self.kill(one, 0)

@@ -19,6 +19,7 @@ from ticketmaster.wire import topics
 
 _SESSION_S = 6.0
 _HEARTBEAT_S = 1.0
+_LOOKS, _LOOK_S = 500, 0.001
 # So little stays in memory that slow readers read from storage.
 _TAIL_BYTES_MAX = 20_000
 
@@ -105,6 +106,13 @@ class Host:
                     self._journal.note("broker", f"expels {process.name}")
                     for member in broker.members:
                         member.expel()
+
+    async def until_writing(self) -> None:
+        """Waits for the moment in which a failure hurts most: a write is under way. Not for long."""
+        for _ in range(_LOOKS):
+            if self._storage.pending:
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def lose_power(self) -> None:
         """The machine stops. A write that was under way has reached the disk, or has not; nothing else is left of this broker."""
