@@ -14,8 +14,8 @@ from ticketmaster.telemetry.logs import configure_logs
 
 __all__ = ["Size", "Tally", "new_seed", "run_seed", "run_seeds"]
 
-# A process is replaced after so many seeds, so that none grows.
-_SEEDS_PER_PROCESS = 200
+# Processes are replaced after so many seeds each, so that none grows.
+_SEEDS_PER_PROCESS = 100
 
 
 class Tally(NamedTuple):
@@ -82,8 +82,11 @@ def _outcomes(first: int, count: int, size: Size, jobs: int) -> Iterator[tuple[O
         yield from map(_run, seeds)
         return
     context: Any = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=_SEEDS_PER_PROCESS) as pool:
-        yield from pool.map(_run, seeds)
+    # Not by max_tasks_per_child, with which Python 3.11's pool comes to hang.
+    portion = jobs * _SEEDS_PER_PROCESS
+    for start in range(0, count, portion):
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            yield from pool.map(_run, seeds[start : start + portion])
 
 
 def _run(task: tuple[int, Size]) -> tuple[Outcome, float]:
