@@ -102,8 +102,10 @@ class Host:
             for process, broker, is_cut in self._connected:
                 silence_s = silent_s.get(process.name, 0.0) + _HEARTBEAT_S if process.frozen or is_cut() else 0.0
                 silent_s[process.name] = silence_s
-                if silence_s == _SESSION_S:
-                    self._journal.note("broker", f"expels {process.name}")
+                if silence_s >= _SESSION_S:
+                    if silence_s == _SESSION_S:
+                        self._journal.note("broker", f"expels {process.name}")
+                    # Again and again: it may have come back for less than a heartbeat.
                     for member in broker.members:
                         member.expel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 # Longer than a job's own tidying up takes, which a second cancellation would interrupt.
@@ -23,3 +24,17 @@ async def cancel(*jobs: asyncio.Future[Any]) -> None:
     for job in jobs:
         if not job.cancelled():
             job.exception()
+
+
+async def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Does work to its end even if whoever waits for it is cancelled meanwhile; only then goes the cancellation on."""
+    job = asyncio.create_task(work)
+    interruption: asyncio.CancelledError | None = None
+    while not job.done():
+        try:
+            await asyncio.wait({job})
+        except asyncio.CancelledError as cancelled:
+            interruption = cancelled
+    if interruption:
+        raise interruption
+    job.result()

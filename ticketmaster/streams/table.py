@@ -14,7 +14,7 @@ from functools import partial
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, TopicPartition, partitions_of
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.state.overlay import Overlay
-from ticketmaster.streams.jobs import cancel
+from ticketmaster.streams.jobs import cancel, finish
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.worker import OpenStore
@@ -153,11 +153,15 @@ class OwnedTable:
                 if ended.done():
                     ended.result()
         finally:
-            await cancel(self._failed, reading)
-            await self.on_revoked(())
-            for partition in tuple(self._overlays):
-                self._close(partition)
-            await self._consumer.stop()
+            await finish(self._end(reading))
+
+    async def _end(self, reading: asyncio.Task[None]) -> None:
+        assert self._failed
+        await cancel(self._failed, reading)
+        await self.on_revoked(())
+        for partition in tuple(self._overlays):
+            self._close(partition)
+        await self._consumer.stop()
 
     async def _read(self, on_records: Callable[[Sequence[Pair]], None]) -> None:
         while True:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership
 from ticketmaster.errors import Retriable
 from ticketmaster.state.port import StateStore
-from ticketmaster.streams.jobs import cancel
+from ticketmaster.streams.jobs import cancel, finish
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Topology
@@ -64,13 +64,18 @@ class StreamWorker:
                 if ended.done():
                     ended.result()
         finally:
-            await cancel(self._failed, reading)
-            self._assigned = False
-            for partition in tuple(self._runners):
-                self._close(partition)
-            # A store that can't be written any more must not keep the others from closing; whoever wrote to it has reported why.
-            await asyncio.gather(*self._closing.values(), return_exceptions=True)
-            await self._consumer.stop()
+            # A signal to stop that comes while it ends of a failure must not keep it from leaving its group.
+            await finish(self._end(reading))
+
+    async def _end(self, reading: asyncio.Task[None]) -> None:
+        assert self._failed
+        await cancel(self._failed, reading)
+        self._assigned = False
+        for partition in tuple(self._runners):
+            self._close(partition)
+        # A store that can't be written any more must not keep the others from closing; whoever wrote to it has reported why.
+        await asyncio.gather(*self._closing.values(), return_exceptions=True)
+        await self._consumer.stop()
 
     async def _read(self) -> None:
         poll, runners = self._consumer.poll, self._runners
