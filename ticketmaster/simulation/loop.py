@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,96 +23,94 @@ class Stuck(Exception):
     """Nothing can run any more, or the run has taken more steps than it may."""
 
 
-class _JumpingSelector(selectors.DefaultSelector):
-    """Waits by moving the clock."""
+class _Handle(asyncio.TimerHandle):
+    """A callback, with no more than this loop needs of it; ``when`` is its time, if it has one."""
 
-    now_s = 0.0
-    # Callbacks that were run, and how many may be.
-    steps = 0
-    steps_max = 1 << 62
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.steps > self.steps_max:
-            raise Stuck(f"after {self.steps} steps it is not over")
-        ready = super().select(0) if timeout is None else []
-        if not ready and timeout is None:
-            raise Stuck("nothing can run any more, and no timer is set: everybody waits for somebody")
-        if timeout:
-            self.now_s += timeout
-        return ready
-
-
-class _Handle(asyncio.Handle):
-    """A callback that its process may hold back."""
-
-    _loop: VirtualLoop
     _context: Context
 
-    def _run(self) -> None:
-        if self._loop.may_run(self, self._context):
-            super()._run()
+    def __init__(  # its parent's does much that is needed nowhere here
+        self, when: float, callback: Callable[..., object], args: tuple[object, ...], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._when = when
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = context if context is not None else contextvars.copy_context()
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
 
-
-class _TimerHandle(asyncio.TimerHandle):
-    """As :class:`_Handle`."""
-
-    _loop: VirtualLoop
-    _context: Context
-    _scheduled: bool
-
-    def _run(self) -> None:
-        if self._loop.may_run(self, self._context):
-            super()._run()
+    def cancel(self) -> None:
+        self._cancelled = True
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs callbacks as asyncio does, but asks the process they belong to before each.
+    """Runs callbacks as asyncio does, but on a time of its own, and asks the process they belong to before each.
 
-    Callbacks go into asyncio's own two queues, whose names are not public: a wrapper round each would cost half as much again.
+    Nothing outside ever wakes it: a call from another thread, or a socket, would wait for ever.
     """
 
-    _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
-
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    @property
-    def steps(self) -> int:
-        """How many callbacks were run."""
-        return self._jumping.steps
+        super().__init__()
+        # How many callbacks were run, and how many may be.
+        self.steps = 0
+        self._steps_max = 1 << 62
+        self._now_s = 0.0
+        self._soon: deque[_Handle] = deque()
+        # The number makes two of the same time run in the order they were set in.
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._timers_set = 0
 
     def limit(self, steps_max: int) -> None:
         """A run of more steps is :class:`Stuck`."""
-        self._jumping.steps_max = steps_max
+        self._steps_max = steps_max
 
     def time(self) -> float:
-        return self._jumping.now_s
+        return self._now_s
 
     def call_soon(self, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context)
-        self._ready.append(handle)
+        handle = _Handle(self._now_s, callback, args, self, context)
+        self._soon.append(handle)
         return handle
 
     def call_at(self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None) -> asyncio.TimerHandle:
-        handle = _TimerHandle(when, callback, args, self, context)
-        heappush(self._scheduled, handle)
-        handle._scheduled = True  # noqa: SLF001
+        handle = _Handle(when, callback, args, self, context)
+        self._timers_set += 1
+        heappush(self._timers, (when, self._timers_set, handle))
         return handle
 
-    def may_run(self, handle: asyncio.Handle, context: Context) -> bool:
-        """Counts a step; whether the process it is one of may take it. If not, it is held back."""
-        self._jumping.steps += 1
-        process = context.get(_PROCESS)
-        if process is None or process.may_step():
-            return True
-        process.held.append(handle)
-        return False
+    def _run_once(self) -> None:
+        # In place of asyncio's, which is not public: that one asks the operating system for the time and for sockets.
+        soon = self._soon
+        if not soon:
+            self._jump()
+        if self.steps > self._steps_max:
+            raise Stuck(f"after {self.steps} steps it is not over")
+        for _ in range(len(soon)):
+            handle = soon.popleft()
+            if handle._cancelled:  # noqa: SLF001
+                continue
+            self.steps += 1
+            process = handle._context.get(_PROCESS)  # noqa: SLF001
+            if process is None or process.may_step():
+                handle._run()  # noqa: SLF001
+            else:
+                process.held.append(handle)
 
-    def run_again(self, handles: list[asyncio.Handle]) -> None:
+    def _jump(self) -> None:
+        """Moves the clock to the next timer."""
+        timers, soon = self._timers, self._soon
+        while timers and (not soon or timers[0][0] <= self._now_s):
+            when, _, handle = heappop(timers)
+            if not handle._cancelled:  # noqa: SLF001
+                self._now_s = max(self._now_s, when)
+                soon.append(handle)
+        if not soon:
+            raise Stuck("nothing can run any more, and no timer is set: everybody waits for somebody")
+
+    def run_again(self, handles: list[_Handle]) -> None:
         """Runs what was held back, but for what was cancelled or will be: hence the same handles, not new ones."""
-        self._ready.extend(handles)
+        self._soon.extend(handles)
 
 
 class Process:
@@ -121,7 +118,7 @@ class Process:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.held: list[asyncio.Handle] = []
+        self.held: list[_Handle] = []
         self.frozen = False
         self._steps_left: int | None = None
         self._on_frozen: Callable[[], None] | None = None

@@ -278,8 +278,9 @@ class EmbeddedBroker:
             log, size = self._tail.popleft()
             log.tail.popleft()
             self._tail_bytes -= size
-        if write.batches:
-            for reader in self._readers:
+        changed = {batch.source for batch in write.batches}
+        for reader in self._readers:
+            if not changed.isdisjoint(reader.positions):
                 reader.wake()
 
 
