@@ -46,9 +46,11 @@ class KafkaProxy:
 
         async def through(host: str, port: int, **options: object) -> object:
             server = await asyncio.start_server(lambda reader, writer: self._relay(reader, writer, host, port), "127.0.0.1", 0)
-            connection = await connect("127.0.0.1", server.sockets[0].getsockname()[1], **options)  # type: ignore[misc]
-            server.close()
-            return connection
+            try:
+                return await connect("127.0.0.1", server.sockets[0].getsockname()[1], **options)  # type: ignore[misc]
+            finally:
+                # Whoever wanted the connection may have given up meanwhile.
+                server.close()
 
         monkeypatch.setattr(client, "create_conn", through)
 
@@ -59,8 +61,9 @@ class KafkaProxy:
         self._held.clear()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
+        self._writers.append(writer)
         from_broker, to_broker = await asyncio.open_connection(host, port)
-        self._writers += [writer, to_broker]
+        self._writers.append(to_broker)
         lost: set[int] = set()
         self._jobs.append(asyncio.create_task(self._answers(from_broker, writer, lost)))
         try:

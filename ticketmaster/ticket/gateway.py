@@ -100,8 +100,8 @@ class Gateway:
         self._commands: dict[TopicPartition, list[Pair]] = defaultdict(list)
         self._acknowledge: list[tuple[Responder, bytes]] = []
         self._handed_over = 0
-        # Ids minted here whose decision has not come: the table need not be asked for them.
-        self._undecided: set[bytes] = set()
+        # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
+        self._undecided: dict[bytes, int] = {}
         self._announcing: set[asyncio.Task[None]] = set()
         self._catalog_changed = asyncio.Event()
         self._wake = asyncio.Event()
@@ -120,14 +120,15 @@ class Gateway:
         self._commands[self._sources[partition]].append((key, command))
         self._acknowledge.append((responder, key))
         if len(self._undecided) < _UNDECIDED_MAX:
-            self._undecided.add(key)
+            self._undecided[key] = partition
         self._wake.set()
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
         key = reservation_id.encode()
-        partition = partition_of(key, self._partitions)
-        if key not in self._undecided:
+        partition = self._undecided.get(key)
+        if partition is None:
+            partition = partition_of(key, self._partitions)
             reservation = self._reservations.get(partition, key)
             if reservation is not None:
                 _answer(responder, reservation)
@@ -231,9 +232,9 @@ class Gateway:
 
     def on_reservations(self, records: Sequence[Pair]) -> None:
         """Answers those who wait for these reservations."""
-        take, peers = self._waiting.take, self._waiting_peers
-        self._undecided.difference_update([key for key, _ in records])
+        take, peers, undecided = self._waiting.take, self._waiting_peers, self._undecided
         for key, reservation in records:
+            undecided.pop(key, None)
             responders = take(key)
             if len(peers):
                 responders += peers.take(key)

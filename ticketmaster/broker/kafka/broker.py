@@ -16,9 +16,10 @@ from ticketmaster.broker.kafka import records
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, Translate, new_consumer
 from ticketmaster.broker.kafka.groups import group_offsets
-from ticketmaster.broker.kafka.producer import KafkaProducer, KafkaTransactionalProducer
+from ticketmaster.broker.kafka.producer import KafkaProducer
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import create_topics
+from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
 from ticketmaster.broker.port import (
     NO_CLAIMS,
     Consumer,

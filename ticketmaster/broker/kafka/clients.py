@@ -1,11 +1,15 @@
-"""Settings to the arguments that every client of aiokafka takes."""
+"""What all clients of aiokafka have in common: the arguments they take, and how they end."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ticketmaster.broker.kafka.oauth import token_provider
 from ticketmaster.broker.kafka.settings import KafkaSettings
+
+# Ends a client in its own time: with a request unanswered that takes as long as the request's time-out.
+Discard = Callable[[Awaitable[None]], None]
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
