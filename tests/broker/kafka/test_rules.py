@@ -11,7 +11,9 @@ from itertools import groupby
 
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.codec import lz4_encode
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
+from aiokafka.record._crecords import default_records
 
 from tests.support.consuming import Member, committed, read_records, take, until
 from tests.support.kafka_proxy import CUT, DROP_ANSWER, END_TXN, HOLD, HOLD_AND_CUT, TXN_OFFSET_COMMIT, KafkaProxy
@@ -280,6 +282,14 @@ async def test_more_than_fits_into_one_batch_or_one_request_is_written_in_order(
     # Behind the records; the marker of the first transaction is among them.
     assert ends == {source: 401, other: 401}
     await broker.close()
+
+
+@pytest.mark.usefixtures("broker")
+def test_records_are_compressed_fast_rather_than_well() -> None:
+    data = b"".join(b"%032x" % random.Random(number).getrandbits(128) + b"a reservation of whomever" for number in range(500))
+
+    # By what a batch is compressed with when it is built.
+    assert default_records.lz4_encode(data) == lz4_encode(data, 1) != lz4_encode(data, 9)
 
 
 @pytest.mark.usefixtures("requests")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.codec import lz4_encode
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import MessageBatch
 
@@ -15,6 +16,9 @@ from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Pair, TopicPartition
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
+
+# Level 9, aiokafka's, takes four times as long as 1, and saves three bytes in a hundred of our records.
+_LZ4_LEVEL = 1
 
 _fail = MessageBatch.failure
 
@@ -26,7 +30,9 @@ def _fail_and_look(batch: Any, exception: BaseException) -> None:
 
 
 def install() -> None:
-    """Makes failed batches silent in this process."""
+    """Makes failed batches silent and LZ4 fast, in this process."""
+    # By its default, as those who call it give no level.
+    lz4_encode.__defaults__ = (_LZ4_LEVEL,)
     MessageBatch.failure = _fail_and_look
 
 
