@@ -16,6 +16,7 @@ from tests.chaos import launcher
 from tests.chaos.fleet import PARTITIONS, ROLES, SESSION_S, Fleet, HealthWatch, any_of, wait_serving, workers
 from tests.chaos.network import Network
 from tests.chaos.poison import dead_letters, poison
+from tests.chaos.slow_disk import slow_disk
 from tests.process.server import Program
 from tests.support.kafka import Cluster
 
@@ -304,6 +305,21 @@ def disk_full(role: str) -> Fault:
     return fault
 
 
+def disk_slow(role: str) -> Fault:
+    """A third process's disk takes hundreds of times as long as it should: so does the process, and everybody else goes on."""
+
+    async def fault(scene: Scene) -> None:
+        (third,) = await scene.start(role, env=slow_disk(scene.fleet.folder))
+        await asyncio.sleep(scene.choice.uniform(4, 8))
+        at = scene.fleet.running[role].index(third)
+        if scene.choice.random() < 0.5:
+            scene.fleet.kill(role, at)
+        else:
+            await scene.blocking(lambda: scene.fleet.stop(role, at))
+
+    return fault
+
+
 def _fill(disk: Path) -> None:
     """Takes all that is free."""
     with (disk / "filler").open("wb", buffering=0) as file:
@@ -354,7 +370,9 @@ KINDS: dict[str, Fault] = {
     **per_role("state corrupted", state_corrupted),
     **per_role("clock shifted", clock_shifted),
     **per_role("disk full", disk_full),
+    **per_role("disk slow", disk_slow),
     "topics poisoned": poisoned,
 }
-# Those that need a file system of their own.
+# Those that need a file system of their own, and those that need a C compiler.
 MOUNTING = frozenset(per_role("disk full", disk_full))
+BUILDING = frozenset(per_role("disk slow", disk_slow))

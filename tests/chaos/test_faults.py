@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import KINDS, MOUNTING, can_mount
+from tests.chaos.faults import BUILDING, KINDS, MOUNTING, can_mount
 from tests.chaos.fleet import Fleet
 from tests.chaos.run import Run, schedule
+from tests.chaos.slow_disk import can_build
 from tests.support.kafka import Cluster
 from tests.support.kafka_fixtures import install
 
@@ -57,6 +58,8 @@ async def test_nothing_is_lost_and_nothing_sold_twice(fleet: Fleet, cluster: Clu
     kinds = dict.fromkeys(ONLY.split(",") if ONLY else KINDS if FAULTS else SHORT)
     unmountable = can_mount(fleet.folder)
     if unmountable:
-        run.report.skipped = dict.fromkeys(MOUNTING.intersection(kinds), f"mounting needs root: {unmountable}")
+        run.report.skipped |= dict.fromkeys(MOUNTING.intersection(kinds), f"mounting needs root: {unmountable}")
+    if unbuildable := can_build():
+        run.report.skipped |= dict.fromkeys(BUILDING.intersection(kinds), unbuildable)
     possible = [kind for kind in kinds if kind not in run.report.skipped]
     await run.legs(schedule(possible, FAULTS or len(possible), SEED), FAULTS_PER_LEG)

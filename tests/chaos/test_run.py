@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +21,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.network import Network
 from tests.chaos.report import Outcome, Report
 from tests.chaos.run import OFTEN, Broken, Run, schedule
+from tests.chaos.slow_disk import can_build, slow_disk
 from tests.process.sale import Sale
 from tests.support.kafka import Cluster
 from ticketmaster.clock import SystemClock
@@ -235,3 +239,21 @@ def test_a_flipped_bit_is_one_bit(tmp_path: Path) -> None:
     flip(file, 1, 4)
 
     assert file.read_bytes() == b"afc"
+
+
+@pytest.mark.skipif(can_build() is not None, reason=str(can_build()))
+def test_a_slow_disk_is_slow_for_sqlite(tmp_path: Path) -> None:
+    program = """
+import pathlib, sys, time
+from ticketmaster.state.sqlite import SqliteStore
+store = SqliteStore(pathlib.Path(sys.argv[1]))
+began = time.monotonic()
+store.write({b"key": b"value"}, 1)
+print(time.monotonic() - began)
+store.close()
+"""
+
+    env = {**os.environ, **slow_disk(tmp_path), "CHAOS_WRITE_US": "200000"}
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "state")], capture_output=True, text=True, check=True, env=env)
+    # A frame of the write-ahead log at least, its head and its page.
+    assert float(done.stdout) > 2 * 0.2
