@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from ticketmaster.broker.kafka import producer as producing
 from ticketmaster.broker.kafka import records
-from ticketmaster.broker.kafka.clients import client_arguments
+from ticketmaster.broker.kafka.clients import client_arguments, complaints
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, Translate, new_consumer
 from ticketmaster.broker.kafka.groups import group_offsets
 from ticketmaster.broker.kafka.producer import KafkaProducer
@@ -52,13 +52,14 @@ class KafkaBroker:
         """Connects. UsageError: no broker answers, or none that lets us in."""
         self._admin = AIOKafkaAdminClient(**client_arguments(self._settings))
         self._offsets: AIOKafkaConsumer = new_consumer(self._settings)
-        try:
-            await self._admin.start()
-            await self._offsets.start()
-        except (KafkaError, OSError) as cause:
-            await self.close()
-            where = self._settings.bootstrap_servers
-            raise UsageError(f"can't reach Kafka at {where}: {cause}; is it running, and is the address right?") from cause
+        with complaints() as told:
+            try:
+                await self._admin.start()
+                await self._offsets.start()
+            except (KafkaError, OSError) as cause:
+                await self.close()
+                where, why = self._settings.bootstrap_servers, told[-1] if told else str(cause)
+                raise UsageError(f"can't reach Kafka at {where}: {why}; is it running, and are address and credentials right?") from cause
 
     async def close(self) -> None:
         """Closes what is open."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ticketmaster.broker.kafka.oauth import token_provider
@@ -32,3 +34,20 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
             arguments["sasl_plain_username"] = security.username
             arguments["sasl_plain_password"] = security.password
     return arguments
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What aiokafka complains of meanwhile: why a broker or token was refused stands in its log only, not in what it raises."""
+    told: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    logger, handler = logging.getLogger("aiokafka"), Handler(logging.ERROR)
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
