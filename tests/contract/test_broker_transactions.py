@@ -70,6 +70,47 @@ async def test_a_transaction_may_move_offsets_only(broker: Broker, source: Topic
     assert await broker.end_offsets([source]) == {source: 0}
 
 
+async def test_a_transaction_may_be_empty(broker: Broker, source: TopicPartition, group: str, transactional_id: str) -> None:
+    producer = await started(broker, transactional_id)
+
+    assert await producer.commit({}, {}, group) == {}
+    assert await producer.commit({source: []}, {}, group) == {}
+    await producer.commit({source: [(b"k", b"v")]}, {}, group)
+    await settled(broker, transactional_id)
+    assert await read_records(broker, source) == [(b"k", b"v")]
+
+
+async def test_a_producer_knows_what_its_predecessors_have_committed(broker: Broker, topic: str, group: str, transactional_id: str) -> None:
+    sources = [TopicPartition(topic, number) for number in range(3)]
+    earlier = await started(broker, transactional_id)
+    assert await earlier.committed(group, sources) == {}
+    await earlier.commit({sources[0]: [(b"k", b"1")]}, {sources[0]: 5, sources[1]: 6}, group)
+
+    later = await started(broker, transactional_id)
+    for _ in range(2):
+        assert await later.committed(group, sources) == {sources[0]: 5, sources[1]: 6}
+    await later.commit({sources[0]: [(b"k", b"2")]}, {sources[1]: 7}, group)
+    last = await started(broker, transactional_id)
+
+    assert await last.committed(group, sources) == {sources[0]: 5, sources[1]: 7}
+    assert await read_records(broker, sources[0]) == [(b"k", b"1"), (b"k", b"2")]
+
+
+async def test_a_producer_that_may_not_commit_is_not_told_of_offsets(
+    broker: Broker, source: TopicPartition, group: str, transactional_id: str
+) -> None:
+    earlier = broker.transactional_producer(transactional_id)
+    with pytest.raises(Retriable):
+        await earlier.committed(group, [source])
+    await earlier.start()
+    await (await started(broker, transactional_id)).commit({}, {source: 3}, group)
+
+    with pytest.raises(TaskMigrated):
+        await earlier.committed(group, [source])
+    await settled(broker, transactional_id)
+    assert await committed(broker, group, source) == 3
+
+
 async def test_offsets_belong_to_one_group_and_one_partition(broker: Broker, topic: str, group: str, transactional_id: str) -> None:
     producer = await started(broker, transactional_id)
     await producer.commit({}, {TopicPartition(topic, 0): 5, TopicPartition(topic, 1): 6}, group)

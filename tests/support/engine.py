@@ -116,6 +116,9 @@ class _FailingProducer:
         self._broker.commits.append(dict(offsets))
         return ends
 
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._producer.committed(group, sources)
+
     async def stop(self) -> None:
         await self._producer.stop()
 

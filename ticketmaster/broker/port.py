@@ -56,7 +56,7 @@ class TransactionalProducer(Protocol):
     """Appends records and moves consumer offsets, all or nothing. Of one transactional id only the producer started last works."""
 
     async def start(self) -> None:
-        """Fences every earlier producer of this id. Offsets and ends of logs that are read afterwards are final as to them."""
+        """Fences every earlier producer of this id. Ends of logs that are read afterwards are final as to them."""
 
     async def commit(
         self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
@@ -66,6 +66,13 @@ class TransactionalProducer(Protocol):
         ``offsets`` are the next offsets that ``group`` will read. Records and offsets can be read a moment later, and for certain
         once the next producer of this id has started. TaskMigrated: a later producer has taken over, nothing was
         written. Retriable: the outcome is unknown or nothing; this producer must not be used any more.
+        """
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offsets that ``group`` will read; without those where it never committed.
+
+        What earlier producers of this id have committed is in them for certain, which :meth:`Broker.committed` does not promise when
+        brokers were lost. Errors as of :meth:`commit`.
         """
 
     async def stop(self) -> None:

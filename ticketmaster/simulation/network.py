@@ -179,6 +179,9 @@ class _LinkedTransactions:
     ) -> dict[TopicPartition, int]:
         return await self._link.call(f"commit of {self._id}", lambda: self._producer.commit(outputs, offsets, group), writes=True)
 
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._link.call(f"offsets of {self._id}", lambda: self._producer.committed(group, sources))
+
     async def stop(self) -> None:
         """Nothing is sent: what it has under way may arrive yet, and its successor fences it."""
 

@@ -96,7 +96,7 @@ class TaskRunner:
             await self._producer.stop()
         self._producer = self._broker.transactional_producer(self._name)
         await self._producer.start()
-        offsets = await self._broker.committed(self._topology.application_id, task.sources)
+        offsets = await self._producer.committed(self._topology.application_id, task.sources)
         task.move_to(TaskState.RESTORING)
         store = self._open_store()
         try:

@@ -6,18 +6,19 @@ import asyncio
 import gc
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from itertools import groupby
 
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.codec import lz4_encode
+from aiokafka.errors import NotCoordinatorForGroupError
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 from aiokafka.record._crecords import default_records
 
 from tests.support.consuming import Member, committed, read_records, take, until
 from tests.support.kafka_proxy import CUT, DROP_ANSWER, END_TXN, HOLD, HOLD_AND_CUT, TXN_OFFSET_COMMIT, KafkaProxy
-from ticketmaster.broker.kafka import protocol
+from ticketmaster.broker.kafka import protocol, transactions
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.protocol import NewerRequests, OlderRequests, Requests, Written
 from ticketmaster.broker.kafka.settings import KafkaSettings
@@ -29,7 +30,7 @@ from ticketmaster.errors import Retriable, TaskMigrated
 REQUEST_TIMEOUT_MS = 1_000
 PAIR = (b"key", b"value")
 COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR = 14, 16
-CONCURRENT_TRANSACTIONS, NOT_LEADER, NOT_ENOUGH_REPLICAS = 51, 6, 19
+CONCURRENT_TRANSACTIONS, NOT_LEADER, NOT_ENOUGH_REPLICAS, PRODUCER_FENCED = 51, 6, 19, 90
 
 
 @pytest.fixture
@@ -205,6 +206,35 @@ async def test_starting_anew_does_not_wait_for_what_is_unanswered(
     assert await committed(broker, name, source) == 7
 
 
+# --- Where a task goes on --------------------------------------------------------------------------------------------------------
+
+
+async def test_offsets_are_asked_for_behind_what_the_coordinator_has_written(
+    broker: KafkaBroker, source: TopicPartition, name: str, proxy: KafkaProxy, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = await started(broker, name)
+    await producer.commit({}, {source: 7}, name)
+    read, refusals = transactions.offsets_of, [NotCoordinatorForGroupError()]
+
+    def refused_once(answer: object, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        if refusals:
+            raise refusals.pop()
+        return read(answer, group, sources)
+
+    monkeypatch.setattr(transactions, "offsets_of", refused_once)
+    proxy.seen.clear()
+
+    assert await producer.committed(name, [source]) == {source: 7}
+    offset_fetch, add_offsets = 9, 25
+    asked = [kind for kind in proxy.seen if kind in {add_offsets, TXN_OFFSET_COMMIT, offset_fetch, END_TXN}]
+    # Whoever answers the second time may be another one: it must have written, too.
+    once = [*([add_offsets] if requests.adds_first else []), TXN_OFFSET_COMMIT, offset_fetch]
+    assert [kind for kind, _ in groupby(asked)] == [*once, *once, END_TXN]
+    # What was written for that is not kept.
+    await started(broker, name)
+    assert await committed(broker, name, source) == 7
+
+
 # --- Records that a broker refuses -----------------------------------------------------------------------------------------------
 
 
@@ -244,6 +274,35 @@ async def test_records_are_acknowledged_before_offsets_are_sent_and_those_before
     older = [add_partitions, produce, add_offsets, TXN_OFFSET_COMMIT, END_TXN]
     # A broker that is not ready for one has it repeated.
     assert [kind for kind, _ in groupby(seen)] == (older if requests.adds_first else [produce, TXN_OFFSET_COMMIT, END_TXN])
+
+
+@pytest.mark.usefixtures("requests")
+@pytest.mark.parametrize(
+    ("codes", "outcome"),
+    [((NOT_COORDINATOR,), None), ((NOT_COORDINATOR, PRODUCER_FENCED), Retriable), ((PRODUCER_FENCED,), TaskMigrated)],
+)
+async def test_the_end_of_a_transaction_may_be_asked_for_again_and_who_is_fenced_then_does_not_know_how_it_ended(
+    broker: KafkaBroker, source: TopicPartition, name: str, monkeypatch: pytest.MonkeyPatch,
+    codes: tuple[int, ...], outcome: type[Exception] | None
+) -> None:  # fmt: skip
+    producer = await started(broker, name)
+    read, refusals = protocol.code_of, list(codes)
+
+    def refused(answer: object) -> int:
+        # Coordinators refuse when they have written it down, too.
+        return refusals.pop(0) if refusals and type(answer).__name__.startswith("EndTxn") else read(answer)
+
+    monkeypatch.setattr(protocol, "code_of", refused)
+    committing = producer.commit({source: [PAIR]}, {source: 7}, name)
+    if outcome:
+        with pytest.raises(outcome):
+            await committing
+    else:
+        assert await committing == {source: 1}
+    assert not refusals
+    await started(broker, name)
+    assert await committed(broker, name, source) == 7
+    assert await read_records(broker, source) == [PAIR]
 
 
 async def test_a_cluster_that_speaks_the_newer_protocol_is_spoken_to_in_it(broker: KafkaBroker, name: str) -> None:

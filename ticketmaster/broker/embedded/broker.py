@@ -306,11 +306,18 @@ class _TransactionalProducer:
     async def commit(
         self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
     ) -> dict[TopicPartition, int]:
+        self._check()
+        return await self._broker.append(outputs, offsets, group)
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self._check()
+        return await self._broker.committed(group, sources)
+
+    def _check(self) -> None:
         if self._epoch is None:
             raise Retriable(f"producer {self._id} is not running")
         if self._broker.is_fenced(self._id, self._epoch):
             raise TaskMigrated(f"producer {self._id} of epoch {self._epoch} was fenced by a later one")
-        return await self._broker.append(outputs, offsets, group)
 
     async def stop(self) -> None:
         self._epoch = None

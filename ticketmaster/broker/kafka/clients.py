@@ -10,7 +10,7 @@ from typing import Any
 from ticketmaster.broker.kafka.oauth import token_provider
 from ticketmaster.broker.kafka.settings import KafkaSettings
 
-# Ends a client in its own time: with a request unanswered that takes as long as the request's time-out.
+# Ends a client in its own time.
 Discard = Callable[[Awaitable[None]], None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
@@ -35,17 +36,20 @@ async def leave_group(admin: AIOKafkaAdminClient, group: str, member_id: str, ti
         raise Retriable(f"member {member_id} could not be taken out of group {group}: {error.__name__}")
 
 
-async def group_offsets(admin: AIOKafkaAdminClient, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-    """The next offsets that a group will read, without those where it never committed. KafkaError: the coordinator does not say.
-
-    Not the admin client's own function, which overlooks an error of the whole answer: a coordinator that has just moved and still
-    loads its groups would be taken for one that knows of no offsets, and everything would be read once more from the log's start.
-    """
+def offset_request(group: str, sources: Collection[TopicPartition]) -> OffsetFetchRequest:
+    """Asks for the offsets of a group."""
     asked = defaultdict(list)
     for topic, partition in sources:
         asked[topic].append(partition)
-    coordinator = await admin.find_coordinator(group)
-    answer = await admin._send_request_to_node(coordinator, OffsetFetchRequest(group, list(asked.items())))  # noqa: SLF001
+    return OffsetFetchRequest(group, list(asked.items()))
+
+
+def offsets_of(answer: Any, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """The next offsets that a group will read, without those where it never committed. KafkaError: the coordinator does not say.
+
+    Not by the admin client's own function, which overlooks an error of the whole answer: a coordinator that has just moved and still
+    loads its groups would be taken for one that knows of no offsets, and everything would be read once more from the log's start.
+    """
     if answer.error_code:
         raise for_code(answer.error_code)(f"of group {group}")
     found = {}
@@ -57,6 +61,13 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str, sources: Collect
     if missing := set(sources) - found.keys():
         raise KafkaError(f"group {group}: the answer leaves out {sorted(missing)}")
     return {source: offset for source, offset in found.items() if offset != _NO_OFFSET}
+
+
+async def group_offsets(admin: AIOKafkaAdminClient, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """As :func:`offsets_of`, from whoever coordinates the group."""
+    coordinator = await admin.find_coordinator(group)
+    answer = await admin._send_request_to_node(coordinator, offset_request(group, sources))  # noqa: SLF001
+    return offsets_of(answer, group, sources)
 
 
 async def member_count(admin: AIOKafkaAdminClient, group: str) -> int:

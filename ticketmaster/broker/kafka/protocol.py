@@ -30,6 +30,7 @@ from ticketmaster.broker.port import TopicPartition
 # From this version of the feature on the newer protocol is spoken.
 _FEATURE, _FEATURE_VERSION_MIN = "transaction.version", 2
 _FINALIZED_FEATURES_TAG = 2
+_OPERATION_NOT_ATTEMPTED = 55
 _ALL_REPLICAS = -1
 _NO_LEADER_EPOCH = -1
 # The sender is known by its transactional id; its member of the group is not told.
@@ -74,8 +75,8 @@ class Requests(Protocol):
     def commit_offsets(self, transactional_id: str, identity: Identity, group: str, offsets: Mapping[TopicPartition, int]) -> Any:
         """Moves a group's offsets."""
 
-    def end(self, transactional_id: str, identity: Identity) -> Any:
-        """Commits the transaction."""
+    def end(self, transactional_id: str, identity: Identity, *, commits: bool) -> Any:
+        """Commits the transaction, or aborts it."""
 
     def ended(self, answer: Any, identity: Identity) -> Identity:
         """Who writes the next transaction."""
@@ -239,8 +240,8 @@ class NewerRequests:
         topics = [(topic, partitions, _NO_TAGS) for topic, partitions in moved]
         return TxnOffsetCommitRequestV5(transactional_id, group, *identity, _NO_GENERATION, _NO_MEMBER, _NO_INSTANCE, topics, _NO_TAGS)
 
-    def end(self, transactional_id: str, identity: Identity) -> Any:
-        return EndTxnRequestV5(transactional_id, *identity, True, _NO_TAGS)  # noqa: FBT003
+    def end(self, transactional_id: str, identity: Identity, *, commits: bool) -> Any:
+        return EndTxnRequestV5(transactional_id, *identity, commits, _NO_TAGS)
 
     def ended(self, answer: Any, _identity: Identity) -> Identity:
         return Identity(answer.producer_id, answer.producer_epoch)
@@ -259,8 +260,8 @@ class OlderRequests:
         topics = _by_topic((source, (source.partition, offset, "")) for source, offset in offsets.items())
         return TxnOffsetCommitRequest(transactional_id, group, *identity, topics)
 
-    def end(self, transactional_id: str, identity: Identity) -> Any:
-        return EndTxnRequest(transactional_id, *identity, True)  # noqa: FBT003
+    def end(self, transactional_id: str, identity: Identity, *, commits: bool) -> Any:
+        return EndTxnRequest(transactional_id, *identity, commits)
 
     def ended(self, _answer: Any, identity: Identity) -> Identity:
         return identity
@@ -297,8 +298,11 @@ def code_of(answer: Any) -> int:
 
 def first_code(answer: Any) -> int:
     """Of an answer with a code for each partition: the first one that refuses."""
-    codes = (error[1] for _, partitions, *_ in answer.errors for error in partitions)
-    return next((code for code in codes if code), 0)
+    codes = {error[1]: None for _, partitions, *_ in answer.errors for error in partitions if error[1]}
+    if len(codes) > 1:
+        # Said of what would have been right, beside something that was not.
+        codes.pop(_OPERATION_NOT_ATTEMPTED, None)
+    return next(iter(codes), 0)
 
 
 async def requests_of(client: AIOKafkaClient) -> Requests:

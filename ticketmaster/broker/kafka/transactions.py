@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import BrokerResponseError, KafkaError, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from ticketmaster.broker.kafka import protocol
 from ticketmaster.broker.kafka.clients import Discard, client_arguments
-from ticketmaster.broker.kafka.protocol import EncodedBatch, Identity, Requests
+from ticketmaster.broker.kafka.groups import offset_request, offsets_of
+from ticketmaster.broker.kafka.protocol import EncodedBatch, Identity, Requests, Written
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Pair, TopicPartition
 from ticketmaster.clock import Clock
@@ -25,14 +34,17 @@ from ticketmaster.errors import Retriable, TaskMigrated
 
 # Codes of Kafka's protocol. The last transaction is still being closed: that takes a millisecond or two.
 _CONCURRENT_TRANSACTIONS = 51
-_CONCURRENT_PAUSE_S = 0.002
+_CONCURRENT_PAUSE_S, _CONCURRENT_PAUSE_MAX_S = 0.002, 0.1
 # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED.
 _FENCED = frozenset({47, 90})
-# The partition's leader, or the coordinator, is another one now, or none yet.
-_LEADER_MOVED = frozenset({3, 5, 6})
-_COORDINATOR_MOVED = frozenset({15, 16})
-# Besides: COORDINATOR_LOAD_IN_PROGRESS, NETWORK_EXCEPTION, REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, …_AFTER_APPEND, KAFKA_STORAGE_ERROR.
-_REFUSED_FOR_NOW = frozenset({_CONCURRENT_TRANSACTIONS, 7, 13, 14, 19, 20, 56}) | _LEADER_MOVED | _COORDINATOR_MOVED
+# The partition's leader, or the coordinator, is another one now, or none yet; or its disk has failed (56).
+_LEADER_NOT_AVAILABLE, _COORDINATOR_NOT_AVAILABLE = 5, 15
+_LEADER_MOVED = frozenset({3, _LEADER_NOT_AVAILABLE, 6, 56})
+_COORDINATOR_MOVED = frozenset({_COORDINATOR_NOT_AVAILABLE, 16})
+# Besides: COORDINATOR_LOAD_IN_PROGRESS, NETWORK_EXCEPTION, REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND.
+_REFUSED_FOR_NOW = frozenset({_CONCURRENT_TRANSACTIONS, 7, 13, 14, 19, 20}) | _LEADER_MOVED | _COORDINATOR_MOVED
+# KafkaError is a RuntimeError, and so is what uvloop raises for a connection that breaks in this moment; TimeoutError is an OSError.
+_TROUBLE = (RuntimeError, OSError)
 _CODECS = {
     None: 0,
     "gzip": DefaultRecordBatch.CODEC_GZIP,
@@ -43,9 +55,15 @@ _CODECS = {
 _MAGIC = 2
 _SEQUENCE_MASK = 0x7FFFFFFF
 
+T = TypeVar("T")
+
 
 class _Fenced(Exception):
-    """A later producer of the id was started."""
+    """A later producer of the id was started. ``repeated``: found when something was sent again that had been refused."""
+
+    def __init__(self, *, repeated: bool) -> None:
+        super().__init__()
+        self.repeated = repeated
 
 
 class KafkaTransactionalProducer:
@@ -81,13 +99,13 @@ class KafkaTransactionalProducer:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await client.bootstrap()
-                self._requests = await protocol.requests_of(client)
+                self._requests = await self._anybody(lambda: protocol.requests_of(self._running))
                 # Until the predecessor's open transaction is aborted this is refused.
                 request = protocol.init_producer(self._id, self._settings.transaction_timeout_ms)
                 answer = await self._coordinated("InitProducerId", request, self._transaction, protocol.code_of)
-        except (KafkaError, OSError, TimeoutError, _Fenced) as cause:
+        except (*_TROUBLE, _Fenced) as cause:
             await self.stop()
-            raise Retriable(f"producer {self._id} can't start: {cause!r}") from cause
+            raise Retriable(f"producer {self._id} can't start: {self._asking}: {cause!r}") from cause
         self._identity = Identity(answer.producer_id, answer.producer_epoch)
         self._fenced = ""
         self._usable = True
@@ -95,6 +113,40 @@ class KafkaTransactionalProducer:
     async def commit(
         self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
     ) -> dict[TopicPartition, int]:
+        async with self._in_transaction():
+            batches = [batch for source, pairs in outputs.items() for batch in self._encoded(source, pairs)]
+            # In this order, each when the one before is answered: sent together they are in each other's way at the broker.
+            ends = await self._write(batches)
+            if offsets:
+                await self._move(group, offsets)
+            # A transaction of nothing was never begun.
+            if batches or offsets:
+                await self._end(commits=True)
+        return ends
+
+    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        # A coordinator of groups answers by what it knows all replicas to have, which is seconds old for a moment when all brokers were
+        # lost, or it has just moved. What it acknowledges to have written moves that mark: so offsets are written first, then the same
+        # coordinator is asked, and in the end what was written is taken back.
+        async with self._in_transaction():
+            found, attempt = None, 0
+            while found is None:
+                await self._move(group, dict.fromkeys(sources, 0))
+                found = await self._offsets(group, sources, attempt)
+                attempt += 1
+            await self._end(commits=False)
+        return found
+
+    async def stop(self) -> None:
+        self._usable = False
+        client, self._client = self._client, None
+        if client:
+            # Not awaited: whoever stops it has other things to do.
+            self._discard(client.close())
+
+    @asynccontextmanager
+    async def _in_transaction(self) -> AsyncIterator[None]:
+        """What is done inside ends in time, or ends this producer."""
         if self._fenced:
             raise TaskMigrated(self._fenced)
         if not self._usable:
@@ -103,25 +155,16 @@ class KafkaTransactionalProducer:
         self._usable = False
         try:
             async with asyncio.timeout(self._timeout_s):
-                # In this order, each when the one before is answered: sent together they are in each other's way at the broker.
-                ends = await self._write([batch for source, pairs in outputs.items() for batch in self._encoded(source, pairs)])
-                if offsets:
-                    await self._move(group, offsets)
-                await self._end()
+                yield
         except _Fenced as cause:
             self._fenced = f"producer {self._id} was fenced by a later one, or its transaction took too long"
+            if self._asking.startswith("EndTxn") and cause.repeated:
+                # The first one may have been refused by a coordinator that had written it down.
+                raise Retriable(f"producer {self._id}: the outcome of a transaction is unknown: {self._asking}, then fenced") from cause
             raise TaskMigrated(self._fenced) from cause
-        except (KafkaError, TimeoutError) as cause:
+        except _TROUBLE as cause:
             raise Retriable(f"producer {self._id}: the outcome of a transaction is unknown: {self._asking}: {cause!r}") from cause
         self._usable = True
-        return ends
-
-    async def stop(self) -> None:
-        self._usable = False
-        client, self._client = self._client, None
-        if client:
-            # Not awaited: whoever stops it has other things to do.
-            self._discard(client.close())
 
     # The parts of a transaction.
 
@@ -163,30 +206,35 @@ class KafkaTransactionalProducer:
         return ends
 
     async def _produce(self, batches: Sequence[EncodedBatch], ends: dict[TopicPartition, int]) -> None:
+        attempt = 0
         while batches:
             self._asking = "Produce"
-            requests, client = await self._by_leader(batches), self._running
-            if len(requests) == 1:
-                answers = [await client.send(*requests[0])]
-            else:
-                answers = await asyncio.gather(*(client.send(*request) for request in requests))
-            written = {source: outcome for answer in answers for source, outcome in protocol.written(answer).items()}
+            parts = await self._by_leader(batches)
+            answers = await _all([self._produced(leader, part) for leader, part in parts])
+            written = {source: outcome for answer in answers for source, outcome in answer.items()}
             refused: list[EncodedBatch] = []
-            codes: set[int] = set()
             for batch in batches:
                 code, offset = written[batch.source]
                 if code:
-                    self._check(code)
-                    codes.add(code)
+                    self._check(code, attempt)
                     refused.append(batch)
                 else:
                     ends[batch.source] = offset + batch.records
             if refused:
-                await self._pause(codes)
-            batches = refused
+                await self._until_asked_again({written[batch.source].code for batch in refused}, attempt)
+            batches, attempt = refused, attempt + 1
 
-    async def _by_leader(self, batches: Sequence[EncodedBatch]) -> list[tuple[int, Any]]:
-        """(broker, request), no request larger than it may be."""
+    async def _produced(self, leader: int, batches: Sequence[EncodedBatch]) -> dict[TopicPartition, Written]:
+        # The broker gives up before this program does: so it is known that it has.
+        request = self._requests.produce(self._id, batches, self._settings.request_timeout_ms // 2)
+        try:
+            return protocol.written(await self._running.send(leader, request))
+        except NodeNotReadyError:
+            # Nothing was sent.
+            return {batch.source: Written(_LEADER_NOT_AVAILABLE, -1) for batch in batches}
+
+    async def _by_leader(self, batches: Sequence[EncodedBatch]) -> list[tuple[int, list[EncodedBatch]]]:
+        """(broker, what is sent to it in one request), by the limit of a request's size."""
         parts: dict[int, list[list[EncodedBatch]]] = defaultdict(list)
         sizes: dict[int, int] = defaultdict(int)
         for batch in batches:
@@ -196,18 +244,30 @@ class KafkaTransactionalProducer:
                 parts[leader].append([])
                 sizes[leader] = len(batch.data)
             parts[leader][-1].append(batch)
-        timeout_ms = self._settings.request_timeout_ms
-        return [(leader, self._requests.produce(self._id, part, timeout_ms)) for leader, each in parts.items() for part in each]
+        return [(leader, part) for leader, each in parts.items() for part in each]
 
     async def _move(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         if self._requests.adds_first:
             request = protocol.add_group(self._id, self._identity, group)
             await self._coordinated("AddOffsetsToTxn", request, self._transaction, protocol.code_of)
         request = self._requests.commit_offsets(self._id, self._identity, group, offsets)
-        await self._coordinated("TxnOffsetCommit", request, (CoordinationType.GROUP, group), protocol.first_code)
+        await self._coordinated("TxnOffsetCommit", request, self._group(group), protocol.first_code)
 
-    async def _end(self) -> None:
-        request = self._requests.end(self._id, self._identity)
+    async def _offsets(self, group: str, sources: Collection[TopicPartition], attempt: int) -> dict[TopicPartition, int] | None:
+        """From the coordinator that has just written offsets; None: it must be written to again first, it may be another one now."""
+        what, self._asking = self._group(group), "OffsetFetch"
+        try:
+            return offsets_of(await self._running.send(self._coordinators[what], offset_request(group, sources)), group, sources)
+        except NodeNotReadyError:
+            code = _COORDINATOR_NOT_AVAILABLE
+        except BrokerResponseError as cause:
+            code = cause.errno
+        self._check(code, attempt)
+        await self._until_asked_again({code}, attempt, what)
+        return None
+
+    async def _end(self, *, commits: bool) -> None:
+        request = self._requests.end(self._id, self._identity, commits=commits)
         answer = await self._coordinated("EndTxn", request, self._transaction, protocol.code_of)
         identity = self._requests.ended(answer, self._identity)
         if identity != self._identity:
@@ -221,18 +281,8 @@ class KafkaTransactionalProducer:
     def _transaction(self) -> tuple[int, str]:
         return CoordinationType.TRANSACTION, self._id
 
-    async def _coordinated(self, name: str, request: Any, what: tuple[int, str], code_of: Callable[[Any], int]) -> Any:
-        """Asks a coordinator until it does not refuse; returns its answer."""
-        while True:
-            self._asking = name
-            answer = await self._running.send(await self._coordinator(what), request)
-            code = code_of(answer)
-            if not code:
-                return answer
-            self._check(code)
-            if code in _COORDINATOR_MOVED:
-                del self._coordinators[what]
-            await self._pause({code})
+    def _group(self, group: str) -> tuple[int, str]:
+        return CoordinationType.GROUP, group
 
     @property
     def _running(self) -> AIOKafkaClient:
@@ -240,39 +290,80 @@ class KafkaTransactionalProducer:
             raise KafkaError("the producer was stopped")
         return self._client
 
-    def _check(self, code: int) -> None:
+    async def _coordinated(self, name: str, request: Any, what: tuple[int, str], code_of: Callable[[Any], int]) -> Any:
+        """Asks a coordinator until it does not refuse; returns its answer."""
+        attempt = 0
+        while True:
+            self._asking = name
+            node = await self._coordinator(what)
+            try:
+                answer = await self._running.send(node, request)
+                code = code_of(answer)
+                if not code:
+                    return answer
+            except NodeNotReadyError:
+                # Nothing was sent.
+                code = _COORDINATOR_NOT_AVAILABLE
+            self._check(code, attempt)
+            await self._until_asked_again({code}, attempt, what)
+            attempt += 1
+
+    def _check(self, code: int, attempt: int) -> None:
         """What can't be asked again is an error."""
         if code in _FENCED:
-            raise _Fenced
+            raise _Fenced(repeated=attempt > 0)
+        error = f"{self._asking} was refused with {code}, {for_code(code).__name__}"
         if code not in _REFUSED_FOR_NOW:
-            raise for_code(code)(self._asking)
+            raise KafkaError(error)
+        self._asking = error
 
-    async def _pause(self, codes: set[int]) -> None:
+    async def _until_asked_again(self, codes: set[int], attempt: int, what: tuple[int, str] | None = None) -> None:
+        """A while, in which it is looked for who leads now."""
         if codes == {_CONCURRENT_TRANSACTIONS}:
-            await asyncio.sleep(_CONCURRENT_PAUSE_S)
+            await asyncio.sleep(min(_CONCURRENT_PAUSE_S * 2 ** max(attempt - 2, 0), _CONCURRENT_PAUSE_MAX_S))
             return
-        if codes & _LEADER_MOVED:
+        if what and codes & _COORDINATOR_MOVED:
+            self._coordinators.pop(what, None)
+        if codes & (_LEADER_MOVED | _COORDINATOR_MOVED):
             await self._running.force_metadata_update()
         await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
 
     async def _leader(self, source: TopicPartition) -> int:
-        while True:
-            client = self._running
-            leader = client.cluster.leader_for_partition(source)
-            if leader is not None and leader >= 0:
-                return int(leader)
+        client, pause_s = self._running, 0.0
+        # None where the partition is unknown, -1 where it has no leader.
+        while (leader := client.cluster.leader_for_partition(source)) in (None, -1):
+            if source.topic in client.cluster.unauthorized_topics:
+                raise TopicAuthorizationFailedError(source.topic)
+            await asyncio.sleep(pause_s)
+            pause_s = self._settings.retry_backoff_ms / 1000
             client.add_topic(source.topic)
             await client.force_metadata_update()
-            if client.cluster.leader_for_partition(source) is None:
-                await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
+        return int(leader)
 
     async def _coordinator(self, what: tuple[int, str]) -> int:
-        while what not in self._coordinators:
-            try:
-                self._coordinators[what] = await self._running.coordinator_lookup(*what)
-            except BrokerResponseError as cause:
-                # The first one of a new cluster must be made.
-                if cause.errno not in _REFUSED_FOR_NOW:
-                    raise
-                await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
+        if what not in self._coordinators:
+            self._coordinators[what] = await self._anybody(lambda: self._running.coordinator_lookup(*what))
         return self._coordinators[what]
+
+    async def _anybody(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks some broker what changes nothing, and so may be asked as often as need be."""
+        while True:
+            try:
+                return await ask()
+            except (BrokerResponseError, NodeNotReadyError, KafkaConnectionError) as cause:
+                # The first coordinator of a new cluster must be made.
+                if isinstance(cause, BrokerResponseError) and cause.errno not in _REFUSED_FOR_NOW:
+                    raise
+                await self._until_asked_again({_LEADER_NOT_AVAILABLE}, 0)
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Does everything at once; if something fails, the rest is given up."""
+    if len(work) == 1:
+        return [await work[0]]
+    jobs = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*jobs)
+    finally:
+        for job in jobs:
+            job.cancel()
