@@ -18,7 +18,7 @@ from aiokafka.record._crecords import default_records
 
 from tests.support.consuming import Member, committed, read_records, take, until
 from tests.support.kafka_proxy import CUT, DROP_ANSWER, END_TXN, HOLD, HOLD_AND_CUT, TXN_OFFSET_COMMIT, KafkaProxy
-from ticketmaster.broker.kafka import protocol, transactions
+from ticketmaster.broker.kafka import groups, protocol
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.protocol import NewerRequests, OlderRequests, Requests, Written
 from ticketmaster.broker.kafka.settings import KafkaSettings
@@ -214,14 +214,14 @@ async def test_offsets_are_asked_for_behind_what_the_coordinator_has_written(
 ) -> None:
     producer = await started(broker, name)
     await producer.commit({}, {source: 7}, name)
-    read, refusals = transactions.offsets_of, [NotCoordinatorForGroupError()]
+    read, refusals = groups.offsets_of, [NotCoordinatorForGroupError()]
 
     def refused_once(answer: object, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         if refusals:
             raise refusals.pop()
         return read(answer, group, sources)
 
-    monkeypatch.setattr(transactions, "offsets_of", refused_once)
+    monkeypatch.setattr(groups, "offsets_of", refused_once)
     proxy.seen.clear()
 
     assert await producer.committed(name, [source]) == {source: 7}

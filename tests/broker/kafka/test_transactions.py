@@ -134,7 +134,8 @@ def test_a_broker_that_does_not_answer_in_one_part_ends_the_others() -> None:
                 if node == 0:
                     raise OSError("gone")
                 try:
-                    return await asyncio.sleep(3_600)
+                    await asyncio.sleep(3_600)
+                    return None
                 finally:
                     ended.append("other")
 

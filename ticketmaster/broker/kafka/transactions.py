@@ -23,9 +23,8 @@ from aiokafka.errors import (
 )
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from ticketmaster.broker.kafka import protocol
+from ticketmaster.broker.kafka import groups, protocol
 from ticketmaster.broker.kafka.clients import Discard, client_arguments
-from ticketmaster.broker.kafka.groups import offset_request, offsets_of
 from ticketmaster.broker.kafka.protocol import EncodedBatch, Identity, Requests, Written
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Pair, TopicPartition
@@ -257,7 +256,8 @@ class KafkaTransactionalProducer:
         """From the coordinator that has just written offsets; None: it must be written to again first, it may be another one now."""
         what, self._asking = self._group(group), "OffsetFetch"
         try:
-            return offsets_of(await self._running.send(self._coordinators[what], offset_request(group, sources)), group, sources)
+            answer = await self._running.send(self._coordinators[what], groups.offset_request(group, sources))
+            return groups.offsets_of(answer, group, sources)
         except NodeNotReadyError:
             code = _COORDINATOR_NOT_AVAILABLE
         except BrokerResponseError as cause:
