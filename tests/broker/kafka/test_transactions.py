@@ -88,7 +88,8 @@ def test_while_a_partition_has_no_leader_the_cluster_is_asked_now_and_then(nobod
         assert await committed(cluster) == {SOURCE: 41}
         return cluster.updates
 
-    assert 10 < run_virtual(main()) < 60
+    # At 20, 40, 80 … ms.
+    assert 3 < run_virtual(main()) < 10
 
 
 @pytest.mark.parametrize("request_name", ["ProduceRequestV12", "TxnOffsetCommitRequestV5", "EndTxnRequestV5"])
@@ -119,7 +120,8 @@ def test_what_is_refused_until_time_is_over_is_told_with_its_code_and_was_not_as
 
     with pytest.raises(Retriable, match=r"Produce was refused with 51"):
         run_virtual(committed(cluster))
-    assert 100 <= len(cluster.asked) < 200
+    # Within ten seconds, each time later, half a second at most.
+    assert 20 <= len(cluster.asked) < 40
 
 
 def test_a_broker_that_does_not_answer_in_one_part_ends_the_others() -> None:

@@ -33,7 +33,9 @@ from ticketmaster.errors import Retriable, TaskMigrated
 
 # Codes of Kafka's protocol. The last transaction is still being closed: that takes a millisecond or two.
 _CONCURRENT_TRANSACTIONS = 51
-_CONCURRENT_PAUSE_S, _CONCURRENT_PAUSE_MAX_S = 0.002, 0.1
+_CONCURRENT_PAUSE_S = 0.002
+# A cluster that starts again has other things to do than to tell everybody all the time that it is not ready.
+_PAUSE_MAX_S = 0.5
 # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED.
 _FENCED = frozenset({47, 90})
 # The partition's leader, or the coordinator, is another one now, or none yet; or its disk has failed (56).
@@ -97,7 +99,7 @@ class KafkaTransactionalProducer:
         self._coordinators.clear()
         try:
             async with asyncio.timeout(self._timeout_s):
-                await client.bootstrap()
+                await self._connect(client)
                 self._requests = await self._anybody(lambda: protocol.requests_of(self._running))
                 # Until the predecessor's open transaction is aborted this is refused.
                 request = protocol.init_producer(self._id, self._settings.transaction_timeout_ms)
@@ -320,22 +322,39 @@ class KafkaTransactionalProducer:
     async def _until_asked_again(self, codes: set[int], attempt: int, what: tuple[int, str] | None = None) -> None:
         """A while, in which it is looked for who leads now."""
         if codes == {_CONCURRENT_TRANSACTIONS}:
-            await asyncio.sleep(min(_CONCURRENT_PAUSE_S * 2 ** max(attempt - 2, 0), _CONCURRENT_PAUSE_MAX_S))
+            await self._pause(max(attempt - 2, 0), _CONCURRENT_PAUSE_S)
             return
         if what and codes & _COORDINATOR_MOVED:
             self._coordinators.pop(what, None)
         if codes & (_LEADER_MOVED | _COORDINATOR_MOVED):
             await self._running.force_metadata_update()
-        await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
+        await self._pause(attempt)
+
+    async def _pause(self, attempt: int, first_s: float | None = None) -> None:
+        """Longer with each attempt."""
+        first_s = first_s or self._settings.retry_backoff_ms / 1000
+        await asyncio.sleep(min(first_s * 2 ** min(attempt, 16), _PAUSE_MAX_S))
+
+    async def _connect(self, client: AIOKafkaClient) -> None:
+        attempt = 0
+        while True:
+            try:
+                await client.bootstrap()
+                break
+            except KafkaConnectionError:
+                # No broker answers.
+                await self._pause(attempt)
+                attempt += 1
 
     async def _leader(self, source: TopicPartition) -> int:
-        client, pause_s = self._running, 0.0
+        client, attempt = self._running, 0
         # None where the partition is unknown, -1 where it has no leader.
         while (leader := client.cluster.leader_for_partition(source)) in (None, -1):
             if source.topic in client.cluster.unauthorized_topics:
                 raise TopicAuthorizationFailedError(source.topic)
-            await asyncio.sleep(pause_s)
-            pause_s = self._settings.retry_backoff_ms / 1000
+            if attempt:
+                await self._pause(attempt)
+            attempt += 1
             client.add_topic(source.topic)
             await client.force_metadata_update()
         return int(leader)
@@ -347,6 +366,7 @@ class KafkaTransactionalProducer:
 
     async def _anybody(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks some broker what changes nothing, and so may be asked as often as need be."""
+        attempt = 0
         while True:
             try:
                 return await ask()
@@ -354,7 +374,8 @@ class KafkaTransactionalProducer:
                 # The first coordinator of a new cluster must be made.
                 if isinstance(cause, BrokerResponseError) and cause.errno not in _REFUSED_FOR_NOW:
                     raise
-                await self._until_asked_again({_LEADER_NOT_AVAILABLE}, 0)
+                await self._until_asked_again({_LEADER_NOT_AVAILABLE}, attempt)
+                attempt += 1
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
