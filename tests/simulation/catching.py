@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import click
 
-from tests.simulation.mutants import MUTANTS
+from tests.simulation import engine_mutants, role_mutants
 from ticketmaster.simulation.simulation import Outcome, Size, simulate
 
+MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS
 SIZE = Size(commands=150, faults=20, steps_max=200_000)
 SEEDS_MAX = 25
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.catching import SEEDS_MAX, catch
-from tests.simulation.mutants import MUTANTS
+from tests.simulation.catching import MUTANTS, SEEDS_MAX, catch
 
 
 @pytest.mark.parametrize("name", MUTANTS)

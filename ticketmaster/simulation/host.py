@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage, Write
-from ticketmaster.broker.port import TopicSpec
+from ticketmaster.broker.port import TopicPartition, TopicSpec
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.loop import Process
@@ -20,6 +21,8 @@ from ticketmaster.wire import topics
 _SESSION_S = 6.0
 _HEARTBEAT_S = 1.0
 _LOOKS, _LOOK_S = 500, 0.001
+# How many commits old an answer may be to who asks for offsets without a write.
+_STALE_COMMITS = 4
 # So little stays in memory that slow readers read from storage.
 _TAIL_BYTES_MAX = 20_000
 
@@ -61,7 +64,15 @@ class Host:
         self._partitions = partitions
         self._random = random
         self._journal = journal
-        self._storage = _Storage(random, witness)
+        # What each group has ever committed.
+        self._offsets: dict[tuple[str, TopicPartition], list[int]] = defaultdict(list)
+
+        def remember(write: Write) -> None:
+            for at, offset in write.offsets.items():
+                self._offsets[at].append(offset)
+            witness(write)
+
+        self._storage = _Storage(random, remember)
         self._connected: list[_Connected] = []
         self._watching: asyncio.Task[None] | None = None
         self._lost: list[Process] = []
@@ -108,6 +119,11 @@ class Host:
                     # Again and again: it may have come back for less than a heartbeat.
                     for member in broker.members:
                         member.expel()
+
+    def once_committed(self, group: str, source: TopicPartition) -> int | None:
+        """Where a group was some commits ago: what a coordinator of Kafka may answer that has just moved."""
+        offsets = self._offsets[group, source]
+        return self._random.choice(offsets[-_STALE_COMMITS:]) if offsets else None
 
     async def until_writing(self) -> None:
         """Waits for the moment in which a failure hurts most: a write is under way. Not for long."""

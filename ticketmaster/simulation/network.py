@@ -125,9 +125,11 @@ class Link:
 class LinkedBroker:
     """The broker as one process sees it over its link."""
 
-    def __init__(self, broker: EmbeddedBroker, link: Link) -> None:
+    def __init__(self, broker: EmbeddedBroker, link: Link, once_committed: Callable[[str, TopicPartition], int | None]) -> None:
+        """``once_committed(group, source)`` is an offset that need not be the newest."""
         self._broker = broker
         self._link = link
+        self._once_committed = once_committed
         self.members: list[GroupMember] = []
 
     async def create_topics(self, specs: Collection[TopicSpec]) -> None:
@@ -150,7 +152,11 @@ class LinkedBroker:
         return _LinkedConsumer(self._broker.reader(sources), self._link)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._link.call("committed offsets", lambda: self._broker.committed(group, sources))
+        async def ask() -> dict[TopicPartition, int]:
+            found = ((source, self._once_committed(group, source)) for source in sources)
+            return {source: offset for source, offset in found if offset is not None}
+
+        return await self._link.call("committed offsets", ask)
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._link.call("end offsets", lambda: self._broker.end_offsets(sources))

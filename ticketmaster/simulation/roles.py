@@ -103,7 +103,7 @@ class RoleProcess:
         self.clock = SimulatedClock(random)
         self.link = Link(name, around.weather, random, around.journal)
         self._around = around
-        self._broker = LinkedBroker(around.host.broker, self.link)
+        self._broker = LinkedBroker(around.host.broker, self.link, around.host.once_committed)
         self._parts: list[Part] = []
         self._stopping = asyncio.Event()
 

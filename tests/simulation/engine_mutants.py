@@ -1,54 +1,27 @@
-"""Planted bugs: each breaks one thing that the engine, the broker or a role relies on, from outside, while it is planted."""
+"""Bugs of the engine and the broker, to be planted."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
-from unittest.mock import patch
 
+from tests.simulation.planting import Mutants, replaced
 from ticketmaster.broker.embedded import broker as embedded
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.errors import Retriable, TaskCorrupted
-from ticketmaster.event import processor as event_role
-from ticketmaster.event.processor import EventProcessor
-from ticketmaster.reservation import processor as reservation_role
-from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.simulation.disk import SimulatedStore
+from ticketmaster.simulation.network import LinkedBroker
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams import restoration, runner
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.table import OwnedTable
 from ticketmaster.streams.task import Task, TaskState
-from ticketmaster.ticket.gateway import Gateway
-from ticketmaster.ticket.ids import IdMint
-from ticketmaster.wire import reservations
-from ticketmaster.wire.area_status import AreaImage
-from ticketmaster.wire.binary import UNREADABLE
 
-Plant = Callable[[], AbstractContextManager[Any]]
-MUTANTS: dict[str, Plant] = {}
-
-
-def mutant(name: str) -> Callable[[Plant], Plant]:
-    """Adds a planted bug under its name."""
-
-    def add(plant: Plant) -> Plant:
-        MUTANTS[name] = plant
-        return plant
-
-    return add
-
-
-def replaced(target: object, name: str, by: object) -> AbstractContextManager[Any]:
-    """One attribute is another one for a while."""
-    return patch.object(target, name, by)
-
-
-# The engine.
+MUTANTS = Mutants()
+mutant = MUTANTS.add
 
 
 @mutant("the store is written before the commit")
@@ -273,125 +246,13 @@ def _visible_early() -> AbstractContextManager[Any]:
     return both()
 
 
-# The roles.
+@mutant("offsets are asked for without a write")
+def _asked_too_early() -> AbstractContextManager[Any]:
+    transactional = LinkedBroker.transactional_producer
 
+    def careless(self: LinkedBroker, transactional_id: str) -> Any:
+        producer: Any = transactional(self, transactional_id)
+        producer.committed = self.committed
+        return producer
 
-@mutant("an event that is announced again is new")
-def _created_again() -> AbstractContextManager[Any]:
-    def open_areas(self: EventProcessor, records: Sequence[Pair], state: Any, outputs: Any) -> None:
-        for at, (key, value) in enumerate(records):
-            try:
-                if value is not None:
-                    self._changed[key] = self._cache(key, value)
-            except UNREADABLE as reason:
-                outputs.reject(at, f"{reason}")
-
-    return replaced(EventProcessor, "_open_areas", open_areas)
-
-
-@mutant("a repeated command is another reservation")
-def _repeated() -> AbstractContextManager[Any]:
-    create = ReservationProcessor._create
-
-    class Forgetful:
-        def __init__(self, state: Any) -> None:
-            self.put = state.put
-
-        def get(self, _: bytes) -> None:
-            return None
-
-    def create_again(self: ReservationProcessor, records: Sequence[Pair], state: Any, outputs: Any) -> None:
-        create(self, records, Forgetful(state), outputs)
-
-    return replaced(ReservationProcessor, "_create", create_again)
-
-
-@mutant("a decision is decided again")
-def _decided_again() -> AbstractContextManager[Any]:
-    decided = reservations.decided
-    first: dict[bytes, bytes] = {}
-
-    def decide(reservation: bytes | None, result: bytes) -> bytes | None:
-        decision = decided(reservation, result)
-        if decision is not None and reservation is not None:
-            first[decision[:45]] = reservation
-        elif reservation is not None:
-            decision = decided(first.get(reservation[:45]), result)
-        return decision
-
-    return replaced(reservation_role, "decided", decide)
-
-
-@mutant("seats that somebody has may be chosen")
-def _chosen_twice() -> AbstractContextManager[Any]:
-    return replaced(event_role, "pick_chosen", lambda *_: None)
-
-
-@mutant("the last seat of a run stays free in the map")
-def _one_too_few() -> AbstractContextManager[Any]:
-    take_run = AreaImage.take_run
-
-    def take_fewer(self: AreaImage, row: int, col: int, count: int) -> None:
-        take_run(self, row, col, count - 1 if count > 2 else count)
-
-    return replaced(AreaImage, "take_run", take_fewer)
-
-
-@mutant("a status is not told now and then")
-def _status_lost() -> AbstractContextManager[Any]:
-    write_changed, told = EventProcessor._write_changed, [0]
-
-    def write_some(self: EventProcessor, state: Any, statuses: list[Pair]) -> None:
-        told[0] += 1
-        write_changed(self, state, statuses if told[0] % 5 else [])
-
-    return replaced(EventProcessor, "_write_changed", write_some)
-
-
-# The gateway.
-
-
-@mutant("a command is acknowledged before the log has it")
-def _acknowledged_early() -> AbstractContextManager[Any]:
-    async def hand_over(self: Gateway) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            commands, acknowledge = dict(self._commands), self._acknowledge
-            self._commands.clear()
-            self._acknowledge = []
-            for responder, key in acknowledge:
-                responder.response_bytes(200, [], key)
-            try:
-                await self._producer.send(commands)
-            except Retriable:
-                continue
-
-    return replaced(Gateway, "hand_over", hand_over)
-
-
-@mutant("who waits too long is never answered")
-def _never_answered() -> AbstractContextManager[Any]:
-    async def sweep(_: Gateway) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    return replaced(Gateway, "sweep", sweep)
-
-
-@mutant("an id is handed out twice")
-def _same_id() -> AbstractContextManager[Any]:
-    following, minted = IdMint._next, list[bytes]()
-
-    def sometimes_the_last(self: IdMint) -> bytes:
-        minted.append(following(self) if len(minted) % 20 else (minted or [following(self)])[-1])
-        return minted[-1]
-
-    return replaced(IdMint, "_next", sometimes_the_last)
-
-
-@mutant("who waits is told of a reservation that is not decided")
-def _told_early() -> AbstractContextManager[Any]:
-    def get_reservation(self: Gateway, reservation_id: str, responder: Any) -> None:
-        responder.response_bytes(200, [], b'{"reservationId":"' + reservation_id.encode() + b'","state":"PROCESSING"}')
-
-    return replaced(Gateway, "get_reservation", get_reservation)
+    return replaced(LinkedBroker, "transactional_producer", careless)

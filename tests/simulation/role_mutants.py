@@ -1,0 +1,147 @@
+"""Bugs of the roles and the gateway, to be planted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from tests.simulation.planting import Mutants, replaced
+from ticketmaster.broker.port import Pair
+from ticketmaster.errors import Retriable
+from ticketmaster.event import processor as event_role
+from ticketmaster.event.processor import EventProcessor
+from ticketmaster.reservation import processor as reservation_role
+from ticketmaster.reservation.processor import ReservationProcessor
+from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.ids import IdMint
+from ticketmaster.wire import reservations
+from ticketmaster.wire.area_status import AreaImage
+from ticketmaster.wire.binary import UNREADABLE
+
+MUTANTS = Mutants()
+mutant = MUTANTS.add
+
+# The roles.
+
+
+@mutant("an event that is announced again is new")
+def _created_again() -> AbstractContextManager[Any]:
+    def open_areas(self: EventProcessor, records: Sequence[Pair], state: Any, outputs: Any) -> None:
+        for at, (key, value) in enumerate(records):
+            try:
+                if value is not None:
+                    self._changed[key] = self._cache(key, value)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"{reason}")
+
+    return replaced(EventProcessor, "_open_areas", open_areas)
+
+
+@mutant("a repeated command is another reservation")
+def _repeated() -> AbstractContextManager[Any]:
+    create = ReservationProcessor._create
+
+    class Forgetful:
+        def __init__(self, state: Any) -> None:
+            self.put = state.put
+
+        def get(self, _: bytes) -> None:
+            return None
+
+    def create_again(self: ReservationProcessor, records: Sequence[Pair], state: Any, outputs: Any) -> None:
+        create(self, records, Forgetful(state), outputs)
+
+    return replaced(ReservationProcessor, "_create", create_again)
+
+
+@mutant("a decision is decided again")
+def _decided_again() -> AbstractContextManager[Any]:
+    decided = reservations.decided
+    first: dict[bytes, bytes] = {}
+
+    def decide(reservation: bytes | None, result: bytes) -> bytes | None:
+        decision = decided(reservation, result)
+        if decision is not None and reservation is not None:
+            first[decision[:45]] = reservation
+        elif reservation is not None:
+            decision = decided(first.get(reservation[:45]), result)
+        return decision
+
+    return replaced(reservation_role, "decided", decide)
+
+
+@mutant("seats that somebody has may be chosen")
+def _chosen_twice() -> AbstractContextManager[Any]:
+    return replaced(event_role, "pick_chosen", lambda *_: None)
+
+
+@mutant("the last seat of a run stays free in the map")
+def _one_too_few() -> AbstractContextManager[Any]:
+    take_run = AreaImage.take_run
+
+    def take_fewer(self: AreaImage, row: int, col: int, count: int) -> None:
+        take_run(self, row, col, count - 1 if count > 2 else count)
+
+    return replaced(AreaImage, "take_run", take_fewer)
+
+
+@mutant("a status is not told now and then")
+def _status_lost() -> AbstractContextManager[Any]:
+    write_changed, told = EventProcessor._write_changed, [0]
+
+    def write_some(self: EventProcessor, state: Any, statuses: list[Pair]) -> None:
+        told[0] += 1
+        write_changed(self, state, statuses if told[0] % 5 else [])
+
+    return replaced(EventProcessor, "_write_changed", write_some)
+
+
+# The gateway.
+
+
+@mutant("a command is acknowledged before the log has it")
+def _acknowledged_early() -> AbstractContextManager[Any]:
+    async def hand_over(self: Gateway) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            commands, acknowledge = dict(self._commands), self._acknowledge
+            self._commands.clear()
+            self._acknowledge = []
+            for responder, key in acknowledge:
+                responder.response_bytes(200, [], key)
+            try:
+                await self._producer.send(commands)
+            except Retriable:
+                continue
+
+    return replaced(Gateway, "hand_over", hand_over)
+
+
+@mutant("who waits too long is never answered")
+def _never_answered() -> AbstractContextManager[Any]:
+    async def sweep(_: Gateway) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    return replaced(Gateway, "sweep", sweep)
+
+
+@mutant("an id is handed out twice")
+def _same_id() -> AbstractContextManager[Any]:
+    following, minted = IdMint._next, list[bytes]()
+
+    def sometimes_the_last(self: IdMint) -> bytes:
+        minted.append(following(self) if len(minted) % 20 else (minted or [following(self)])[-1])
+        return minted[-1]
+
+    return replaced(IdMint, "_next", sometimes_the_last)
+
+
+@mutant("who waits is told of a reservation that is not decided")
+def _told_early() -> AbstractContextManager[Any]:
+    def get_reservation(self: Gateway, reservation_id: str, responder: Any) -> None:
+        responder.response_bytes(200, [], b'{"reservationId":"' + reservation_id.encode() + b'","state":"PROCESSING"}')
+
+    return replaced(Gateway, "get_reservation", get_reservation)
