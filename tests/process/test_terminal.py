@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import pty
 import re
@@ -42,6 +43,27 @@ async def test_every_line_on_stdout_is_json_with_its_time_and_level(tmp_path: Pa
     assert ready["version"] == ticketmaster.__version__
     assert [line["event"] for line in lines].count("request") == 2
     assert server.stderr.read_text() == ""
+
+
+def read_slowly(*arguments: str, cwd: Path) -> tuple[int, bytes]:
+    """(exit code, all that it says) of a program without a buffer, as in many containers, whose pipe is full before it is read."""
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, env=environment(PYTHONUNBUFFERED="1"), cwd=cwd) as program:
+        assert program.stdout
+        first = os.read(program.stdout.fileno(), 1)
+        time.sleep(1)
+        said = first + program.stdout.read()
+    return program.returncode, said
+
+
+async def test_a_document_that_is_longer_than_a_pipe_is_written_whole_even_without_a_buffer(tmp_path: Path) -> None:
+    areas = [{"areaId": f"area {number}", "price": 1, "rowCount": 1, "colCount": 1} for number in range(900)]
+    with serving(tmp_path / "data") as (_, address):
+        assert (await ask(address, "POST", "/v1/event", {"eventName": "concert", "areas": areas})).status == 200
+    code, document = read_slowly("audit", "-d", str(tmp_path / "data"), "--json", cwd=tmp_path)
+
+    assert code == 0
+    assert len(document) > 1 << 16
+    assert len(json.loads(document)["areas"]) == len(areas)
 
 
 class Terminal:

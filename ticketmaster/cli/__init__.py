@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 
 import click
 
@@ -42,6 +44,9 @@ def main() -> None:
     """
     # What libraries warn of goes to the log of a role; a command says in one line of its own what is wrong.
     logging.getLogger().addHandler(logging.NullHandler())
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # PYTHONUNBUFFERED: what a pipe does not take at once would be lost, without an error. Lines still go out one by one.
+        sys.stdout = open(sys.stdout.fileno(), "w", buffering=1, encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
 
 
 for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, simulate):
