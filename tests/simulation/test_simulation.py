@@ -18,8 +18,15 @@ SEEDS_EACH = 10
 
 # Seeds that failed before what they found was mended: a process died because its broker did not answer when it began; a table that
 # ended on a damaged store left its other stores open, and itself in its group; a signal to stop interrupted a worker that was ending
-# of a failure; and, a defect of the simulated broker, a member that came back for less than a heartbeat was never expelled again.
-FOUND = [(1, Size(100, 20)), (26, Size(100, 20)), (100_446, Size(1_100, 24)), (100_103, Size(1_100, 24))]
+# of a failure; and, defects of the simulation, a member that came back for less than a heartbeat was never expelled again, and a process
+# that had just been killed survived the power failure that came before its last step.
+FOUND = [
+    (1, Size(100, 20)),
+    (26, Size(100, 20)),
+    (100_446, Size(1_100, 24)),
+    (100_103, Size(1_100, 24)),
+    (514_320, Size(200, 24)),
+]
 
 KINDS = {
     *("killed, state kept", "killed, state torn", "killed, state lost", "killed, state damaged", "paused", "expelled", "restarted"),

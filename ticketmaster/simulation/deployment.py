@@ -145,6 +145,10 @@ class Deployment:
         dead = tuple(self.live)
         for one in dead:
             self.kill(one, 0)
+        # Those that were killed already, and have some steps left: they would wait for ever for a broker that is no more.
+        for one in self.all:
+            if one.killed and not one.process.frozen:
+                self.freeze(one, 0)
         await self.host.lose_power()
         await asyncio.sleep(1.0)
         for one in dead:
