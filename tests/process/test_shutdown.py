@@ -12,7 +12,7 @@ import pytest
 
 from tests.process.client import Lost, ask, connected
 from tests.process.sale import Sale
-from tests.process.server import Server, forget_state, serving, wait_until
+from tests.process.server import Program, Server, forget_state, serving, wait_until
 
 _DRAIN_MS = 1_000
 # On top of the drain time: closing files, and a machine that is busy.
@@ -142,3 +142,20 @@ async def test_the_same_event_announced_again_leaves_every_seat_as_it_is(tmp_pat
         await sale.announce(address, "concert")
         await sale.check(address)
         assert sum(map(len, sale.sold().values())) > 60
+
+
+@pytest.mark.parametrize("role", ["ticket", "reservation", "event"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_role_that_waits_for_its_registry_ends_when_it_is_told_to(tmp_path: Path, role: str, number: signal.Signals) -> None:
+    config = tmp_path / "client.properties"
+    # Nobody listens there.
+    config.write_text("bootstrap.servers=127.0.0.1:1\nschema.registry.url=http://127.0.0.1:1\n")
+    options = ("-p", "0") if role == "ticket" else ()
+    program = Program(tmp_path / "output", role, "-c", str(config), "-d", str(tmp_path / "state"), *options, cwd=tmp_path)
+    wait_until(lambda: program.logged("waiting_for_schema_registry") is not None, "it waits")
+
+    program.send(number)
+
+    assert program.wait() == 0
+    assert [line["event"] for line in program.lines()] == ["starting", "waiting_for_schema_registry", "stopping", "stopped"]
+    assert program.stderr.read_text() == ""

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -15,6 +15,8 @@ from ticketmaster.errors import TicketmasterError
 
 _GC_ALLOCATIONS = 50_000
 _READY_POLL_S = 0.002
+
+T = TypeVar("T")
 
 
 class Work(NamedTuple):
@@ -42,6 +44,24 @@ def stop_signals() -> asyncio.Queue[str]:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
     return signals
+
+
+async def unless_stopped(starting: Coroutine[Any, Any, T], signals: asyncio.Queue[str]) -> T | None:
+    """What a start comes to; None: a signal to stop came first, and the start was given up."""
+    job, stopping = asyncio.create_task(starting, name="start"), asyncio.create_task(signals.get(), name="signals")
+    try:
+        await asyncio.wait({job, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
+        structlog.get_logger().info("stopping", signal=stopping.result())
+        return None
+    finally:
+        # A signal that came in the same moment as the end of the start is looked at later.
+        if job.done() and stopping.done() and not stopping.cancelled():
+            signals.put_nowait(stopping.result())
+        for one in (job, stopping):
+            one.cancel()
+        await asyncio.gather(job, stopping, return_exceptions=True)
 
 
 async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:

@@ -10,7 +10,7 @@ import structlog
 import uvloop
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
-from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.config.roles import RoleConfig
@@ -65,12 +65,15 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
             server = HttpServer(HealthRoutes(ready), ServerSettings(config.health_bind, config.health_port), None)
             await server.start()
             stack.push_async_callback(server.stop)
-        context = await stack.enter_async_context(role_context(config, application_id))
-        parts += _parts(application_id, context)
-        jobs: dict[str, Coroutine[Any, Any, None]] = {type(part).__name__: part.run() for part in parts}
-        if link:
-            jobs["report"] = link.report(ready)
-        status = await run_until_stopped(Work(jobs, ready, on_ready), signals)
+        status = 0
+        # It may wait long for the registry.
+        context = await unless_stopped(stack.enter_async_context(role_context(config, application_id)), signals)
+        if context:
+            parts += _parts(application_id, context)
+            jobs: dict[str, Coroutine[Any, Any, None]] = {type(part).__name__: part.run() for part in parts}
+            if link:
+                jobs["report"] = link.report(ready)
+            status = await run_until_stopped(Work(jobs, ready, on_ready), signals)
     structlog.get_logger().info("stopped")
     return status
 

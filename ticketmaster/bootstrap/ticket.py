@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 import structlog
 import uvloop
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import ticket_limits
-from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.config.roles import TicketConfig
@@ -47,8 +48,12 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
 
 async def _run(config: TicketConfig, link: WorkerLink | None, on_ready: Callable[[str], None]) -> int:
     signals = stop_signals()
-    async with role_context(config.role, topics.TICKET_SERVICE) as context:
-        status = await _Ticket(config, context, link).serve(signals, on_ready)
+    status = 0
+    async with AsyncExitStack() as stack:
+        # It may wait long for the registry.
+        context = await unless_stopped(stack.enter_async_context(role_context(config.role, topics.TICKET_SERVICE)), signals)
+        if context:
+            status = await _Ticket(config, context, link).serve(signals, on_ready)
     structlog.get_logger().info("stopped")
     return status
 
