@@ -17,6 +17,7 @@ from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.state.memory import MemoryStore
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
@@ -86,7 +87,7 @@ class Site:
             self._reservations.run(self.gateway.on_reservations, self.gateway.on_table_opened),
             self._event.run(),
             self._reservation.run(),
-            self.gateway.hand_over(),
+            self.gateway.hand_over(Pace(0)),
             self.gateway.sweep(),
         )
         self._jobs = [asyncio.create_task(one) for one in work]

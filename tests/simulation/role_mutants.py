@@ -14,6 +14,7 @@ from ticketmaster.event import processor as event_role
 from ticketmaster.event.processor import EventProcessor
 from ticketmaster.reservation import processor as reservation_role
 from ticketmaster.reservation.processor import ReservationProcessor
+from ticketmaster.streams.pace import Pace
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.wire import reservations
@@ -103,7 +104,7 @@ def _status_lost() -> AbstractContextManager[Any]:
 
 @mutant("a command is acknowledged before the log has it")
 def _acknowledged_early() -> AbstractContextManager[Any]:
-    async def hand_over(self: Gateway) -> None:
+    async def hand_over(self: Gateway, _pace: Pace) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()

@@ -60,7 +60,7 @@ def test_what_was_found_once_stays_mended(seed: int, size: Size) -> None:
 
 
 def test_every_kind_of_fault_happens() -> None:
-    faults = sum((simulate(seed, Size(200, 40)).faults for seed in range(12)), Counter[str]())
+    faults = sum((simulate(seed, Size(200, 40)).faults for seed in range(24)), Counter[str]())
 
     assert faults.keys() == KINDS
 

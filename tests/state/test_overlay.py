@@ -63,6 +63,21 @@ def test_the_open_transaction_is_looked_up_first_and_the_store_last(overlay: Ove
     assert store.asked == [b"stored"]
 
 
+def test_what_was_just_written_is_not_read_back(overlay: Overlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"v")
+    overlay.commit(1)
+    overlay.write_behind()
+    overlay.write_behind()
+
+    assert overlay.get(b"k") == b"v"
+    assert (store.asked, [*store.items()]) == ([], [(b"k", b"v")])
+
+    overlay.write_behind()
+
+    assert overlay.get(b"k") == b"v"
+    assert store.asked == [b"k"]
+
+
 def test_a_deleted_key_is_gone_whatever_lies_below(overlay: Overlay, store: NotedStore) -> None:
     store.write({b"k": b"v"}, 1)
     overlay.put(b"k", None)

@@ -128,6 +128,27 @@ def test_a_global_table_follows_every_partition_in_order() -> None:
     on_virtual_time(test)
 
 
+def test_a_global_table_lets_records_gather() -> None:
+    async def test(lab: Lab) -> None:
+        seen_at_s: list[float] = []
+
+        def take(records: Sequence[Pair]) -> list[Unreadable]:
+            seen_at_s.extend([asyncio.get_running_loop().time()] * len(records))
+            return []
+
+        table = GlobalTable(lab.broker, "table", PARTITIONS, take, SETTINGS, lab.notes)
+        lab.jobs.append(asyncio.create_task(table.run()))
+        await until(lambda: table.ready, "ready")
+        for number in range(100):
+            await lab.send(0, (b"k", b"%d" % number))
+            await asyncio.sleep(SETTINGS.table_rest_ms / 1000 / 10)
+        await until(lambda: len(seen_at_s) == 100, "all is seen")
+
+        assert len(set(seen_at_s)) < 25
+
+    on_virtual_time(test)
+
+
 def test_an_owned_table_answers_from_what_was_there_and_from_what_comes() -> None:
     async def test(lab: Lab) -> None:
         await lab.send(1, (b"old", b"1"), (b"gone", b"1"))

@@ -26,6 +26,7 @@ from ticketmaster.broker.port import Assignment, Pair, TopicPartition
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.state.port import StateStore
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.task import TaskState
 from ticketmaster.streams.worker import StreamWorker
@@ -327,7 +328,7 @@ class OneTask:
     def __init__(self, work: Work) -> None:
         self.consumer = NoConsumer()
         open_store = lambda: work.open_store("", "", 0)  # noqa: E731 - as the worker makes it
-        self.runner = TaskRunner(TOPOLOGY, 0, work.broker, self.consumer, open_store, SETTINGS, work.notes)
+        self.runner = TaskRunner(TOPOLOGY, 0, work.broker, self.consumer, open_store, SETTINGS, work.notes, Pace(0))
         self.job = asyncio.create_task(self.runner.run())
 
     async def running(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
@@ -28,9 +27,6 @@ from ticketmaster.telemetry.observer import Observer
 from ticketmaster.wire.frames import use_schema_ids
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.schema_registry import SchemaRegistry, register_schemas
-
-# A transaction costs the same whatever is in it: per record that one has held, the next one may gather for so long.
-_COMMIT_US_PER_RECORD = 40.0
 
 
 class RoleContext(NamedTuple):
@@ -76,8 +72,7 @@ async def role_context(config: RoleConfig, application_id: str) -> AsyncIterator
             data_id = await data_id_of(broker, ids)
             await leave_for_the_dead(broker, config, application_id)
             with held_slot(config.state_dir, application_id, data_id) as slot:
-                settings = replace(config.streams, commit_us_per_record=_COMMIT_US_PER_RECORD)
-                yield RoleContext(broker, partitions, slot, settings, clock, observer)
+                yield RoleContext(broker, partitions, slot, config.streams, clock, observer)
                 slot.forget_member()
         finally:
             await broker.close()

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
-import uvloop
 
 from ticketmaster.bootstrap.limits import ticket_limits
-from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
@@ -23,6 +22,7 @@ from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.state.port import StateStore
 from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
@@ -40,14 +40,14 @@ def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) ->
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
-        return uvloop.run(_Standalone(config, directory).run(on_ready))
+        return run(_Standalone(config, directory).run(on_ready))
 
 
 class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
     def __init__(self, config: StandaloneConfig, directory: Path) -> None:
-        clock, settings, observer, partitions = SystemClock(), StreamSettings(), LogObserver(), config.partitions
+        clock, settings, observer, partitions = SystemClock(), StreamSettings(commit_interval_max_ms=0), LogObserver(), config.partitions
         self._directory = directory
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
@@ -104,7 +104,7 @@ class _Standalone:
                 "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
                 "event": self._event.run(),
                 "reservation": self._reservation.run(),
-                "hand-over": gateway.hand_over(),
+                "hand-over": gateway.hand_over(Pace(0)),
                 "sweep": gateway.sweep(),
             },
             ready=lambda: self._ready,

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
-import uvloop
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import ticket_limits
-from ticketmaster.bootstrap.running import Work, run_until_stopped, stop_signals, unless_stopped
+from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.config.roles import TicketConfig
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import GlobalTable, OwnedTable
 from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
@@ -38,9 +38,9 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     configure_logs(config.role.log_level)
     link = WorkerLink.from_environment()
     if link:
-        return uvloop.run(_run(config, link, lambda _: None))
+        return run(_run(config, link, lambda _: None))
     if config.role.workers == 1:
-        return uvloop.run(_run(config, None, on_ready))
+        return run(_run(config, None, on_ready))
     port = free_port(config.bind, config.port)
     supervision = Supervision(topics.TICKET_SERVICE, config.role, arguments, port, config.drain_ms)
     return supervise(supervision, lambda: on_ready(f"http://{config.hostname}:{port}"))
@@ -111,7 +111,7 @@ class _Ticket:
             "reservations": self._reservations.run(
                 gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, self._context.membership(peer_address)
             ),
-            "hand-over": gateway.hand_over(),
+            "hand-over": gateway.hand_over(Pace(self._context.settings.commit_interval_max_ms)),
             "sweep": gateway.sweep(),
         }
         if link:

@@ -18,6 +18,7 @@ from ticketmaster.simulation.host import Host
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.loop import Process
 from ticketmaster.simulation.network import Link, LinkedBroker, Weather
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable
 from ticketmaster.streams.topology import Topology
@@ -176,7 +177,7 @@ class RoleProcess:
         return [
             self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),
             self._added(self._areas(gateway.on_areas)).run(),
-            gateway.hand_over(),
+            gateway.hand_over(Pace(0)),
             gateway.sweep(),
         ]
 

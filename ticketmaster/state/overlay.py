@@ -1,8 +1,8 @@
 """What is newer than the store: the open transaction's writes, and committed ones that wait to be written in bulk.
 
 Committed values wait in two generations, and only the older one is written: most reservations are decided by then, so that their
-first value is never written, nor read back. Look-up order: open → newer → older → store. A value leaves memory only when the
-store has it, or a newer one.
+first value is never written, nor read back. What was written stays in memory for one generation more, because most values are asked
+for once and soon. Look-up order: open → newer → older → written → store. A value leaves memory only when the store has it, or a newer one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Overlay:
         self._open: dict[bytes, bytes | None] = {}
         self._newer: dict[bytes, bytes | None] = {}
         self._older: dict[bytes, bytes | None] = {}
+        self._written: dict[bytes, bytes | None] = {}
         self._position: int | None = store.checkpoint()
         # Where the changelog of the older generation ends.
         self._older_position = self._position
@@ -41,7 +42,7 @@ class Overlay:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, the open transaction's own writes included."""
-        for layer in (self._open, self._newer, self._older):
+        for layer in (self._open, self._newer, self._older, self._written):
             if key in layer:
                 return layer[key]
         return self._store.get(key)
@@ -69,7 +70,7 @@ class Overlay:
         changes = {key: value for key, value in self._older.items() if key not in newer}
         if self._older_position is not None and (changes or self._older_position != self._store.checkpoint()):
             self._store.write(changes, self._older_position)
-        self._older, self._older_position, self._newer = newer, self._position, {}
+        self._written, self._older, self._older_position, self._newer = self._older, newer, self._position, {}
 
     def close(self, *, write_behind: bool = True) -> None:
         """Writes what is committed, unless the store is not to be trusted; the open transaction's writes are forgotten."""

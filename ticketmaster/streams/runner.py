@@ -10,6 +10,7 @@ from ticketmaster.errors import Retriable, TaskCorrupted, TaskMigrated
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.jobs import cancel
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import Task, TaskState
@@ -29,6 +30,7 @@ class TaskRunner:
         open_store: Callable[[], StateStore],
         settings: StreamSettings,
         observer: Observer,
+        pace: Pace,
     ) -> None:
         self.task = Task(topology, partition)
         self._topology = topology
@@ -38,6 +40,7 @@ class TaskRunner:
         self._open_store = open_store
         self._settings = settings
         self._observer = observer
+        self._pace = pace
         self._producer: TransactionalProducer | None = None
         self._wake = asyncio.Event()
         # Cleared while the partition may be another member's: nothing is begun then.
@@ -125,9 +128,9 @@ class TaskRunner:
         commit = self._producer.commit
         while True:
             await self._wake.wait()
-            began = loop.time()
-            records = task.queued_records
+            queued = task.queued_records
             plan = task.decide(settings.transaction_records_max)
+            self._pace.note(queued - task.queued_records, loop.time())
             if plan.dead_letters:
                 self._observer.dead_letters(self._name, plan.dead_letters)
             if not task.queued_records:
@@ -139,9 +142,8 @@ class TaskRunner:
                 task.committed(await commit(plan.outputs, plan.offsets, group))
                 self._positions.update(plan.offsets)
             self._write_behind_if_due()
-            # A transaction costs the same whatever is in it: the more there is to do, the longer the next one gathers.
-            pace_s = min(records * settings.commit_us_per_record / 1e6, settings.commit_interval_max_ms / 1e3)
-            if (rest_s := began + pace_s - loop.time()) > 0.001:
+            # Not while more waits than one transaction takes.
+            if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
                 await asyncio.sleep(rest_s)
 
     def _resume_paused(self) -> None:

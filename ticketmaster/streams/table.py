@@ -71,6 +71,8 @@ class GlobalTable:
                         self._observer.dead_letters(self._topic, letters)
                     if behind and batch.next_offset >= behind.get(batch.source, batch.next_offset + 1):
                         del behind[batch.source]
+                if batches and not behind:
+                    await asyncio.sleep(self._settings.table_rest_ms / 1000)
         finally:
             await reader.stop()
 

@@ -12,6 +12,7 @@ from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership
 from ticketmaster.errors import Retriable
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.jobs import cancel, finish
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Topology
@@ -39,6 +40,7 @@ class StreamWorker:
         self._settings = settings
         self._observer = observer
         self._membership = membership
+        self._pace = Pace(settings.commit_interval_max_ms)
         self._runners: dict[int, TaskRunner] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
         # Runners of partitions that went away, on their way out.
@@ -123,6 +125,7 @@ class StreamWorker:
             lambda: self._open_store(topology.application_id, topology.store, partition),
             self._settings,
             self._observer,
+            self._pace,
         )
         self._runners[partition] = runner
         job = asyncio.create_task(self._run(runner, partition), name=f"{topology.application_id}-{partition}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -12,13 +13,15 @@ from ticketmaster.domain.reservation import ReservationType, State
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.times import parse_time, time_json
-from ticketmaster.wire.reservations import encode_create, encode_seats, encode_who_and_where, read_reservation
+from ticketmaster.wire.binary import read_int, read_string, skip_string
+from ticketmaster.wire.frames import FRAME_BYTES
+from ticketmaster.wire.reservations import encode_create, encode_seats, encode_who_and_where, is_seats, read_names, read_seats
 
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 _NO_TIME = Raw()
 _TYPES = {"SELF_PICK": ReservationType.SELF_PICK, "RANDOM": ReservationType.RANDOM}
-_TYPE_NAMES = tuple(kind.name for kind in ReservationType)
-_STATE_NAMES = tuple(state.name for state in State)
+_TYPE_NAMES = tuple(kind.name.encode() for kind in ReservationType)
+_STATE_NAMES = tuple(state.name.encode() for state in State)
 
 _TIME_FIELDS = ("reservationOpeningTime", "reservationClosingTime", "eventStartTime", "eventEndTime")
 
@@ -56,19 +59,6 @@ class _ReservationBody(Struct, gc=False):
     numOfSeats: Int32 = 0
     type: str = "INVALID"
     seats: list[SeatBody] | None = None
-
-
-class _ReservationView(Struct, gc=False):
-    reservationId: str
-    userId: str
-    eventId: str
-    areaId: str
-    numOfSeats: int
-    numOfSeat: int
-    type: str
-    seats: list[SeatBody]
-    state: str
-    failedReason: str
 
 
 class AreaView(Struct):
@@ -193,21 +183,46 @@ def _checked_names(user_id: str, event_id: str, area_id: str, bytes_max: int) ->
 
 def reservation_json(reservation: bytes) -> bytes:
     """The JSON of a framed ``Reservation``, keys in the contract's order."""
-    fields = read_reservation(reservation)
-    return encode_json(
-        _ReservationView(
-            fields.reservation_id,
-            fields.user_id,
-            fields.event_id,
-            fields.area_id,
-            fields.seat_count,
-            fields.retired_seat_count,
-            _TYPE_NAMES[fields.kind],
-            [SeatBody(row, col) for row, col in fields.seats],
-            _STATE_NAMES[fields.state],
-            fields.failed_reason,
-        )
+    reservation_id, at = read_string(reservation, FRAME_BYTES)
+    user_id, where_at = read_string(reservation, at)
+    at = skip_string(reservation, skip_string(reservation, where_at))
+    where = _where_json(reservation[where_at:at])
+    count, at = read_int(reservation, at)
+    retired_count, at = read_int(reservation, at)
+    kind, seats_at = reservation[at], at + 1
+    # Without a reason its end tells where the seats end, if they are whole up to there.
+    if reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
+        at, reason = len(reservation) - 2, b""
+    else:
+        at = read_seats(reservation, seats_at)[1]
+        reason, _ = read_string(reservation, at + 1)
+    return _RESERVATION_JSON % (
+        encode_json(reservation_id.decode()),
+        encode_json(user_id.decode()),
+        where,
+        count,
+        retired_count,
+        _TYPE_NAMES[kind >> 1],
+        _seats_json(reservation[seats_at:at]),
+        _STATE_NAMES[reservation[at] >> 1],
+        encode_json(reason.decode()) if reason else b'""',
     )
+
+
+_RESERVATION_JSON = (
+    b'{"reservationId":%b,"userId":%b,%b,"numOfSeats":%d,"numOfSeat":%d,"type":"%b","seats":%b,"state":"%b","failedReason":%b}'
+)
+
+
+@lru_cache(maxsize=65_536)
+def _where_json(names: bytes) -> bytes:
+    event_id, area_id = read_names(names)
+    return b'"eventId":%b,"areaId":%b' % (encode_json(event_id.decode()), encode_json(area_id.decode()))
+
+
+@lru_cache(maxsize=65_536)
+def _seats_json(seats: bytes) -> bytes:
+    return encode_json([SeatBody(row, col) for row, col in read_seats(seats, 0)[0]])
 
 
 class Page(NamedTuple):

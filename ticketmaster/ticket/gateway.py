@@ -16,6 +16,7 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Assignment, Pair, Producer, TopicPartition, partitions_of
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
@@ -188,14 +189,18 @@ class Gateway:
 
     # Commands to the log.
 
-    async def hand_over(self) -> None:
-        """Sends what has come since the last time, for ever: the busier the log, the more goes at once."""
+    async def hand_over(self, pace: Pace) -> None:
+        """Sends what has come since the last time, for ever: the busier the log and the more there is, the more goes at once."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
+            if rest_s := pace.rest_s(loop.time()):
+                await asyncio.sleep(rest_s)
             self._wake.clear()
             commands, acknowledge = self._commands, self._acknowledge
             self._commands, self._acknowledge = defaultdict(list), []
             self._handed_over = len(acknowledge)
+            pace.note(len(acknowledge), loop.time())
             try:
                 await self._producer.send(commands)
             except Retriable:

@@ -6,19 +6,20 @@ The order makes every index they go into cheap; 62 random bits an id keep them f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from struct import Struct
 
 from ticketmaster.broker.partitioner import begun, partition_of, partition_of_end
 from ticketmaster.clock import Clock
 
 _COUNTER_BITS = 12
-_RANDOM_BYTES = 8
-_POOL_BYTES = 512 * _RANDOM_BYTES
-_RANDOM_BITS = 62
+_COUNTER_MASK = (1 << _COUNTER_BITS) - 1
+_POOL = Struct(">512Q")
+_POOL_BITS = _POOL.size * 8
+_NODE_MASK = (1 << 48) - 1
+_VARIANT = 0x8000
 _END = 4
 _ENDS_MAX = 65_536
-_VERSION = 7 << 76
-_VARIANT = 2 << 62
 
 is_reservation_id: Callable[[str], re.Match[str] | None] = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
@@ -34,9 +35,7 @@ class IdMint:
         self._partitions = partitions
         self._owned: frozenset[int] = frozenset()
         self._last = 0
-        # Asking the operating system for each id would cost more than all the rest of it.
-        self._pool = b""
-        self._drawn = 0
+        self._pool: Iterator[int] = iter(())
 
     def own(self, partitions: Collection[int]) -> None:
         """From now on ids are of these partitions; of any, if these are none or all."""
@@ -60,17 +59,24 @@ class IdMint:
 
     def _next(self) -> bytes:
         # Milliseconds and counter as one number: a counter that runs over borrows from the next millisecond.
-        stamp = max(self._clock.now_ms() << _COUNTER_BITS, self._last + 1)
+        stamp = self._clock.now_ms() << _COUNTER_BITS
+        if stamp <= self._last:
+            stamp = self._last + 1
         self._last = stamp
-        milliseconds, counter = stamp >> _COUNTER_BITS, stamp & ((1 << _COUNTER_BITS) - 1)
-        number = (milliseconds << 80) | _VERSION | (counter << 64) | _VARIANT | self._random()
-        text = b"%032x" % number
-        return b"-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+        milliseconds, number = stamp >> _COUNTER_BITS, self._random()
+        # time_high, time_low, version and counter, variant and 14 random bits, 48 random bits.
+        return b"%08x-%04x-7%03x-%04x-%012x" % (
+            milliseconds >> 16,
+            milliseconds & 0xFFFF,
+            stamp & _COUNTER_MASK,
+            _VARIANT | number >> 50,
+            number >> 2 & _NODE_MASK,
+        )
 
     def _random(self) -> int:
-        if self._drawn == len(self._pool):
-            self._pool = self._clock.random_bits(_POOL_BYTES * 8).to_bytes(_POOL_BYTES, "big")
-            self._drawn = 0
-        drawn = self._drawn
-        self._drawn = drawn + _RANDOM_BYTES
-        return int.from_bytes(self._pool[drawn : drawn + _RANDOM_BYTES], "big") >> (_RANDOM_BYTES * 8 - _RANDOM_BITS)
+        """64 bits. Asking the operating system for each id would cost more than all the rest of it."""
+        number = next(self._pool, None)
+        if number is None:
+            self._pool = iter(_POOL.unpack(self._clock.random_bits(_POOL_BITS).to_bytes(_POOL.size, "big")))
+            number = next(self._pool)
+        return number

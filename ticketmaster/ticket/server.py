@@ -259,7 +259,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 
     worker: Any = RSGIWorker(*worker_options)
     ignored = (lambda *_: None,) * 2
-    worker.serve_async(Scheduler(loop, None, None, *ignored), notes, signal)
+    worker.serve_mtr(Scheduler(loop, None, None, *ignored), notes, signal)
     await stopped
 
 

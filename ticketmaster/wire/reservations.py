@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType, State
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string, skip_string
+from ticketmaster.wire.binary import SMALL_INTS, UNREADABLE, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 
 _BODY_AT = FRAME_BYTES
@@ -65,6 +65,15 @@ def read_seats(data: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
             row, at = read_int(data, at)
             col, at = read_int(data, at)
             seats.append((row, col))
+
+
+@lru_cache(maxsize=65_536)
+def is_seats(data: bytes) -> bool:
+    """Whether this is one whole Avro array of ``Seat``. Few runs are possible in areas of one shape: they are remembered."""
+    try:
+        return read_seats(data, 0)[1] == len(data)
+    except UNREADABLE:
+        return False
 
 
 def encode_create(who_and_where: bytes, count: int, kind: ReservationType, seats: bytes) -> bytes:
@@ -219,6 +228,10 @@ def read_result(result: bytes) -> tuple[bytes, bytes | None]:
     check_frame(result, _FRAMES.reservation_result)
     reservation_id, outcome_at = read_string(result, _BODY_AT)
     seats_at = at = outcome_at + 2
+    if result[outcome_at:seats_at] == _SUCCESS_WITH_SEATS and result.endswith(_NO_ERROR) and is_seats(seats := result[seats_at:-2]):
+        if not reservation_id.isascii():
+            reservation_id.decode()
+        return seats, None
     if _is_there(result, outcome_at + 1):
         _, at = read_seats(result, seats_at)
     seats = result[seats_at:at]
