@@ -18,7 +18,7 @@ from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.pace import Pace
-from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.settings import EMBEDDED
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.observer import Observer
@@ -40,7 +40,7 @@ class Site:
     """Three roles and their HTTP side. ``storage.gate`` holds up the log."""
 
     def __init__(self, limits: TicketLimits, settings: ServerSettings) -> None:
-        clock, streams, observer = SystemClock(), StreamSettings(), Observer()
+        clock, streams, observer = SystemClock(), EMBEDDED, Observer()
         self.port = 0
         self.storage = GatedStorage()
         self._broker = broker = EmbeddedBroker(self.storage, clock)

@@ -23,7 +23,7 @@ from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.state.port import StateStore
 from ticketmaster.state.sqlite import SqliteStore
 from ticketmaster.streams.pace import Pace
-from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.settings import EMBEDDED
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.logs import LogObserver, configure_logs
@@ -47,7 +47,7 @@ class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
     def __init__(self, config: StandaloneConfig, directory: Path) -> None:
-        clock, settings, observer, partitions = SystemClock(), StreamSettings(commit_interval_max_ms=0), LogObserver(), config.partitions
+        clock, settings, observer, partitions = SystemClock(), EMBEDDED, LogObserver(), config.partitions
         self._directory = directory
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(

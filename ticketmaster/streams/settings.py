@@ -16,8 +16,12 @@ class StreamSettings:
     restart_backoff_ms: int = 100
     # After another producer of the same task was seen: longer than the group takes to tell who owns the partition.
     migrated_backoff_ms: int = 1_000
-    # How long records may gather under load; embedded, the broker does this for all.
+    # How long records may gather under load.
     commit_interval_max_ms: int = 100
     poll_timeout_ms: int = 500
     # How long a table that everybody follows, and nobody waits for, lets its next records gather.
     table_rest_ms: int = 100
+
+
+# The embedded broker lets records gather itself, for all at once, and reading from it costs next to nothing.
+EMBEDDED = StreamSettings(commit_interval_max_ms=0, table_rest_ms=0)
