@@ -50,9 +50,16 @@ format: $(DEV) ## Format the code and fix what ruff can fix
 	$(PYTHON_IN_VENV) -m ruff check --fix-only .
 	$(PYTHON_IN_VENV) -m ruff format .
 
+BENCH ?= .cache/bench
+
 .PHONY: bench
-bench: $(DEV) ## Measure speed and memory
-	$(PYTHON_IN_VENV) scripts/perf/bench
+bench: $(DEV) ## Measure cost, speed, memory and disk, a quarter of an hour; results and report in BENCH (.cache/bench)
+	mkdir -p "$(BENCH)"
+	$(PYTHON_IN_VENV) scripts/perf/bench run --json "$(BENCH)/results.json" --html "$(BENCH)/report.html" $(OPTIONS)
+
+.PHONY: bench-quick
+bench-quick: $(DEV) ## Measure the few figures that matter, as ratios to a calibration loop, in a minute
+	$(PYTHON_IN_VENV) scripts/perf/bench quick $(OPTIONS)
 
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml

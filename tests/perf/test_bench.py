@@ -4,38 +4,90 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from scripts.perf.bench_suite import in_one_process, on_kafka
+from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
+
 BENCH = Path(__file__).parents[2] / "scripts" / "perf" / "bench"
-SMALL = ("--quick", "--requests", "500", "--reservations", "600", "--runs", "2")
+SMALL = ("--runs", "2", "--standalone-requests", "500", "--reservations", "600", "--single-requests", "20")
+ALONE = ("run", "--part", "standalone", "--part", "steps")
+
+
+def bench(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
 def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    done = subprocess.run([sys.executable, BENCH, *SMALL, "--json", file], capture_output=True, text=True, timeout=120, check=False)
+    file, page = tmp_path / "results.json", tmp_path / "report.html"
+    done = bench(*ALONE, *SMALL, "--json", file, "--html", page)
+
     assert done.returncode == 0, done.stderr
     results = json.loads(file.read_bytes())
-    assert (results["runs"], results["requests"], results["reservations"]) == (2, 500, 600)
-    assert len(results["figures"]) >= 25
+    assert [figure["name"] for figure in results["figures"]] == [kind.name for kind in in_one_process.KINDS]
     for figure in results["figures"]:
-        once = figure["name"].startswith(("filling", "stop", "disk")) or figure["name"] == "resident memory, full"
+        once = figure["name"].endswith(("stop, full directory", "memory, full", "disk per reservation"))
         assert len(figure["values"]) == (1 if once else 2), figure
         assert 0 < figure["min"] <= figure["median"] <= figure["max"]
         assert figure["name"] in done.stdout
-    assert done.stdout.count("≤") == sum(figure["goal"] is not None for figure in results["figures"]) > 5
+        assert (figure["met"] is None) == (figure["goal"] is None)
     assert "run 2 of 2: one hot area" in done.stderr
+    assert len(results["steps"]) > 10
+    assert all(step["us"] > 0 for step in results["steps"])
+    (first, _) = results["timelines"]
+    assert sum(first["decided"]) == 500
+    assert sum(first["cpu_s"].get("standalone", [0.1])) > 0
+    text = page.read_text()
+    assert text.count("<svg") == 3
+    for named in (results["figures"][0]["name"], first["name"], results["steps"][0]["name"]):
+        assert named in text
+
+
+def test_two_results_stand_side_by_side(tmp_path: Path) -> None:
+    def results(name: str, *values: float) -> Path:
+        notes = Notebook((Kind("cost", "µs", Goal(70)),))
+        for value in values:
+            notes.note("cost", value)
+        file = tmp_path / name
+        file.write_bytes(msgspec.json.encode(Results("3", "here", 2, 1, name, [0.4], {}, notes.figures(), [], [])))
+        return file
+
+    before, after, other = results("before", 100, 110), results("after", 55, 50), results("other", 90, 105)
+
+    assert re.search(r"cost .* 105 µs .* 52.5 µs .* 0.50 × .* apart", bench("compare", before, after).stdout)
+    assert re.search(r"cost .* 0.93 × .* overlap", bench("compare", before, other).stdout)
+    before.write_text("{}")
+    broken = bench("compare", before, after)
+    assert broken.returncode == 2
+    assert "must be results of `bench run --json`" in broken.stderr
+
+
+@pytest.mark.usefixtures("installed_kafka")
+def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    sizes = {"runs": 1, "requests": 500, "warm-up": 500, "reservations": 6_000, "in-memory": 2_000, "rate-s": 1, "waiters": 300}
+    options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
+    done = bench("run", *(text for part in ("one", "four", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=280)
+
+    assert done.returncode == 0, done.stderr
+    figures = {figure["name"]: figure for figure in json.loads(file.read_bytes())["figures"]}
+    # Whether restoring took longer than reading the state is chance where there is so little.
+    assert {kind.name for kind in on_kafka.KINDS} - figures.keys() <= {"restoration of reservation: records per s"}
+    assert figures["long polls waiting in one ticket process"]["values"] == [300]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_when_it_is_interrupted_no_process_and_no_directory_stays_behind(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, str(BENCH), "--quick", "--requests", "1000000"]
+    command = [sys.executable, str(BENCH), *ALONE, "--runs", "1", "--standalone-requests", "1000000"]
     env = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
         assert process.stderr is not None
@@ -59,12 +111,14 @@ def test_when_it_is_interrupted_no_process_and_no_directory_stays_behind(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--runs", "0"], "--runs"),
-        (["--requests", "many"], "--requests"),
-        (["--reservations", "1"], "--reservations"),
-        (["--json", "/no/such/directory/x"], "no such directory"),
-        (["--bogus"], "No such option '--bogus'"),
-        (["extra"], "unexpected extra argument"),
+        (["run", "--runs", "0"], "--runs"),
+        (["run", "--requests", "many"], "--requests"),
+        (["run", "--part", "half"], "--part"),
+        (["run", "--json", "/no/such/directory/x"], "no such directory"),
+        (["run", "--bogus"], "No such option '--bogus'"),
+        (["run", "extra"], "unexpected extra argument"),
+        (["compare", "/no/such/file", "/no/such/file"], "does not exist"),
+        (["everything"], "No such command"),
     ],
 )
 def test_a_bad_option_is_one_clear_line(arguments: list[str], text: str) -> None:

@@ -78,6 +78,13 @@ def run_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunCluster
 
 
 @pytest.fixture(scope="session")
+def installed_kafka() -> None:
+    """Kafka and the registry are there for a program that starts them itself."""
+    for kit in ("kafka", "registry"):
+        install(kit, None)
+
+
+@pytest.fixture(scope="session")
 def kafka_bootstrap_servers(run_cluster: RunCluster) -> str:
     """A Kafka that the tests may use as they like."""
     servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")

@@ -10,6 +10,7 @@ import click
 
 import ticketmaster
 from ticketmaster.cli.audit import audit
+from ticketmaster.cli.bench import bench
 from ticketmaster.cli.roles import event, reservation, ticket
 from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.simulate import simulate
@@ -49,5 +50,5 @@ def main() -> None:
         sys.stdout = open(sys.stdout.fileno(), "w", buffering=1, encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, simulate):
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, simulate, bench):
     main.add_command(_command)

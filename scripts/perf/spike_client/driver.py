@@ -224,7 +224,9 @@ class Driver:
             replies.fault(f"reservation {flight.reservation_id}: malformed reply: {error}")
             self._end(flight, Outcome.UNDECIDED, "GET: malformed reply")
             return
-        replies.decision_us[number] = microseconds(time.monotonic() - flight.started_s)
+        now_s = time.monotonic()
+        replies.decision_us[number] = microseconds(now_s - flight.started_s)
+        replies.decided_at_us[number] = microseconds(now_s - replies.started_s)
         if (decision.reservationId, decision.eventId, decision.areaId, decision.numOfSeats, decision.type) != (
             flight.reservation_id, self._task.event, area, asked, "RANDOM",
         ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""What came back, one column a fact: 38 bytes a request, so that processes can hand over millions of them."""
+"""What came back, one column a fact: 42 bytes a request, so that processes can hand over millions of them."""
 
 from __future__ import annotations
 
@@ -49,13 +49,15 @@ class Replies:
     """One worker's replies. Column i belongs to request i of its share of the workload.
 
     `first_rows` and `first_cols` say where the run of adjacent seats starts that a RESERVED request got; what is no such
-    run stands in `odd_seats`. `http_replies` counts replies of any status. `started_s` and `ended_s` are monotonic.
+    run stands in `odd_seats`. `decided_at_us` counts from `started_s`. `http_replies` counts replies of any status.
+    `started_s` and `ended_s` are monotonic.
     """
 
     outcomes: bytearray
     ids: bytearray
     post_us: array[int]
     decision_us: array[int]
+    decided_at_us: array[int]
     first_rows: array[int]
     first_cols: array[int]
     odd_seats: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -94,6 +96,7 @@ def empty(requests: int) -> Replies:
         ids=bytearray(ID_BYTES * requests),
         post_us=array("I", zeros),
         decision_us=array("I", zeros),
+        decided_at_us=array("I", zeros),
         first_rows=array("I", zeros),
         first_cols=array("I", zeros),
     )

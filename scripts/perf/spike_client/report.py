@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -26,6 +26,15 @@ class Latency(msgspec.Struct):
     p95: float
     p99: float
     max: float
+
+
+class Second(msgspec.Struct):
+    """What was decided in one second of a spike."""
+
+    second: int
+    decided: int
+    p50_ms: float
+    p99_ms: float
 
 
 class Report(msgspec.Struct):
@@ -60,6 +69,7 @@ class Report(msgspec.Struct):
     reservations_per_s: float
     post_ms: Latency
     decision_ms: Latency
+    seconds: list[Second]
     client_cpu_us_per_reservation: float
     client_cpu_us_per_http_request: float
     violations: list[str]
@@ -81,6 +91,20 @@ def latency(samples_us: Iterable[int]) -> Latency:
     """The percentiles of microseconds, in milliseconds."""
     ordered = array("I", sorted(samples_us))
     return Latency(*[percentile(ordered, percent) / 1_000 for percent in (*PERCENTS, 100)])
+
+
+def seconds(parts: Iterable[Replies]) -> list[Second]:
+    """Throughput and latency over time, by the second in which the decision came."""
+    samples_us: dict[int, list[int]] = defaultdict(list)
+    for part in parts:
+        for at_us, took_us in zip(part.decided_at_us, part.decision_us, strict=True):
+            if took_us:
+                samples_us[at_us // 1_000_000].append(took_us)
+    found = []
+    for second in range(max(samples_us, default=-1) + 1):
+        took = latency(samples_us[second])
+        found.append(Second(second, len(samples_us[second]), took.p50, took.p99))
+    return found
 
 
 def make(
@@ -126,6 +150,7 @@ def make(
         reservations_per_s=round(decided / wall_s, 1) if wall_s > 0 else 0.0,
         post_ms=latency(us for part in parts for us, outcome in zip(part.post_us, part.outcomes, strict=True) if outcome in with_id),
         decision_ms=latency(us for part in parts for us in part.decision_us if us),
+        seconds=seconds(parts),
         client_cpu_us_per_reservation=round(cpu_us / decided, 1) if decided else 0.0,
         client_cpu_us_per_http_request=round(cpu_us / http_replies, 1) if http_replies else 0.0,
         violations=violations.texts,

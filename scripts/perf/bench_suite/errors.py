@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines have in common: one line on stderr for whatever goes wrong."""
+"""One line on stderr for whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run a command; whatever goes wrong is one line on stderr and an exit code."""
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        code: int = command.main(arguments, prog_name="bench", standalone_mode=False)
+        code: int | None = command.main(arguments, prog_name="bench", standalone_mode=False)
     except click.ClickException as error:
         return complain(error.format_message(), EXIT_USAGE)
-    except (BenchError, OSError, subprocess.TimeoutExpired) as error:
+    except (BenchError, OSError, subprocess.SubprocessError) as error:
         return complain(str(error), EXIT_WRONG)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", EXIT_INTERRUPTED)
-    return code
+    return code or 0
 
 
 def complain(text: str, code: int) -> int:

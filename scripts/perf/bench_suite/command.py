@@ -1,0 +1,137 @@
+"""The command line: measure, compare, or look in a minute whether something has become slower."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import psutil
+from rich.console import Console
+
+from scripts.perf.bench_suite import in_one_process, on_kafka
+from scripts.perf.bench_suite.calibration import calibrate
+from scripts.perf.bench_suite.compare import compared
+from scripts.perf.bench_suite.errors import run_command
+from scripts.perf.bench_suite.figures import Notebook, Results, table
+from scripts.perf.bench_suite.load import ROOT
+from scripts.perf.bench_suite.processes import MIB
+from scripts.perf.bench_suite.quick import measure_quick
+from scripts.perf.bench_suite.steps import measure_steps
+
+PARTS = ("standalone", "one", "four", "polls", "steps")
+_CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
+
+
+@click.group(context_settings=_CONTEXT)
+def bench() -> None:
+    """What the system costs, how fast it is and how much it takes: on this machine, by the load client, which shares it.
+
+    Starts what it needs, on temporary directories and free ports. The parts on Kafka need Java and Maven, as the tests do.
+    """
+
+
+@bench.command()
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all of them",
+              help="Only this: in one process; on 1 partition; on 4 and with 2 processes a role; long polls; steps.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
+@click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
+@click.option("--standalone-requests", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations of a sale in one process.")
+@click.option("--warm-up", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations before anything counts.")
+@click.option("--reservations", type=click.IntRange(100, 100_000_000), default=1_000_000, help="Reservations before restarts.")
+@click.option("--in-memory", type=click.IntRange(100, 100_000_000), default=200_000, help="Reservations before memory is looked at.")
+@click.option("--rate-s", type=click.IntRange(1, 3_600), default=10, help="Seconds of each run at a fixed rate.")
+@click.option("--waiters", type=click.IntRange(200, 200_000), default=200_000, help="Long polls that wait at once.")
+@click.option("--single-requests", type=click.IntRange(1, 100_000), default=500, help="Reservations of one client alone.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the results to FILE.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a report with plots.")
+def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, **numbers: int) -> int:
+    """Measure everything: about a quarter of an hour."""
+    for file, option in ((json_file, "--json"), (html_file, "--html")):
+        if file and not file.absolute().parent.is_dir():
+            raise click.BadParameter(f"{file}: there is no such directory", param_hint=option)
+    progress = Console(stderr=True)
+    results = _measure(parts or PARTS, numbers, lambda text: progress.print(text, highlight=False, style="dim"))
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table(results))
+    if json_file:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    if html_file:
+        # Its plots take a second to load, which nobody else needs.
+        from scripts.perf.bench_suite.report import html  # noqa: PLC0415
+
+        html_file.write_text(html(results))
+    return 0
+
+
+def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]) -> Results:
+    notes = Notebook(on_kafka.KINDS + in_one_process.KINDS)
+    kafka = on_kafka.Plan(**{name: numbers[name] for name in on_kafka.Plan._fields})
+    alone = in_one_process.Plan(numbers["runs"], numbers["standalone_requests"], numbers["reservations"], numbers["single_requests"])
+    calibration_us = [calibrate()]
+    with tempfile.TemporaryDirectory(prefix="ticketmaster-bench-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        if "one" in parts:
+            on_kafka.measure_one_partition(folder / "one", kafka, notes, say)
+        if "four" in parts:
+            on_kafka.measure_four_partitions(folder / "four", kafka, notes, say)
+        if "polls" in parts:
+            on_kafka.measure_waiters(folder / "polls", kafka, notes, say)
+        if "standalone" in parts:
+            in_one_process.measure(folder / "standalone", alone, notes, say)
+    calibration_us.append(calibrate())
+    plan: dict[str, Any] = {**numbers, "parts": list(parts)}
+    return Results(
+        platform.python_version(),
+        platform.platform(),
+        psutil.cpu_count() or 1,
+        int(psutil.virtual_memory().total / MIB),
+        _commit(),
+        [round(value, 4) for value in calibration_us],
+        plan,
+        notes.figures(),
+        notes.timelines,
+        list(measure_steps()) if "steps" in parts else [],
+    )
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+    return done.stdout.strip() or "unknown"
+
+
+@bench.command()
+@click.argument("before", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def compare(before: Path, after: Path) -> int:
+    """Show two results of `run --json` side by side."""
+    try:
+        one, other = (msgspec.json.decode(file.read_bytes(), type=Results) for file in (before, after))
+    except msgspec.DecodeError as cause:
+        raise click.UsageError(f"{before} and {after} must be results of `bench run --json`: {cause}") from cause
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(compared(one, other))
+    return 0
+
+
+@bench.command()
+@click.option("--requests", type=click.IntRange(100, 1_000_000), default=20_000, help="Reservations of a sale.")
+@click.option("--runs", type=click.IntRange(1, 20), default=3, help="Sales; a figure is their median.")
+def quick(requests: int, runs: int) -> int:
+    """Take the few figures that matter, as ratios to a calibration loop: under two minutes."""
+    progress = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="ticketmaster-bench-", ignore_cleanup_errors=True) as folder:
+        shown = measure_quick(Path(folder), requests, runs, lambda text: progress.print(text, highlight=False, style="dim"))
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(shown)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(bench, arguments)
