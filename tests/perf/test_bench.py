@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from scripts.perf.bench_suite import in_one_process, on_kafka
+from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
+from ticketmaster.broker.partitioner import partition_of
 
 BENCH = Path(__file__).parents[2] / "scripts" / "perf" / "bench"
 SMALL = ("--runs", "2", "--standalone-requests", "500", "--reservations", "600", "--single-requests", "20")
@@ -47,7 +49,8 @@ def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
     assert sum(first["decided"]) == 500
     assert sum(first["cpu_s"].get("standalone", [0.1])) > 0
     text = page.read_text()
-    assert text.count("<svg") == 3
+    # Three for each sale, and the steps.
+    assert text.count("<svg") == 3 * 2 + 1
     for named in (results["figures"][0]["name"], first["name"], results["steps"][0]["name"]):
         assert named in text
 
@@ -127,3 +130,53 @@ def test_a_bad_option_is_one_clear_line(arguments: list[str], text: str) -> None
     assert text in done.stderr
     assert done.stderr.startswith("bench: ")
     assert done.stderr.count("\n") == 1
+
+
+COSTS = Costs(ticket_us=50, reservation_us=20, event_us=10, broker_us=20, topic_bytes=300)
+CLUSTER = Cluster(partitions=40, replicas=3, busy_max=0.5, broker_cores=4)
+
+
+def test_a_sale_takes_as_many_processes_as_it_has_work_for() -> None:
+    found = plan(Sale(1_000_000, 20, 1_000, 0), CLUSTER, COSTS)
+
+    assert found.per_s == 50_000
+    # 2.5 cores of work at half a core each; 5 processes share 40 partitions evenly.
+    assert (found.ticket_processes, found.reservation_processes) == (5, 2)
+    # A core's half is 1.0 process at no skew at all.
+    assert found.event_processes == 2
+    assert 1.0 < found.event_skew < 1.3
+    assert found.brokers == 3
+    assert found.cores == 5 + 2 + 2 + 3 * 4
+
+
+def test_a_partition_that_is_too_hot_is_told() -> None:
+    one_area = plan(Sale(1_000_000, 20, 1, 0), CLUSTER, COSTS._replace(event_us=30))
+    too_few_partitions = plan(Sale(10_000_000, 10, 10_000, 0), CLUSTER, COSTS)
+
+    assert one_area.event_processes == 0
+    assert one_area.event_skew == 40
+    assert too_few_partitions.ticket_processes == 0
+
+
+def test_shares_are_those_of_the_real_hash_and_sum_up() -> None:
+    shares = partition_shares("show", 4, Sale(1, 1, 100, 0))
+
+    assert sum(shares) == pytest.approx(1)
+    assert shares == pytest.approx(
+        [sum(partition_of(f"show#{area}".encode(), 4) == number for area in range(100)) / 100 for number in range(4)]
+    )
+    assert max(partition_shares("show", 4, Sale(1, 1, 100, 2.0))) > max(shares)
+
+
+def test_what_a_sale_takes_is_told_from_results(tmp_path: Path) -> None:
+    kinds = [kind for kind in on_kafka.KINDS if kind.name.startswith("4 partitions: ") or kind.name.startswith("disk")]
+    notes = Notebook(tuple(kinds))
+    for kind in kinds:
+        notes.note(kind.name, 20)
+    file = tmp_path / "results.json"
+    file.write_bytes(msgspec.json.encode(Results("3", "here", 2, 1, "c", [0.4], {}, notes.figures(), [], [])))
+
+    assert "66,667" in bench("capacity", file).stdout
+    found = json.loads(bench("capacity", file, "--json", "--reservations", "10000000", "--partitions", "400").stdout)
+    assert found["per_s"] == pytest.approx(666_667, rel=0.001)
+    assert found["ticket_processes"] >= 23

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from ticketmaster.bootstrap.health import health_check
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
@@ -20,9 +21,6 @@ from ticketmaster.streams.table import GlobalTable
 from ticketmaster.streams.topology import Topology
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.logs import configure_logs
-from ticketmaster.ticket.health import HealthRoutes
-from ticketmaster.ticket.server import HttpServer
-from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
 
@@ -59,11 +57,9 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
         def ready() -> bool:
             return bool(parts) and all(part.ready for part in parts)
 
-        if config.health_port and not link:
+        if not link:
             # From the start: who asks learns that it is not ready yet.
-            server = HttpServer(HealthRoutes(ready), ServerSettings(config.health_bind, config.health_port), None)
-            await server.start()
-            stack.push_async_callback(server.stop)
+            await stack.enter_async_context(health_check(config, ready))
         status = 0
         # It may wait long for the registry.
         context = await unless_stopped(stack.enter_async_context(role_context(config, application_id)), signals)

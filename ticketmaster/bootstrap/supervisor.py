@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 import uvloop
 
+from ticketmaster.bootstrap.health import health_check
 from ticketmaster.bootstrap.kafka import leave_for_the_dead
 from ticketmaster.bootstrap.running import stop_signals
 from ticketmaster.bootstrap.workers import READY, worker_environment
@@ -25,9 +25,6 @@ from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import RoleConfig
 from ticketmaster.errors import TicketmasterError
-from ticketmaster.ticket.health import HealthRoutes
-from ticketmaster.ticket.server import HttpServer
-from ticketmaster.ticket.settings import ServerSettings
 
 _USAGE_ERROR = 2
 _RESTART_BACKOFF_MIN_S = 0.1
@@ -72,7 +69,7 @@ class _Supervisor:
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Keeps the workers running."""
         signals = stop_signals()
-        async with self._health():
+        async with health_check(self._supervision.role, lambda: self.ready):
             keepers = {asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in range(self._supervision.role.workers)}
             stopping = asyncio.create_task(signals.get(), name="signals")
             telling = asyncio.create_task(self._tell_ready(on_ready), name="ready")
@@ -87,19 +84,6 @@ class _Supervisor:
                 raise failure
         self._log.info("stopped")
         return _USAGE_ERROR if _USAGE_ERROR in results else 0
-
-    @asynccontextmanager
-    async def _health(self) -> AsyncIterator[None]:
-        role = self._supervision.role
-        if not role.health_port:
-            yield
-            return
-        server = HttpServer(HealthRoutes(lambda: self.ready), ServerSettings(role.health_bind, role.health_port), None)
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop()
 
     async def _tell_ready(self, on_ready: Callable[[], None]) -> None:
         while not self.ready:  # noqa: ASYNC110 - flags, watched once in a life

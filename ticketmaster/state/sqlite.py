@@ -12,7 +12,7 @@ from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
 from ticketmaster.sqlitefile import open_database, open_for_reading
 
 _FORMAT_VERSION = 1
-_CACHE_KIB = 8_192
+_CACHE_KIB = 2_048
 # Keys and values are kept with their checksum: SQLite finds a damaged page only where its structure is hit.
 _ROWS = "SELECT key, value, sum FROM state"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -214,7 +214,7 @@ _RESERVATION_JSON = (
 )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _where_json(names: bytes) -> bytes:
     event_id, area_id = read_names(names)
     return b'"eventId":%b,"areaId":%b' % (encode_json(event_id.decode()), encode_json(area_id.decode()))

@@ -82,10 +82,14 @@ def encode_create(who_and_where: bytes, count: int, kind: ReservationType, seats
     return b"".join((_FRAMES.create_reservation, who_and_where, number, b"\x00", _TYPES[kind], seats))
 
 
-@lru_cache(maxsize=65_536)
 def encode_who_and_where(user_id: str, event_id: str, area_id: str) -> bytes:
     """The start of a ``CreateReservation`` behind its frame: user, event and area."""
-    return encode_string(user_id) + encode_string(event_id) + encode_string(area_id)
+    return encode_string(user_id) + _encode_where(event_id, area_id)
+
+
+@lru_cache(maxsize=16_384)
+def _encode_where(event_id: str, area_id: str) -> bytes:
+    return encode_string(event_id) + encode_string(area_id)
 
 
 class Command(NamedTuple):

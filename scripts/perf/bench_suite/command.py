@@ -16,12 +16,14 @@ from rich.console import Console
 
 from scripts.perf.bench_suite import in_one_process, on_kafka
 from scripts.perf.bench_suite.calibration import calibrate
+from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
 from scripts.perf.bench_suite.errors import run_command
 from scripts.perf.bench_suite.figures import Notebook, Results, table
 from scripts.perf.bench_suite.load import ROOT
 from scripts.perf.bench_suite.processes import MIB
 from scripts.perf.bench_suite.quick import measure_quick
+from scripts.perf.bench_suite.report import html
 from scripts.perf.bench_suite.steps import measure_steps
 
 PARTS = ("standalone", "one", "four", "polls", "steps")
@@ -42,7 +44,8 @@ def bench() -> None:
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
 @click.option("--standalone-requests", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations of a sale in one process.")
-@click.option("--warm-up", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations before anything counts.")
+@click.option("--in-flight", type=click.IntRange(1, 100_000), default=8_000, help="Reservations of a sale on Kafka under way at once.")
+@click.option("--warm-up", type=click.IntRange(100, 10_000_000), default=300_000, help="Reservations before anything counts.")
 @click.option("--reservations", type=click.IntRange(100, 100_000_000), default=1_000_000, help="Reservations before restarts.")
 @click.option("--in-memory", type=click.IntRange(100, 100_000_000), default=200_000, help="Reservations before memory is looked at.")
 @click.option("--rate-s", type=click.IntRange(1, 3_600), default=10, help="Seconds of each run at a fixed rate.")
@@ -62,9 +65,6 @@ def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, 
     if json_file:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if html_file:
-        # Its plots take a second to load, which nobody else needs.
-        from scripts.perf.bench_suite.report import html  # noqa: PLC0415
-
         html_file.write_text(html(results))
     return 0
 
@@ -129,6 +129,32 @@ def quick(requests: int, runs: int) -> int:
         shown = measure_quick(Path(folder), requests, runs, lambda text: progress.print(text, highlight=False, style="dim"))
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(shown)
+    return 0
+
+
+@bench.command()
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--reservations", type=click.IntRange(1), default=1_000_000, help="Reservations of the sale.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=15.0, help="In which they come, and are decided.")
+@click.option("--areas", type=click.IntRange(1, 100_000), default=1_000, help="Areas that they are for.")
+@click.option("--zipf", type=click.FloatRange(0, 3), default=0.0, help="How much hotter some areas are: 0 not at all, 1 as words are.")
+@click.option("--partitions", type=click.IntRange(1, 10_000), default=40, help="Partitions of every topic.")
+@click.option("--replicas", type=click.IntRange(1, 10), default=3, help="Replicas of every partition.")
+@click.option("--busy-max", type=click.FloatRange(0, 1, min_open=True), default=0.6, help="The share of each core that is planned with.")
+@click.option("--broker-cores", type=click.IntRange(1, 256), default=4, help="Cores of a broker.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def capacity(results: Path, reservations: int, seconds: float, areas: int, zipf: float, *, as_json: bool, **cluster: float) -> int:
+    """Tell what a sale would take, by what a reservation cost in RESULTS (of `run --json`, with the part `four`)."""
+    try:
+        costs = costs_of(msgspec.json.decode(results.read_bytes(), type=Results))
+    except (msgspec.DecodeError, KeyError) as cause:
+        raise click.UsageError(f"{results} has no figures of `bench run --part one --part four --json`: {cause}") from cause
+    whole = {name: int(cluster[name]) for name in ("partitions", "replicas", "broker_cores")}
+    found = plan(Sale(reservations, seconds, areas, zipf), Cluster(**whole, busy_max=cluster["busy_max"]), costs)
+    if as_json:
+        click.echo(msgspec.json.encode(found._asdict()))
+    else:
+        Console().print(told(found))
     return 0
 
 

@@ -22,6 +22,7 @@ class Plan(NamedTuple):
 
     runs: int
     requests: int
+    in_flight: int
     warm_up: int
     in_memory: int
     reservations: int
@@ -91,7 +92,7 @@ class _Bench:
     def sell(self, roles: Roles, requests: int, *options: str) -> Sale:
         """A sale at full load, everything in flight at once."""
         self.sold += requests
-        return sell(roles, "-n", str(requests), "--in-flight", "20000", *options)
+        return sell(roles, "-n", str(requests), "--in-flight", str(self.plan.in_flight), *options)
 
     def warm_up(self, roles: Roles, requests: int) -> Sale:
         """A large sale, before anything counts: a fresh broker costs several times what it does later."""
@@ -145,9 +146,9 @@ def measure_one_partition(folder: Path, plan: Plan, notes: Notebook, say: Say) -
         for later in sales:
             notes.note("first sale after a start / a later one: CPU of the roles", roles_cpu_us(first) / roles_cpu_us(later))
         _memory(bench, roles, begun)
+        notes.note("disk per reservation, all topics", kafka.topics_bytes() / bench.sold)
         _rates(bench, roles)
         _shapes(bench, roles)
-        notes.note("disk per reservation, all topics", kafka.topics_bytes() / bench.sold)
         _restarts(bench, roles)
         roles.stop_all()
 

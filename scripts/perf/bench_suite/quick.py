@@ -16,6 +16,7 @@ from scripts.perf.bench_suite.processes import kafka_with_roles, serving
 
 _AREAS = 100
 _FILL = 2
+_IN_FLIGHT = "8000"
 
 
 def measure_quick(folder: Path, requests: int, runs: int, say: Callable[[str], None]) -> Table:
@@ -36,10 +37,10 @@ def measure_quick(folder: Path, requests: int, runs: int, say: Callable[[str], N
     with kafka_with_roles(folder / "kafka", 1) as (_, roles):
         roles.start_all()
         say("1 partition: warming up")
-        sell(roles, "-n", str(requests * _FILL), "--in-flight", "20000", *areas(_AREAS * _FILL))
+        sell(roles, "-n", str(requests * _FILL), "--in-flight", _IN_FLIGHT, *areas(_AREAS * _FILL))
         for run in range(1, runs + 1):
             say(f"1 partition: sale {run} of {runs}")
-            _note_kafka(sell(roles, "--in-flight", "20000", *options), note)
+            _note_kafka(sell(roles, "--in-flight", _IN_FLIGHT, *options), note)
         roles.stop_all()
     return _table(costs)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Plot
-
+from scripts.perf.bench_suite.charts import bars, lines
 from scripts.perf.bench_suite.figures import Figure, Results, Step, Timeline, shown, spread, told_calibration, told_goal
 
 _STYLE = """
@@ -17,7 +14,6 @@ table { border-collapse: collapse; width: 100%; } th, td { padding: .25rem .6rem
 th:first-child, td:first-child { text-align: left; } .met { color: #0a7a35; } .missed { color: #b3261e; }
 svg { max-width: 100%; height: auto; } h2 { margin-top: 2.5rem; }
 """
-_WIDTH_IN, _HEIGHT_IN = 11.0, 3.4
 
 
 def html(results: Results) -> str:
@@ -47,43 +43,27 @@ def _table(figures: Sequence[Figure]) -> str:
 
 
 def _timeline(line: Timeline) -> str:
-    plot = Plot(figsize=(_WIDTH_IN, _HEIGHT_IN * 2), layout="constrained")
-    decided, latency, cpu = plot.subplots(3, 1, sharex=True)
-    seconds = range(len(line.decided))
-    decided.bar(seconds, line.decided, align="edge", width=0.95, color="#4c6ef5")
-    decided.set_ylabel("decided per s")
-    latency.step(seconds, line.p50_ms, where="post", label="p50")
-    latency.step(seconds, line.p99_ms, where="post", label="p99")
-    latency.set_ylabel("ms to the decision")
-    latency.legend(loc="upper right")
-    for process, spent_s in line.cpu_s.items():
-        times = [(number + 1) * line.cpu_every_s for number in range(len(spent_s))]
-        cpu.plot(times, [100 * cpu_s / line.cpu_every_s for cpu_s in spent_s], label=process)
-    cpu.set_ylabel("% of a core")
-    cpu.set_xlabel("seconds")
-    cpu.legend(loc="upper right")
-    for axes in (decided, latency, cpu):
-        axes.set_ylim(bottom=0)
-        axes.grid(axis="y", alpha=0.3)
-    return _svg(plot)
+    end_s = float(max(len(line.decided), 1))
+    cpu = {
+        process: [(number * line.cpu_every_s, 100 * cpu_s / line.cpu_every_s) for number, cpu_s in enumerate(spent_s, 1)]
+        for process, spent_s in line.cpu_s.items()
+    }
+    end_s = max(end_s, *(points[-1][0] for points in cpu.values() if points), end_s)
+    latency = {"p50": list(_in_the_middle(line.p50_ms)), "p99": list(_in_the_middle(line.p99_ms))}
+    return (
+        lines({"decided": list(_in_the_middle(line.decided))}, "reservations per s", end_s)
+        + lines(latency, "ms from POST to decision", end_s)
+        + lines(cpu, "% of a core", end_s)
+    )
+
+
+def _in_the_middle(values: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """Values by second, each in the middle of its second."""
+    return ((second + 0.5, value) for second, value in enumerate(values))
 
 
 def _steps(steps: Sequence[Step]) -> str:
     if not steps:
         return ""
-    plot = Plot(figsize=(_WIDTH_IN, 0.35 * len(steps) + 1), layout="constrained")
-    axes = plot.subplots()
-    names = [f"{step.role}: {step.name}" for step in steps]
-    bars = axes.barh(names, [step.us for step in steps], color="#4c6ef5")
-    axes.bar_label(bars, fmt=" %.2f")
-    axes.invert_yaxis()
-    axes.set_xlabel("µs, alone in a loop")
-    return "<h2>The steps of a reservation</h2>" + _svg(plot)
-
-
-def _svg(plot: Plot) -> str:
-    written = io.StringIO()
-    FigureCanvasSVG(plot)
-    plot.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    text = written.getvalue()
-    return text[text.index("<svg") :]
+    named = [(f"{step.role}: {step.name}", step.us) for step in steps]
+    return f"<h2>The steps of a reservation, each alone and in a loop</h2>{bars(named, 'µs')}"

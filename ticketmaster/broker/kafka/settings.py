@@ -57,7 +57,7 @@ class KafkaSettings:
     rebalance_timeout_ms: int = 20_000
     fetch_wait_max_ms: int = 100
     fetch_bytes_min: int = 1
-    fetch_partition_bytes_max: int = 1_048_576
+    fetch_partition_bytes_max: int = 524_288
     fetch_bytes_max: int = 52_428_800
 
 
