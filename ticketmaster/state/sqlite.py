@@ -6,6 +6,8 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
@@ -15,7 +17,16 @@ _FORMAT_VERSION = 1
 _CACHE_KIB = 2_048
 # Keys and values are kept with their checksum: SQLite finds a damaged page only where its structure is hit.
 _ROWS = "SELECT key, value, sum FROM state"
+# A statement of many rows costs a fifth less for each than as many statements.
+_ROWS_AT_ONCE = 100
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@cache
+def _upsert(rows: int) -> str:
+    """The statement that writes so many rows."""
+    places = ", ".join(["(?, ?, ?)"] * rows)
+    return f"INSERT INTO state VALUES {places} ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum"  # noqa: S608 - no data in it
 
 
 class SqliteStore:
@@ -93,9 +104,10 @@ class SqliteStore:
         stored = sorted((key, value, _sum(key, value)) for key, value in changes.items() if value is not None)
         try:
             execute("BEGIN")
-            executemany(
-                "INSERT INTO state VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum", stored
-            )
+            whole = len(stored) - len(stored) % _ROWS_AT_ONCE
+            for start in range(0, whole, _ROWS_AT_ONCE):
+                execute(_upsert(_ROWS_AT_ONCE), tuple(chain.from_iterable(stored[start : start + _ROWS_AT_ONCE])))
+            executemany(_upsert(1), stored[whole:])
             if deleted:
                 executemany("DELETE FROM state WHERE key = ?", deleted)
             execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?, ?)", (checkpoint, _sum(b"", b"%d" % checkpoint)))
