@@ -136,7 +136,7 @@ def test_a_global_table_lets_records_gather() -> None:
             seen_at_s.extend([asyncio.get_running_loop().time()] * len(records))
             return []
 
-        table = GlobalTable(lab.broker, "table", PARTITIONS, take, SETTINGS, lab.notes)
+        table = GlobalTable(lab.broker, "table", PARTITIONS, take, SETTINGS, lab.notes, rest=True)
         lab.jobs.append(asyncio.create_task(table.run()))
         await until(lambda: table.ready, "ready")
         for number in range(100):

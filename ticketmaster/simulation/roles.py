@@ -162,7 +162,7 @@ class RoleProcess:
         areas = AreaCache(self._around.partitions)
         return [
             self._added(self._worker(reservation_topology(self._around.partitions, areas))).run(),
-            self._added(self._areas(areas.apply)).run(),
+            self._added(self._areas(areas.apply, rest=True)).run(),
         ]
 
     def _ticket(self) -> list[Coroutine[Any, Any, None]]:
@@ -176,8 +176,8 @@ class RoleProcess:
         membership = Membership(address=self.name)
         return [
             self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),
-            self._added(self._areas(gateway.on_areas)).run(),
-            gateway.hand_over(Pace(0)),
+            self._added(self._areas(gateway.on_areas, rest=False)).run(),
+            gateway.hand_over(Pace(SETTINGS.commit_interval_max_ms)),
             gateway.sweep(),
         ]
 
@@ -192,8 +192,8 @@ class RoleProcess:
     def _worker(self, topology: Topology) -> StreamWorker:
         return StreamWorker(topology, self._broker, self._open_store, SETTINGS, self._notes)
 
-    def _areas(self, apply: Callable[..., Any]) -> GlobalTable:
-        return GlobalTable(self._broker, topics.AREA_STATUS.name, self._around.partitions, apply, SETTINGS, self._notes)
+    def _areas(self, apply: Callable[..., Any], *, rest: bool) -> GlobalTable:
+        return GlobalTable(self._broker, topics.AREA_STATUS.name, self._around.partitions, apply, SETTINGS, self._notes, rest=rest)
 
     def _open_store(self, application_id: str, _store: str, partition: int) -> SimulatedStore:
         return self.disk.open(application_id, partition)

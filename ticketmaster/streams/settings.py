@@ -19,9 +19,9 @@ class StreamSettings:
     # How long records may gather under load.
     commit_interval_max_ms: int = 100
     poll_timeout_ms: int = 500
-    # How long a table that everybody follows, and nobody waits for, lets its next records gather.
+    # How long a table that nobody waits for, as the filter's, lets its next records gather.
     table_rest_ms: int = 100
 
 
-# The embedded broker lets records gather itself, for all at once, and reading from it costs next to nothing.
-EMBEDDED = StreamSettings(commit_interval_max_ms=0, table_rest_ms=0)
+# The embedded broker lets records gather itself, for all at once.
+EMBEDDED = StreamSettings(commit_interval_max_ms=0)

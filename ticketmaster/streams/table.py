@@ -39,13 +39,17 @@ class GlobalTable:
         apply: Callable[[Sequence[Pair]], Sequence[Unreadable]],
         settings: StreamSettings,
         observer: Observer,
+        *,
+        rest: bool = False,
     ) -> None:
+        """``rest``: nobody waits for what it has, so that records may gather before they are fetched."""
         self._broker = broker
         self._topic = topic
         self._observer = observer
         self._sources = partitions_of(topic, partitions)
         self._apply = apply
         self._settings = settings
+        self._rest_s = settings.table_rest_ms / 1000 if rest else 0.0
         self._behind: dict[TopicPartition, int] | None = None
 
     @property
@@ -71,8 +75,8 @@ class GlobalTable:
                         self._observer.dead_letters(self._topic, letters)
                     if behind and batch.next_offset >= behind.get(batch.source, batch.next_offset + 1):
                         del behind[batch.source]
-                if batches and not behind:
-                    await asyncio.sleep(self._settings.table_rest_ms / 1000)
+                if self._rest_s and batches and not behind:
+                    await asyncio.sleep(self._rest_s)
         finally:
             await reader.stop()
 
