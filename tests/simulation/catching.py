@@ -12,7 +12,7 @@ from ticketmaster.simulation.simulation import Outcome, Size, simulate
 
 MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS
 SIZE = Size(commands=150, faults=20, steps_max=200_000)
-SEEDS_MAX = 25
+SEEDS_MAX = 40
 
 
 def catch(name: str) -> Outcome | None:
