@@ -67,6 +67,8 @@ def test_two_results_stand_side_by_side(tmp_path: Path) -> None:
     before, after, other = results("before", 100, 110), results("after", 55, 50), results("other", 90, 105)
 
     assert re.search(r"cost .* 105 µs .* 52.5 µs .* 0.50 × .* apart", bench("compare", before, after).stdout)
+    assert "| cost |  | ≤ 70 ✓ | 52.5 µs | 50 – 55 |" in bench("show", "--markdown", after).stdout
+    assert "52.5 µs" in bench("show", after).stdout
     assert re.search(r"cost .* 0.93 × .* overlap", bench("compare", before, other).stdout)
     before.write_text("{}")
     broken = bench("compare", before, after)

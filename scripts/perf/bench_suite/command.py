@@ -19,7 +19,7 @@ from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
 from scripts.perf.bench_suite.errors import run_command
-from scripts.perf.bench_suite.figures import Notebook, Results, table
+from scripts.perf.bench_suite.figures import Notebook, Results, markdown, table
 from scripts.perf.bench_suite.load import ROOT
 from scripts.perf.bench_suite.processes import MIB
 from scripts.perf.bench_suite.quick import measure_quick
@@ -110,13 +110,30 @@ def _commit() -> str:
 @click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def compare(before: Path, after: Path) -> int:
     """Show two results of `run --json` side by side."""
-    try:
-        one, other = (msgspec.json.decode(file.read_bytes(), type=Results) for file in (before, after))
-    except msgspec.DecodeError as cause:
-        raise click.UsageError(f"{before} and {after} must be results of `bench run --json`: {cause}") from cause
     console = Console()
-    (console if console.is_terminal else Console(width=140)).print(compared(one, other))
+    (console if console.is_terminal else Console(width=140)).print(compared(_read(before), _read(after)))
     return 0
+
+
+@bench.command()
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--markdown", "as_markdown", is_flag=True, help="As a table for a document.")
+def show(results: Path, *, as_markdown: bool) -> int:
+    """Show the results of a `run --json` again."""
+    found = _read(results)
+    if as_markdown:
+        click.echo(markdown(found))
+    else:
+        console = Console()
+        (console if console.is_terminal else Console(width=140)).print(table(found))
+    return 0
+
+
+def _read(file: Path) -> Results:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Results)
+    except msgspec.DecodeError as cause:
+        raise click.UsageError(f"{file} must be results of `bench run --json`: {cause}") from cause
 
 
 @bench.command()
@@ -146,8 +163,8 @@ def quick(requests: int, runs: int) -> int:
 def capacity(results: Path, reservations: int, seconds: float, areas: int, zipf: float, *, as_json: bool, **cluster: float) -> int:
     """Tell what a sale would take, by what a reservation cost in RESULTS (of `run --json`, with the part `four`)."""
     try:
-        costs = costs_of(msgspec.json.decode(results.read_bytes(), type=Results))
-    except (msgspec.DecodeError, KeyError) as cause:
+        costs = costs_of(_read(results))
+    except KeyError as cause:
         raise click.UsageError(f"{results} has no figures of `bench run --part one --part four --json`: {cause}") from cause
     whole = {name: int(cluster[name]) for name in ("partitions", "replicas", "broker_cores")}
     found = plan(Sale(reservations, seconds, areas, zipf), Cluster(**whole, busy_max=cluster["busy_max"]), costs)

@@ -137,3 +137,13 @@ def table(results: Results) -> Table:
 def told_calibration(calibration_us: list[float]) -> str:
     """How fast the machine was."""
     return f"calibration loop: {', '.join(f'{value:.2f}' for value in calibration_us)} µs; the same on the same machine when it is as quiet"
+
+
+def markdown(results: Results) -> str:
+    """All figures, for a document."""
+    lines = ["| figure | original | goal | median | range |", "|---|---|---|---|---|"]
+    for figure in results.figures:
+        original = "" if figure.original is None else shown(figure.original)
+        value = f"{shown(figure.median)} {figure.unit}".strip()
+        lines.append(f"| {figure.name} | {original} | {told_goal(figure)} | {value} | {spread(figure)} |")
+    return "\n".join(lines)

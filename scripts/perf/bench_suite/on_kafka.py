@@ -97,7 +97,7 @@ class _Bench:
     def warm_up(self, roles: Roles, requests: int) -> Sale:
         """A large sale, before anything counts: a fresh broker costs several times what it does later."""
         self.say(f"warming up, {requests:,} reservations")
-        sale = self.sell(roles, requests, *areas(max(1, requests // 200)))
+        sale = self.sell(roles, requests, *areas(_areas_for(requests)))
         self.notes.timelines.append(sale.timeline(f"{self.partitions}, {roles.workers} a role, the first {requests:,}"))
         return sale
 
@@ -121,6 +121,11 @@ class _Bench:
 
     def note(self, name: str, value: float) -> None:
         self.notes.note(f"{self.partitions}: {name}", value)
+
+
+def _areas_for(requests: int) -> int:
+    """As many areas of 400 seats as serve four of five requests; an event may have 1,000."""
+    return min(max(1, requests // 200), 1_000)
 
 
 def roles_cpu_us(sale: Sale) -> float:
@@ -157,7 +162,7 @@ def _memory(bench: _Bench, roles: Roles, begun: int) -> None:
     left = bench.plan.in_memory - (bench.sold - begun)
     if left > 0:
         bench.say(f"up to {bench.plan.in_memory:,} reservations since the start")
-        bench.sell(roles, left, *areas(max(1, left // 200)))
+        bench.sell(roles, left, *areas(_areas_for(left)))
     bench.notes.note("resident memory of the roles after 200,000 reservations", sum(roles.resident_mib().values()))
 
 
@@ -192,7 +197,7 @@ def _restarts(bench: _Bench, roles: Roles) -> None:
     while (left := bench.plan.reservations - bench.sold) > 0:
         step = min(left, 100_000)
         bench.say(f"filling, {bench.sold:,} of {bench.plan.reservations:,} reservations")
-        bench.sell(roles, step, *areas(max(1, step // 200)))
+        bench.sell(roles, step, *areas(_areas_for(step)))
     for role in ROLES:
         bench.say(f"starting {role} again with {bench.sold:,} reservations, state kept and wiped")
         roles.stop(role)
