@@ -23,6 +23,7 @@ from scripts.kafka.processes import Process, spawn
 
 FILE = "cluster.json"
 # The same for a client, as `ticketmaster -c` takes it.
+OWN_SETTINGS_FILE = "broker.properties"
 CLIENT_FILE = "client.properties"
 BROKERS = (1, 3)
 # Below the ports that systems give to outgoing connections: a client that keeps trying to reach a stopped server must not get that
@@ -128,7 +129,7 @@ class Folder:
         except (OSError, ValueError, KeyError) as cause:
             raise ClusterError(f"{self.path / FILE} can't be read: {cause!r}") from cause
 
-    def start(self, broker_count: int | None, *, with_registry: bool, node: int | None, timeout_s: float) -> Plan:
+    def start(self, broker_count: int | None, *, settings: Sequence[str], with_registry: bool, node: int | None, timeout_s: float) -> Plan:
         """Starts what isn't running, all or one broker, and returns when it answers; else what it started is killed again."""
         deadline_s = time.monotonic() + timeout_s
         try:
@@ -139,6 +140,8 @@ class Folder:
         try:
             with locked(self.path):
                 plan = self._complete(broker_count, with_registry=with_registry)
+                if settings:
+                    (self.path / OWN_SETTINGS_FILE).write_text("".join(f"{setting}\n" for setting in settings))
                 chosen = [self._server(plan, node)] if node is not None else list(plan.servers.values())
                 self._format(plan, chosen)
                 for server in chosen:
@@ -222,6 +225,13 @@ class Folder:
             raise UsageError(f"{self.path} has no broker {node}: it has {', '.join(str(server.node) for server in plan.brokers)}")
         return plan.servers[f"broker-{node}"]
 
+    def _own_settings(self) -> str:
+        """What the folder's owner wants otherwise: of a key that is there twice, Kafka takes the last."""
+        try:
+            return (self.path / OWN_SETTINGS_FILE).read_text()
+        except FileNotFoundError:
+            return ""
+
     def _format(self, plan: Plan, servers: Iterable[Server]) -> None:
         """Makes the folders of new servers, for all of them at the same time."""
         ports = {server.node: brokers.Ports(*server.ports) for server in plan.brokers if server.node is not None}
@@ -231,7 +241,7 @@ class Folder:
             folder.mkdir(exist_ok=True)
             if server.node is None:
                 continue
-            (folder / "server.properties").write_text(brokers.properties(server.node, ports))
+            (folder / "server.properties").write_text(brokers.properties(server.node, ports) + self._own_settings())
             (folder / "log4j2.properties").write_text(brokers.LOG4J)
             if (folder / "data" / "meta.properties").exists():
                 continue

@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.kafka import kits
 from scripts.kafka.clusters import BROKERS, Folder
-from scripts.kafka.errors import ClusterError
+from scripts.kafka.errors import ClusterError, UsageError
 
 SIGNALS = {"STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
 START_TIMEOUT_S = 60.0
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--registry", action="store_true", help="add a schema registry")
     command.add_argument("--node", type=int, metavar="N", help="start this broker only")
     command.add_argument("--timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="until all answer (60)")
+    command.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of all brokers of the cluster, from now on")
     command.add_argument("--json", action="store_true", help="print cluster.json, with a state for each server")
     command.set_defaults(command=start)
 
@@ -90,7 +91,10 @@ def install(options: argparse.Namespace) -> int:
 def start(options: argparse.Namespace) -> int:
     """Starts and shows it."""
     folder = Folder(options.folder, say)
-    folder.start(options.brokers, with_registry=options.registry, node=options.node, timeout_s=options.timeout)
+    for setting in options.setting:
+        if "=" not in setting:
+            raise UsageError(f"--setting {setting}: it must be KEY=VALUE")
+    folder.start(options.brokers, settings=options.setting, with_registry=options.registry, node=options.node, timeout_s=options.timeout)
     _show(folder.status(), as_json=options.json)
     return os.EX_OK
 

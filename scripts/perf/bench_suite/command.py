@@ -45,7 +45,7 @@ def bench() -> None:
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
 @click.option("--standalone-requests", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations of a sale in one process.")
 @click.option("--in-flight", type=click.IntRange(1, 100_000), default=8_000, help="Reservations of a sale on Kafka under way at once.")
-@click.option("--warm-up", type=click.IntRange(100, 10_000_000), default=300_000, help="Reservations before anything counts.")
+@click.option("--warm-up", type=click.IntRange(100, 10_000_000), default=700_000, help="Reservations before a sale counts.")
 @click.option("--reservations", type=click.IntRange(100, 100_000_000), default=1_000_000, help="Reservations before restarts.")
 @click.option("--in-memory", type=click.IntRange(100, 100_000_000), default=200_000, help="Reservations before memory is looked at.")
 @click.option("--rate-s", type=click.IntRange(1, 3_600), default=10, help="Seconds of each run at a fixed rate.")
