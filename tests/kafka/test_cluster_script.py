@@ -198,6 +198,26 @@ def test_what_is_not_a_cluster_is_not_touched(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letter"]
 
 
+def test_a_setting_is_a_key_and_a_value(tmp_path: Path) -> None:
+    one_line(cluster("start", tmp_path / "new", "--setting", "log.cleaner.backoff.ms"), "--setting", "KEY=VALUE")
+
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("installed_kafka")
+def test_settings_stay_with_the_cluster_and_come_last(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    try:
+        assert cluster("start", folder, "--setting", "log.cleaner.backoff.ms=15000").returncode == 0
+        assert cluster("stop", folder).returncode == 0
+        assert cluster("start", folder).returncode == 0
+        written = (folder / "broker-1" / "server.properties").read_text().splitlines()
+    finally:
+        cluster("stop", folder, "--kill")
+
+    assert written[-1] == "log.cleaner.backoff.ms=15000"
+
+
 def test_a_cluster_keeps_its_ports_and_its_schemas_over_a_crash(kafka_cluster: StartCluster) -> None:
     own = kafka_cluster(brokers=1, registry=True)
     servers, url = own.bootstrap_servers, own.registry_url

@@ -11,7 +11,7 @@ class StreamSettings:
 
     transaction_records_max: int = 5_000
     queued_records_max: int = 20_000
-    write_behind_records: int = 8_000
+    write_behind_records: int = 4_000
     write_behind_interval_ms: int = 1_000
     restart_backoff_ms: int = 100
     # After another producer of the same task was seen: longer than the group takes to tell who owns the partition.

@@ -63,7 +63,7 @@ KINDS: tuple[Kind, ...] = (
             Kind(f"{rate}/s: CPU of the roles per reservation", "µs", Goal(4_000) if rate == 50 else None, 8_500 if rate == 50 else 1_220),
         )
     ),
-    Kind("resident memory of the roles after 200,000 reservations", "MiB", Goal(250), 3_200),
+    Kind("resident memory of the roles after 200,000 reservations", "MB", Goal(250), 3_200),
     Kind("disk per reservation, all topics", "bytes", Goal(600), 1_800),
     Kind("one hot area: decisions per s of the event role's CPU", "/s", Goal(50_000, "≥")),
     Kind("one hot area: reservations per s", "/s"),
@@ -151,7 +151,7 @@ def measure_one_partition(folder: Path, plan: Plan, notes: Notebook, say: Say) -
         for role, start_ms in roles.start_all().items():
             notes.note(f"start of {role}, empty", start_ms)
         bench.warm_up(roles, plan.in_memory)
-        notes.note("resident memory of the roles after 200,000 reservations", sum(roles.resident_mib().values()))
+        notes.note("resident memory of the roles after 200,000 reservations", sum(roles.resident_mib().values()) * MIB / 1e6)
         notes.note("disk per reservation, all topics", kafka.topics_bytes() / bench.sold)
         bench.fill(roles, plan.warm_up)
         roles.stop_all()
