@@ -58,7 +58,7 @@ bench: $(DEV) ## Measure cost, speed, memory and disk, a quarter of an hour; res
 	$(PYTHON_IN_VENV) scripts/perf/bench run --json "$(BENCH)/results.json" --html "$(BENCH)/report.html" $(OPTIONS)
 
 .PHONY: bench-quick
-bench-quick: $(DEV) ## Measure the few figures that matter, as ratios to a calibration loop, in a minute
+bench-quick: $(DEV) ## Measure the few figures that matter, as ratios to a calibration loop, in a minute or two
 	$(PYTHON_IN_VENV) scripts/perf/bench quick $(OPTIONS)
 
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -23,8 +23,9 @@ from scripts.kafka.processes import Process, spawn
 
 FILE = "cluster.json"
 # The same for a client, as `ticketmaster -c` takes it.
-OWN_SETTINGS_FILE = "broker.properties"
 CLIENT_FILE = "client.properties"
+# What the brokers are told besides.
+OWN_SETTINGS_FILE = "broker.properties"
 BROKERS = (1, 3)
 # Below the ports that systems give to outgoing connections: a client that keeps trying to reach a stopped server must not get that
 # server's port for its own end of the connection.

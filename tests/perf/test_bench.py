@@ -18,6 +18,7 @@ import pytest
 from scripts.perf.bench_suite import in_one_process, on_kafka
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
+from scripts.perf.bench_suite.processes import Kafka
 from ticketmaster.broker.partitioner import partition_of
 
 BENCH = Path(__file__).parents[2] / "scripts" / "perf" / "bench"
@@ -74,6 +75,17 @@ def test_two_results_stand_side_by_side(tmp_path: Path) -> None:
     broken = bench("compare", before, after)
     assert broken.returncode == 2
     assert "must be results of `bench run --json`" in broken.stderr
+
+
+def test_the_disk_of_the_topics_is_theirs_alone(tmp_path: Path) -> None:
+    data = tmp_path / "broker-1" / "data"
+    for name in ("state.user.reservation-0", "state.user.reservation-11", "__transaction_state-3"):
+        (data / name).mkdir(parents=True)
+        (data / name / "0.log").write_bytes(bytes(1 << 20))
+
+    kafka = Kafka.__new__(Kafka)
+    kafka.folder = tmp_path
+    assert kafka.topics_bytes() == pytest.approx(2 << 20, rel=0.01)
 
 
 @pytest.mark.usefixtures("installed_kafka")

@@ -83,6 +83,16 @@ def test_a_cleared_store_forgets_the_highest_key(store: SqliteStore) -> None:
     assert statements == []
 
 
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+def test_however_many_are_written_at_once_all_are_there(store: SqliteStore, count: int) -> None:
+    values: dict[bytes, bytes | None] = {b"%03d" % number: b"new" for number in range(count)}
+    store.write(dict.fromkeys(list(values)[::2], b"old"), 1)
+    store.write(dict(reversed(values.items())), 2)
+
+    assert dict(store.items()) == values
+    assert store.checkpoint() == 2
+
+
 def test_a_write_is_whole_or_nothing(store: SqliteStore) -> None:
     store.write({b"a": b"1"}, 1)
     store._connection.execute("CREATE TRIGGER t BEFORE DELETE ON state BEGIN SELECT RAISE(ABORT, 'refused'); END")

@@ -28,6 +28,7 @@ from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.runner import TaskRunner
+from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import TaskState
 from ticketmaster.streams.worker import StreamWorker
 
@@ -46,8 +47,8 @@ class Work:
         opened.opened += 1
         return opened
 
-    def start(self) -> StreamWorker:
-        worker = StreamWorker(TOPOLOGY, self.broker, self.open_store, SETTINGS, self.notes)
+    def start(self, settings: StreamSettings = SETTINGS) -> StreamWorker:
+        worker = StreamWorker(TOPOLOGY, self.broker, self.open_store, settings, self.notes)
         self.jobs.append(asyncio.create_task(worker.run()))
         return worker
 
@@ -108,6 +109,22 @@ def test_what_comes_is_counted_committed_and_kept() -> None:
         await work.stop()
         assert dict(work.stores[0].items()) == dict(await read_records(work.broker, CHANGELOG)) == {b"a": b"3", b"b": b"1"}
         assert work.stores[0].checkpoint() == (await work.broker.end_offsets([CHANGELOG]))[CHANGELOG]
+
+    on_virtual_time(test)
+
+
+@pytest.mark.parametrize(("interval_max_ms", "transactions_min", "transactions_max"), [(0, 60, 200), (100, 5, 40)])
+def test_under_load_the_records_of_a_transaction_gather(interval_max_ms: int, transactions_min: int, transactions_max: int) -> None:
+    async def test(work: Work) -> None:
+        worker = work.start(StreamSettings(commit_interval_max_ms=interval_max_ms))
+        await until(lambda: worker.ready, "ready")
+        for _ in range(100):
+            await work.send(WORDS, [b"a"] * 100)
+            await asyncio.sleep(0.01)
+        await work.counted(10_000)
+
+        sizes = [value for _, value in await read_records(work.broker, TopicPartition("sizes", 0))]
+        assert transactions_min < len(sizes) < transactions_max
 
     on_virtual_time(test)
 

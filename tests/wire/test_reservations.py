@@ -14,12 +14,14 @@ from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string
 from ticketmaster.wire.reservations import (
+    _is_seats,
     decided,
     encode_create,
     encode_run,
     encode_seats,
     encode_who_and_where,
     failed_at_once,
+    is_seats,
     processing,
     read_create,
     read_names,
@@ -250,3 +252,13 @@ def test_the_support_records_are_not_made_by_the_codec_they_judge() -> None:
     assert reserve_seat(ID, "SELF_PICK", 1, [(2, 3)], event="golden")[5:].hex() == (
         "4835313939386466632d616265392d343432392d626365372d3235356564653864353564620c676f6c64656e024102000002040600"
     )
+
+
+def test_seats_that_somebody_chose_fill_no_cache() -> None:
+    before = _is_seats.cache_info().currsize
+    for first in range(50):
+        chosen = encode_seats([(first, col) for col in range(1_000)])
+        assert is_seats(chosen)
+        assert not is_seats(chosen[:-1])
+
+    assert _is_seats.cache_info().currsize == before

@@ -50,7 +50,12 @@ KAFKA_KEYS: Final = (
     Key("max.partition.fetch.bytes", integer(1_024), "fetch_partition_bytes_max", "bytes of a partition in an answer", CONSUMER),
 )
 STREAM_KEYS: Final = (
-    Key("commit.interval.ms", integer(1), "commit_interval_max_ms", "how long the records of a transaction may gather under load"),
+    Key(
+        "commit.interval.ms",
+        integer(1, 1_000),
+        "commit_interval_max_ms",
+        "how long commands, and the records of a transaction, may gather under load",
+    ),
 )
 COMPRESSION: Final = "compression.type"
 ACKS: Final = "acks"

@@ -20,6 +20,8 @@ from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.worker import OpenStore
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
+# So many records in one poll are not what came since the last one.
+_MANY = 5_000
 # Where in a batch a record stands that can't be read, and why.
 Unreadable = tuple[int, str]
 
@@ -75,7 +77,8 @@ class GlobalTable:
                         self._observer.dead_letters(self._topic, letters)
                     if behind and batch.next_offset >= behind.get(batch.source, batch.next_offset + 1):
                         del behind[batch.source]
-                if self._rest_s and batches and not behind:
+                # Not while it is far behind.
+                if self._rest_s and batches and not behind and sum(len(batch.records) for batch in batches) < _MANY:
                     await asyncio.sleep(self._rest_s)
         finally:
             await reader.stop()

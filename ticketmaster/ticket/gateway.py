@@ -194,7 +194,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
-            if rest_s := pace.rest_s(loop.time()):
+            if not self.draining and (rest_s := pace.rest_s(loop.time())):
                 await asyncio.sleep(rest_s)
             self._wake.clear()
             commands, acknowledge = self._commands, self._acknowledge
@@ -296,15 +296,21 @@ class Gateway:
         deadline = loop.time() + self._limits.drain_ms / 1000
         while (self._commands_in_flight or len(self._waiting) or len(self._waiting_peers)) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
             await asyncio.sleep(_DRAIN_POLL_S)
+        self._give_up_commands(problems.SHUTTING_DOWN)
         self._refuse_waiting()
 
     def fail(self) -> None:
         """The log is gone: everybody who waits gets 503, and so does whoever comes."""
         self.draining = True
-        for responder, _ in self._acknowledge:
-            refuse(responder, problems.LOG_UNAVAILABLE)
-        self._acknowledge.clear()
+        self._give_up_commands(problems.LOG_UNAVAILABLE)
         self._refuse_waiting()
+
+    def _give_up_commands(self, problem: Problem) -> None:
+        """Those that were not handed over to the log never will be, and their clients are told."""
+        acknowledge, self._acknowledge = self._acknowledge, []
+        self._commands = defaultdict(list)
+        for responder, _ in acknowledge:
+            refuse(responder, problem)
 
     def _refuse_waiting(self) -> None:
         for waiting in (self._waiting, self._waiting_peers):

@@ -24,6 +24,8 @@ _RESERVED_TAIL = SMALL_INTS[State.RESERVED] + encode_string("")
 _TYPES = tuple(encode_int(kind) for kind in ReservationType)
 _KINDS = frozenset(encoded[0] for encoded in _TYPES)
 _SMALL = len(SMALL_INTS)
+# Longer ones are chosen by those who ask, and may all differ: they would fill a cache for nothing.
+REMEMBERED_SEATS_BYTES_MAX = 24
 # ReservationResult behind the id: result, then the branch of the union of seats.
 _SUCCESS = 0
 _FAILED = 2
@@ -67,9 +69,13 @@ def read_seats(data: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
             seats.append((row, col))
 
 
-@lru_cache(maxsize=65_536)
 def is_seats(data: bytes) -> bool:
-    """Whether this is one whole Avro array of ``Seat``. Few runs are possible in areas of one shape: they are remembered."""
+    """Whether this is one whole Avro array of ``Seat``. Few short runs are possible in areas of one shape: they are remembered."""
+    return _is_seats(data) if len(data) <= REMEMBERED_SEATS_BYTES_MAX else _is_seats.__wrapped__(data)
+
+
+@lru_cache(maxsize=16_384)
+def _is_seats(data: bytes) -> bool:
     try:
         return read_seats(data, 0)[1] == len(data)
     except UNREADABLE:

@@ -145,5 +145,6 @@ def told(found: Capacity) -> Table:
     made.add_row("brokers", str(found.brokers))
     made.add_row("cores that the brokers use", f"{found.broker_cores_busy:.1f}")
     made.add_row("network of a broker", f"{found.broker_mb_per_s:.0f} MB/s")
-    made.add_row("cores in all", str(found.cores))
+    possible = found.ticket_processes and found.reservation_processes and found.event_processes
+    made.add_row("cores in all", str(found.cores) if possible else "–")
     return made

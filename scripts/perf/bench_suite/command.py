@@ -1,4 +1,4 @@
-"""The command line: measure, compare, or look in a minute whether something has become slower."""
+"""The command line: measure, show, compare, plan, or look in a minute or two whether something has become slower."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def quick(requests: int, runs: int) -> int:
 @click.option("--broker-cores", type=click.IntRange(1, 256), default=4, help="Cores of a broker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def capacity(results: Path, reservations: int, seconds: float, areas: int, zipf: float, *, as_json: bool, **cluster: float) -> int:
-    """Tell what a sale would take, by what a reservation cost in RESULTS (of `run --json`, with the part `four`)."""
+    """Tell what a sale would take, by what a reservation cost in RESULTS (of `run --json`, with the parts `one` and `four`)."""
     try:
         costs = costs_of(_read(results))
     except KeyError as cause:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from hpack import Encoder, NeverIndexedHeaderTuple
 
+from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.load import HOST
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -34,6 +35,7 @@ class Waiters:
         self._port = port
         self._connections: list[socket.socket] = []
         self._asked = 0
+        self._ended = 0
 
     def ask(self, count: int) -> int:
         """Asks for so many more; returns how many wait in the end, which is less where some were answered."""
@@ -42,7 +44,8 @@ class Waiters:
             self._connect(here)
             count -= here
         time.sleep(_SETTLE_S)
-        return self._asked - sum(self._answered(connection) for connection in self._connections)
+        self._ended += sum(self._answered(connection) for connection in self._connections)
+        return self._asked - self._ended
 
     def _connect(self, count: int) -> None:
         connection = socket.create_connection((HOST, self._port))
@@ -69,6 +72,7 @@ class Waiters:
         try:
             while piece := connection.recv(1 << 20):
                 received += piece
+            raise BenchError("a connection was closed while its requests waited")
         except BlockingIOError:
             pass
         return sum(kind == _HEADERS for kind in _kinds(bytes(received)))

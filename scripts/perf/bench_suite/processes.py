@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ from scripts.perf.bench_suite.load import HOST, ROOT
 
 CLUSTER = ROOT / "scripts" / "kafka" / "cluster"
 ROLES = ("ticket", "reservation", "event")
-TICKET_PORT = 18_480
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.002
@@ -38,6 +38,13 @@ def cpu_s(process: psutil.Process) -> float:
 def resident_mib(process: psutil.Process) -> float:
     """What is in memory now, of a process and its children."""
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def disk_bytes(folder: Path) -> int:
@@ -160,7 +167,7 @@ class Kafka:
 
     def topics_bytes(self) -> int:
         """What the system's topics take on the disk."""
-        return sum(disk_bytes(folder) for folder in self.folder.rglob("*-[0-9]*") if folder.is_dir() and not folder.name.startswith("__"))
+        return sum(disk_bytes(log) for log in self.folder.glob("broker-*/data/*-[0-9]*") if not log.name.startswith("__"))
 
     def stop(self) -> None:
         """Ends both."""
@@ -170,9 +177,8 @@ class Kafka:
 class Roles:
     """The three roles on Kafka, one or more processes each."""
 
-    port = TICKET_PORT
-
     def __init__(self, folder: Path, kafka: Kafka, workers: int = 1, options: Sequence[str] = ()) -> None:
+        self.port = _free_port()
         self.workers = workers
         self._folder = folder
         self._kafka = kafka

@@ -1,4 +1,4 @@
-"""The regression guard: what a reservation costs, in rounds of the calibration loop of the same minute."""
+"""To notice when something has become slower: what a reservation costs, in rounds of the calibration loop of the same minute."""
 
 from __future__ import annotations
 

