@@ -151,7 +151,7 @@ class Kafka:
         self.folder = folder
         self._command = [sys.executable, str(CLUSTER)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        # For tests the cleaner works all the time, which takes half a core; this is how Kafka comes.
+        # For tests the log cleaner works all the time; this is how Kafka comes.
         cleaner = ("log.cleaner.backoff.ms=15000", "log.cleaner.min.cleanable.ratio=0.5")
         start = ["start", str(folder), "--registry", *(text for setting in cleaner for text in ("--setting", setting))]
         subprocess.run([*self._command, *start], check=True, stdout=subprocess.DEVNULL, env=environment)
