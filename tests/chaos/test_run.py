@@ -21,9 +21,10 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.network import Network
 from tests.chaos.report import Outcome, Report
 from tests.chaos.run import OFTEN, Broken, Run, schedule
-from tests.chaos.slow_disk import can_build, slow_disk
+from tests.chaos.slow_disk import slow_disk
 from tests.process.sale import Sale
 from tests.support.kafka import Cluster
+from tests.support.tools import needs
 from ticketmaster.clock import SystemClock
 
 
@@ -241,8 +242,8 @@ def test_a_flipped_bit_is_one_bit(tmp_path: Path) -> None:
     assert file.read_bytes() == b"afc"
 
 
-@pytest.mark.skipif(can_build() is not None, reason=str(can_build()))
 def test_a_slow_disk_is_slow_for_sqlite(tmp_path: Path) -> None:
+    needs("cc", "a slow disk")
     program = """
 import pathlib, sys, time
 from ticketmaster.state.sqlite import SqliteStore

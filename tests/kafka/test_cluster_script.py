@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -23,6 +22,7 @@ from scripts.kafka.clusters import PORTS, Plan, Server, free_ports
 from scripts.kafka.processes import Process, started, started_by_ps
 from tests.support.kafka import SCRIPT, Cluster
 from tests.support.kafka_fixtures import StartCluster
+from tests.support.tools import needs
 
 
 def cluster(*arguments: str | Path, path: Path | None = None, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -143,8 +143,8 @@ def test_a_process_of_the_same_id_that_started_at_another_time_is_left_alone() -
     assert started(child.pid) is None
 
 
-@pytest.mark.skipif(shutil.which("ps") is None, reason="this system has no ps")
 def test_ps_tells_the_start_of_a_process_where_there_is_no_proc() -> None:
+    needs("ps", "the start of a process")
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
         assert started_by_ps(child.pid) == started_by_ps(child.pid) != started_by_ps(1)
         child.kill()

@@ -11,6 +11,7 @@ import pytest
 from tests.process.server import serving
 
 
+# Other systems have no such policy that a process could ask for: there is nothing to look at.
 @pytest.mark.skipif(sys.platform != "linux", reason="the policy is Linux's")
 def test_no_thread_interrupts_another_when_it_is_woken(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as (server, _):

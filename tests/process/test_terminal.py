@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import termios
@@ -18,11 +17,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 import ticketmaster
 from tests.process.client import ask
 from tests.process.server import COMMAND, DEADLINE_S, environment, serving
+from tests.support.tools import needs
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -123,8 +121,8 @@ def test_on_a_terminal_the_banner_says_where_and_what_to_try_and_ctrl_c_stops(tm
     assert "Traceback" not in text
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the banner's commands are curls")
 def test_the_commands_of_the_banner_work_as_they_are(tmp_path: Path) -> None:
+    needs("curl", "a command of the banner")
     with _on_a_terminal(tmp_path / "data") as (terminal, process):
         text = terminal.read_until("/area/A\n")
         commands = re.findall(r"^ {5}(\S(?:\\\n|.)*)$", text, flags=re.MULTILINE)

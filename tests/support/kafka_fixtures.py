@@ -11,10 +11,7 @@ from typing import Protocol
 import pytest
 
 from tests.support.kafka import Cluster, ScriptError, run
-
-# Where one of these is set, tests that need Kafka must run: a skip would go unnoticed.
-REQUIRED = ("CI", "TICKETMASTER_REQUIRE_KAFKA")
-
+from tests.support.tools import REQUIRED
 
 NO_KAFKA = "no Kafka for the tests: "
 

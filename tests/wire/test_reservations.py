@@ -14,7 +14,6 @@ from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string
 from ticketmaster.wire.reservations import (
-    _is_seats,
     decided,
     encode_create,
     encode_run,
@@ -29,6 +28,7 @@ from ticketmaster.wire.reservations import (
     read_reserve,
     read_seats,
     refused,
+    remembered,
     succeeded,
 )
 from ticketmaster.wire.reservations import (
@@ -254,11 +254,13 @@ def test_the_support_records_are_not_made_by_the_codec_they_judge() -> None:
     )
 
 
-def test_seats_that_somebody_chose_fill_no_cache() -> None:
-    before = _is_seats.cache_info().currsize
-    for first in range(50):
-        chosen = encode_seats([(first, col) for col in range(1_000)])
-        assert is_seats(chosen)
-        assert not is_seats(chosen[:-1])
+def test_short_seats_are_remembered_and_those_that_somebody_chose_are_not() -> None:
+    looked_at: list[bytes] = []
+    look = remembered(looked_at.append)
+    short, chosen = encode_seats([(1, col) for col in range(4)]), encode_seats([(1, col) for col in range(1_000)])
+    for seats in (short, chosen, short, chosen):
+        look(seats)
 
-    assert _is_seats.cache_info().currsize == before
+    assert looked_at == [short, chosen, chosen]
+    assert is_seats(chosen)
+    assert not is_seats(chosen[:-1])

@@ -16,13 +16,13 @@ from ticketmaster.ticket.times import parse_time, time_json
 from ticketmaster.wire.binary import read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.reservations import (
-    REMEMBERED_SEATS_BYTES_MAX,
     encode_create,
     encode_seats,
     encode_who_and_where,
     is_seats,
     read_names,
     read_seats,
+    remembered,
 )
 
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -211,7 +211,7 @@ def reservation_json(reservation: bytes) -> bytes:
         count,
         retired_count,
         _TYPE_NAMES[kind >> 1],
-        (_seats_json if at - seats_at <= REMEMBERED_SEATS_BYTES_MAX else _seats_json.__wrapped__)(reservation[seats_at:at]),
+        _seats_json(reservation[seats_at:at]),
         _STATE_NAMES[reservation[at] >> 1],
         encode_json(reason.decode()) if reason else b'""',
     )
@@ -228,7 +228,7 @@ def _where_json(names: bytes) -> bytes:
     return b'"eventId":%b,"areaId":%b' % (encode_json(event_id.decode()), encode_json(area_id.decode()))
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _seats_json(seats: bytes) -> bytes:
     return encode_json([SeatBody(row, col) for row, col in read_seats(seats, 0)[0]])
 

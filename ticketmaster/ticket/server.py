@@ -259,6 +259,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 
     worker: Any = RSGIWorker(*worker_options)
     ignored = (lambda *_: None,) * 2
+    # The runtime of many threads, with as many as asked for: unlike the other it is not told of each answer while its thread is awake.
     worker.serve_mtr(Scheduler(loop, None, None, *ignored), notes, signal)
     await stopped
 

@@ -6,14 +6,16 @@ its user. So nothing is decoded that nobody looks at. Every value is framed (5 b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType, State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, UNREADABLE, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+
+T = TypeVar("T")
 
 _BODY_AT = FRAME_BYTES
 _FRAMES = FRAMES
@@ -24,8 +26,7 @@ _RESERVED_TAIL = SMALL_INTS[State.RESERVED] + encode_string("")
 _TYPES = tuple(encode_int(kind) for kind in ReservationType)
 _KINDS = frozenset(encoded[0] for encoded in _TYPES)
 _SMALL = len(SMALL_INTS)
-# Longer ones are chosen by those who ask, and may all differ: they would fill a cache for nothing.
-REMEMBERED_SEATS_BYTES_MAX = 24
+_REMEMBERED_BYTES_MAX = 24
 # ReservationResult behind the id: result, then the branch of the union of seats.
 _SUCCESS = 0
 _FAILED = 2
@@ -69,13 +70,18 @@ def read_seats(data: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
             seats.append((row, col))
 
 
+def remembered(function: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """A function of encoded seats that remembers short runs, of which few are possible in areas of one shape.
+
+    Longer ones are chosen by those who ask, and may all differ: they would fill a cache for nothing.
+    """
+    cached = lru_cache(maxsize=16_384)(function)
+    return lambda seats: cached(seats) if len(seats) <= _REMEMBERED_BYTES_MAX else function(seats)
+
+
+@remembered
 def is_seats(data: bytes) -> bool:
-    """Whether this is one whole Avro array of ``Seat``. Few short runs are possible in areas of one shape: they are remembered."""
-    return _is_seats(data) if len(data) <= REMEMBERED_SEATS_BYTES_MAX else _is_seats.__wrapped__(data)
-
-
-@lru_cache(maxsize=16_384)
-def _is_seats(data: bytes) -> bool:
+    """Whether this is one whole Avro array of ``Seat``."""
     try:
         return read_seats(data, 0)[1] == len(data)
     except UNREADABLE:
@@ -237,10 +243,10 @@ def read_result(result: bytes) -> tuple[bytes, bytes | None]:
     """(the encoded seats, None) of a success, (nothing, the ``failedReason``) of a failure. UNREADABLE where it is neither."""
     check_frame(result, _FRAMES.reservation_result)
     reservation_id, outcome_at = read_string(result, _BODY_AT)
+    if not reservation_id.isascii():
+        reservation_id.decode()
     seats_at = at = outcome_at + 2
     if result[outcome_at:seats_at] == _SUCCESS_WITH_SEATS and result.endswith(_NO_ERROR) and is_seats(seats := result[seats_at:-2]):
-        if not reservation_id.isascii():
-            reservation_id.decode()
         return seats, None
     if _is_there(result, outcome_at + 1):
         _, at = read_seats(result, seats_at)
@@ -257,8 +263,6 @@ def read_result(result: bytes) -> tuple[bytes, bytes | None]:
         at += 1
     if at != len(result):
         raise InvalidRecord(f"it has {len(result)} bytes and should end at {at}")
-    if not reservation_id.isascii():
-        reservation_id.decode()
     if result[outcome_at] == _SUCCESS and seats and code is None and message is None:
         return seats, None
     if result[outcome_at] != _FAILED:

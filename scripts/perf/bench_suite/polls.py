@@ -21,6 +21,7 @@ STREAMS_EACH = 20_000
 _STEP = 2_000
 _PAUSE_S = 0.05
 _SETTLE_S = 3.0
+_SEND_TIMEOUT_S = 60.0
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -48,7 +49,7 @@ class Waiters:
         return self._asked - self._ended
 
     def _connect(self, count: int) -> None:
-        connection = socket.create_connection((HOST, self._port))
+        connection = socket.create_connection((HOST, self._port), timeout=_SEND_TIMEOUT_S)
         self._connections.append(connection)
         connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _frame(_SETTINGS, _ACKNOWLEDGED, 0, b""))
         authority = f"{HOST}:{self._port}".encode()
