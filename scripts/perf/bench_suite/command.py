@@ -13,6 +13,7 @@ import click
 import msgspec
 import psutil
 from rich.console import Console
+from rich.table import Table
 
 from scripts.perf.bench_suite import in_one_process, on_kafka
 from scripts.perf.bench_suite.calibration import calibrate
@@ -60,8 +61,7 @@ def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, 
             raise click.BadParameter(f"{file}: there is no such directory", param_hint=option)
     progress = Console(stderr=True)
     results = _measure(parts or PARTS, numbers, lambda text: progress.print(text, highlight=False, style="dim"))
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(table(results))
+    _print(table(results))
     if json_file:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if html_file:
@@ -100,6 +100,12 @@ def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str],
     )
 
 
+def _print(shown: Table) -> None:
+    """On a terminal as wide as it is, elsewhere wide enough for every row."""
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(shown)
+
+
 def _commit() -> str:
     done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
     return done.stdout.strip() or "unknown"
@@ -110,8 +116,7 @@ def _commit() -> str:
 @click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def compare(before: Path, after: Path) -> int:
     """Show two results of `run --json` side by side."""
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(compared(_read(before), _read(after)))
+    _print(compared(_read(before), _read(after)))
     return 0
 
 
@@ -124,8 +129,7 @@ def show(results: Path, *, as_markdown: bool) -> int:
     if as_markdown:
         click.echo(markdown(found))
     else:
-        console = Console()
-        (console if console.is_terminal else Console(width=140)).print(table(found))
+        _print(table(found))
     return 0
 
 
@@ -144,8 +148,7 @@ def quick(requests: int, runs: int) -> int:
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="ticketmaster-bench-", ignore_cleanup_errors=True) as folder:
         shown = measure_quick(Path(folder), requests, runs, lambda text: progress.print(text, highlight=False, style="dim"))
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(shown)
+    _print(shown)
     return 0
 
 
@@ -171,7 +174,7 @@ def capacity(results: Path, reservations: int, seconds: float, areas: int, zipf:
     if as_json:
         click.echo(msgspec.json.encode(found._asdict()))
     else:
-        Console().print(told(found))
+        _print(told(found))
     return 0
 
 

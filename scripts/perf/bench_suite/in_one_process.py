@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook
-from scripts.perf.bench_suite.load import Sale, areas, sell
+from scripts.perf.bench_suite.load import Sale, Say, areas, sell
 from scripts.perf.bench_suite.processes import Standalone, disk_bytes, resident_mib, serving
 
 # Reservations of one sale while the directory is filled, and seats for them: enough for nearly all.
@@ -43,8 +42,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("standalone: resident memory, full, after a start", "MiB", Goal(400)),
     Kind("standalone: disk per reservation", "bytes"),
 )
-
-Say = Callable[[str], None]
 
 
 def measure(folder: Path, plan: Plan, notes: Notebook, say: Say) -> None:

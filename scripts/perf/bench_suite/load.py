@@ -22,6 +22,9 @@ SPIKE = ROOT / "scripts" / "perf" / "spike"
 HOST = "127.0.0.1"
 SAMPLE_S = 0.25
 
+# Takes a line of progress.
+Say = Callable[[str], None]
+
 
 class Measured(Protocol):
     """What a load client can be sent to."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from scripts.kafka.clusters import free_ports
 from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.load import HOST, ROOT
 
@@ -38,13 +38,6 @@ def cpu_s(process: psutil.Process) -> float:
 def resident_mib(process: psutil.Process) -> float:
     """What is in memory now, of a process and its children."""
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def disk_bytes(folder: Path) -> int:
@@ -178,7 +171,7 @@ class Roles:
     """The three roles on Kafka, one or more processes each."""
 
     def __init__(self, folder: Path, kafka: Kafka, workers: int = 1, options: Sequence[str] = ()) -> None:
-        self.port = _free_port()
+        (self.port,) = free_ports(1)
         self.workers = workers
         self._folder = folder
         self._kafka = kafka
