@@ -32,7 +32,7 @@ class Row:
     third_party: tuple[str, ...] = ()
 
 
-PORTS: Final = ("broker.port", "state.port", "telemetry.observer")
+PORTS: Final = ("broker.port", "state.port", "telemetry.observer", "telemetry.metrics")
 ROLE: Final = ("streams.*", "domain.*", "wire.*", *PORTS, "broker.partitioner", "clock", "errors")
 SQLITE: Final = ("sqlite3", "sqlite_utils")
 
@@ -59,6 +59,9 @@ TABLE: Final = (
     Row("state.sqlite", ("state.port", "errors", "sqlitefile"), SQLITE),
     Row("telemetry"),
     Row("telemetry.observer", ("errors",)),
+    Row("telemetry.metrics", (), ("msgspec",)),
+    Row("telemetry.counting", ("telemetry.observer", "telemetry.logs", "telemetry.metrics")),
+    Row("telemetry.prometheus", ("telemetry.metrics",), ("prometheus_client",)),
     Row("telemetry.logs", ("telemetry.observer", "clock", "errors"), ("structlog",)),
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),
     Row("event.*", ROLE),
@@ -74,7 +77,7 @@ TABLE: Final = (
         ("msgspec",),
     ),
     Row("config.*", ("errors", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
-    Row("bootstrap.*", ("*",), ("structlog", "uvloop")),
+    Row("bootstrap.*", ("*",), ("msgspec", "structlog", "uvloop")),
     Row("cli.*", ("", "config.*", "bootstrap.*", "errors"), ("click", "rich")),
 )
 

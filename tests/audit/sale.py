@@ -26,9 +26,9 @@ FULL = "no continuous 1 seats at area A in event show"
 
 def after(create: bytes, key: bytes, result: bytes) -> bytes:
     """The reservation of a command, after the area's answer."""
-    value = decided(processing(key, create), result)
-    assert value is not None
-    return value
+    decision = decided(processing(key, create), result)
+    assert decision is not None
+    return decision.reservation
 
 
 class Sale:

@@ -191,6 +191,19 @@ async def test_a_paused_partition_delivers_nothing_until_it_is_sought(broker: Br
     await reader.stop()
 
 
+async def test_a_consumer_knows_how_far_it_is_behind(broker: Broker, source: TopicPartition) -> None:
+    await broker.producer().send({source: numbered(5)})
+    await broker.producer().send({source: numbered(5, 5)})
+    reader = broker.reader({source: 0})
+    offsets = offsets_of(await take(reader, 10))
+
+    assert reader.behind(source) == 0
+    reader.seek(source, offsets[4])
+    assert reader.behind(source) == 6
+    assert reader.behind(TopicPartition(source.topic, 1)) == 0
+    await reader.stop()
+
+
 async def test_end_offsets_are_behind_the_last_record(broker: Broker, topic: str) -> None:
     empty, full = TopicPartition(topic, 0), TopicPartition(topic, 1)
     await broker.producer().send({full: numbered(3)})

@@ -193,7 +193,7 @@ def test_the_health_check_of_the_image_asks_the_port_that_the_role_answers_on(
     options = parsed(arguments(services[name], tmp_path))
 
     assert "healthcheck" not in services[name]
-    port = options["port"] if name == "ticket" else options["health_port"]
+    port = options["port"] if name == "ticket" else options["metrics_port"]
     assert f"'127.0.0.1', {port}," in (ROOT / "Dockerfile").read_text()
 
 

@@ -57,7 +57,7 @@ class Site:
             return self.gateway.on_areas(records)
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams, Observer())
-        self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings, None)
+        self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings)
         self._jobs: list[asyncio.Task[None]] = []
 
     @staticmethod

@@ -214,7 +214,7 @@ async def test_clients_that_break_off_leave_nothing_behind(small_site: Site) -> 
             while len(small_site.gateway._waiting):
                 await asyncio.sleep(0.01)
     assert logged == []
-    assert small_site.gateway._commands_in_flight == 0
+    assert small_site.gateway.commands_in_flight == 0
 
 
 async def test_an_empty_length_over_http2_harms_nobody(small_site: Site) -> None:

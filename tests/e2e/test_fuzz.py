@@ -28,7 +28,8 @@ CHECKS = [status_code_conformance, content_type_conformance, response_headers_co
 SCHEMA = schemathesis.openapi.from_dict(json.loads(OPENAPI_JSON))
 Case = schemathesis.Case[Any]
 OPERATIONS = {one.label: one for one in (result.ok() for result in SCHEMA.get_all_operations() if isinstance(result, Ok))}
-FIXED = {"GET /v1/health_check", "GET /openapi.json", "GET /docs", "GET /"}
+HEALTH = {f"GET /v1/health_check{path}" for path in ("", "/live", "/ready")}
+FIXED = HEALTH | {"GET /openapi.json", "GET /docs", "GET /"}
 POSTS, GETS = 60, 12
 
 

@@ -57,9 +57,9 @@ async def test_one_command_too_many_is_429_until_the_log_has_the_others(settings
         await announce(client)
         one.storage.gate.clear()
         taken = [ask(client), ask(client)]
-        await until(lambda: one.gateway._commands_in_flight == 2)
+        await until(lambda: one.gateway.commands_in_flight == 2)
         taken.append(asyncio.create_task(client.post("/v1/event", json={"eventName": "third"})))
-        await until(lambda: one.gateway._commands_in_flight == 3)
+        await until(lambda: one.gateway.commands_in_flight == 3)
 
         refused = await ask(client)
         assert problem(refused) == (429, "too_many_commands")
@@ -78,7 +78,7 @@ async def test_polls_and_commands_together_are_limited_by_the_most_requests_in_f
         await announce(client)
         one.storage.gate.clear()
         waiting, asking = poll(client), ask(client)
-        await until(lambda: len(one.gateway._waiting) + one.gateway._commands_in_flight == 2)
+        await until(lambda: len(one.gateway._waiting) + one.gateway.commands_in_flight == 2)
 
         assert problem(await poll(client)) == (429, "too_many_requests")
         assert problem(await ask(client)) == (429, "too_many_requests")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.buyers import Buyers
 from tests.chaos.fleet import PARTITIONS, READY_S, Fleet, wait_serving, workers
@@ -31,6 +32,7 @@ from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.streams.dead_letters import dead_letter_topic
+from ticketmaster.ticket.server import free_port
 from ticketmaster.wire.registry import frame
 from ticketmaster.wire.reservations import failed_at_once, processing
 from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION, RESERVATION_RESULT, RESERVE_SEAT, USER_RESERVATION
@@ -76,6 +78,18 @@ async def sold(fleet: Fleet, sale: Sale, event: str, seconds: float) -> None:
         await sale.check(address)
 
 
+async def check_numbers(address: str, sale: Sale) -> None:
+    """The supervisor tells the numbers of all its workers: together they have taken every command that was acknowledged."""
+    assert (await ask(address, "GET", "/v1/health_check")).status == 200
+    families = text_string_to_metric_families((await ask(address, "GET", "/metrics")).body.decode())
+    samples = [sample for family in families for sample in family.samples]
+    assert {sample.labels["worker"] for sample in samples} == {"0", "1"}
+    taken = {"method": "POST", "route": "/v1/event/{eventId}/reservation", "status": "200"}
+    assert sum(sample.value for sample in samples if taken.items() <= sample.labels.items()) == len(sale.answered)
+    partitions = [sample.value for sample in samples if sample.name == "ticketmaster_partitions"]
+    assert sum(partitions) == PARTITIONS
+
+
 def events(name: str) -> str:
     return f"{name}-{time.time_ns()}"
 
@@ -95,14 +109,16 @@ async def test_every_process_answers_for_all_of_them(fleet: Fleet) -> None:
 
 
 async def test_workers_share_a_port_and_a_killed_one_is_replaced(fleet: Fleet) -> None:
+    operators = free_port("127.0.0.1", 0)
     ticket, reservation, event = (
-        started(fleet, "ticket", "-a", "2"),
+        started(fleet, "ticket", "-a", "2", "--metrics-port", str(operators)),
         started(fleet, "reservation", "--workers", "2"),
         started(fleet, "event", "--workers", "2"),
     )
     assert [len(workers(program)) for program in (ticket, reservation, event)] == [2, 2, 2]
     sale = Sale(2, areas=4)
     await sold(fleet, sale, events("workers"), 2)
+    await check_numbers(f"127.0.0.1:{operators}", sale)
 
     for program in (event, reservation, ticket):
         before = workers(program)

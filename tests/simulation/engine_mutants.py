@@ -200,7 +200,7 @@ def _table_from_its_end() -> AbstractContextManager[Any]:
         source = TopicPartition(self._topic, partition)
         end = (await self._broker.end_offsets([source]))[source]
         if partition not in self._overlays:
-            self._overlays[partition] = Overlay(self._open_store(self._application_id, self._store, partition))
+            self._overlays[partition] = Overlay(self._open_store(self.application_id, self._store, partition))
         self._consumer.seek(source, end)
 
     return replaced(OwnedTable, "_open", open_at_the_end)

@@ -62,10 +62,10 @@ def _decided_again() -> AbstractContextManager[Any]:
     decided = reservations.decided
     first: dict[bytes, bytes] = {}
 
-    def decide(reservation: bytes | None, result: bytes) -> bytes | None:
+    def decide(reservation: bytes | None, result: bytes) -> reservations.Decision | None:
         decision = decided(reservation, result)
         if decision is not None and reservation is not None:
-            first[decision[:45]] = reservation
+            first[decision.reservation[:45]] = reservation
         elif reservation is not None:
             decision = decided(first.get(reservation[:45]), result)
         return decision

@@ -177,6 +177,9 @@ class NoConsumer:
     def pause(self, source: TopicPartition) -> None:
         self.paused.append(source)
 
+    def behind(self, source: TopicPartition) -> int:
+        return 0
+
     async def stop(self) -> None:
         """Nothing is held."""
 

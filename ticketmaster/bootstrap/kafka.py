@@ -22,7 +22,6 @@ from ticketmaster.state.port import StateStore
 from ticketmaster.state.sqlite import SqliteStore
 from ticketmaster.statedir import Slot, held_slot, take_dead_members
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.telemetry.logs import LogObserver
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.wire.frames import use_schema_ids
 from ticketmaster.wire.incoming import Incoming
@@ -49,9 +48,9 @@ class RoleContext(NamedTuple):
 
 
 @asynccontextmanager
-async def role_context(config: RoleConfig, application_id: str) -> AsyncIterator[RoleContext]:
+async def role_context(config: RoleConfig, application_id: str, observer: Observer) -> AsyncIterator[RoleContext]:
     """Connects and checks. UsageError: something must be changed first; the error says what."""
-    clock, observer, log = SystemClock(), LogObserver(), structlog.get_logger()
+    clock, log = SystemClock(), structlog.get_logger()
     log.info(
         "starting",
         role=application_id,

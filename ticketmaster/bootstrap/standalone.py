@@ -8,6 +8,8 @@ from pathlib import Path
 import structlog
 
 from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.measuring import Measuring
+from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Retention
@@ -26,10 +28,10 @@ from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import EMBEDDED
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
-from ticketmaster.telemetry.logs import LogObserver, configure_logs
+from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
-from ticketmaster.ticket.requests import RequestLog
+from ticketmaster.ticket.requests import RequestCounts, RequestLog, Watcher
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
@@ -47,7 +49,10 @@ class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
     def __init__(self, config: StandaloneConfig, directory: Path) -> None:
-        clock, settings, observer, partitions = SystemClock(), EMBEDDED, LogObserver(), config.partitions
+        clock, settings, partitions = SystemClock(), EMBEDDED, config.partitions
+        self._config = config
+        self._measuring = measuring = Measuring("standalone", clock)
+        observer, measured = measuring.observer, bool(config.metrics_port)
         self._directory = directory
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
@@ -60,7 +65,8 @@ class _Standalone:
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_store, settings, observer
         )
-        self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits)
+        durations = measuring.durations() if measured else None
+        self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits, durations=durations)
 
         def on_areas(records: Sequence[Pair]) -> list[Unreadable]:
             # One reader for both tables of areas: the filter's and the gateway's.
@@ -69,8 +75,16 @@ class _Standalone:
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
         routes = Routes(gateway, lambda: self._ready, limits)
+        requests = RequestCounts()
+        watchers: list[Watcher] = [requests] if measured else []
+        if config.request_logging:
+            watchers.append(RequestLog(clock))
         server_settings = ServerSettings(config.bind, config.port, config.selectors, connections_max=config.connections_max)
-        self._server = HttpServer(routes, server_settings, RequestLog(clock) if config.request_logging else None)
+        self._server = HttpServer(routes, server_settings, watchers)
+        measuring.watch_process(directory, lambda: self._ready)
+        for part in (self._reservations, self._reservation, self._event):
+            measuring.watch_partitions(part)
+        measuring.watch_gateway(gateway, requests)
 
     def _open_store(self, application_id: str, store: str, partition: int) -> StateStore:
         folder = self._directory / "state" / application_id / str(partition)
@@ -90,7 +104,9 @@ class _Standalone:
         try:
             specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
             await self._broker.create_topics(specs)
-            return await self._serve(on_ready)
+            config = self._config
+            async with operations(config.metrics_port, config.bind, lambda: self._ready, self._measuring.asked_families):
+                return await self._serve(on_ready)
         finally:
             await self._broker.close()
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import structlog
 
-from ticketmaster.bootstrap.health import health_check
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
+from ticketmaster.bootstrap.measuring import Measuring
+from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
+from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import RoleConfig
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
@@ -49,8 +51,9 @@ def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str],
 
 async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None, on_ready: Callable[[], None]) -> int:
     signals = stop_signals()
+    measuring = Measuring(application_id, SystemClock())
     if link:
-        link.watch(signals)
+        link.watch(signals, measuring.families)
     async with AsyncExitStack() as stack:
         parts: list[StreamWorker | GlobalTable] = []
 
@@ -59,12 +62,16 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
 
         if not link:
             # From the start: who asks learns that it is not ready yet.
-            await stack.enter_async_context(health_check(config, ready))
+            await stack.enter_async_context(operations(config.metrics_port, config.bind, ready, measuring.asked_families))
         status = 0
         # It may wait long for the registry.
-        context = await unless_stopped(stack.enter_async_context(role_context(config, application_id)), signals)
+        context = await unless_stopped(stack.enter_async_context(role_context(config, application_id, measuring.observer)), signals)
         if context:
             parts += _parts(application_id, context)
+            measuring.watch_process(context.slot.folder, ready)
+            for part in parts:
+                if isinstance(part, StreamWorker):
+                    measuring.watch_partitions(part)
             jobs: dict[str, Coroutine[Any, Any, None]] = {type(part).__name__: part.run() for part in parts}
             if link:
                 jobs["report"] = link.report(ready)

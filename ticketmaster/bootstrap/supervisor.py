@@ -17,14 +17,15 @@ from typing import NamedTuple
 import structlog
 import uvloop
 
-from ticketmaster.bootstrap.health import health_check
 from ticketmaster.bootstrap.kafka import leave_for_the_dead
+from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import stop_signals
-from ticketmaster.bootstrap.workers import READY, worker_environment
+from ticketmaster.bootstrap.workers import SupervisorLink, worker_environment
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import RoleConfig
 from ticketmaster.errors import TicketmasterError
+from ticketmaster.telemetry.metrics import Family, merged
 
 _USAGE_ERROR = 2
 _RESTART_BACKOFF_MIN_S = 0.1
@@ -56,7 +57,7 @@ class _Supervisor:
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision
         self._log = structlog.get_logger()
-        self._ready = [False] * supervision.role.workers
+        self._links: dict[int, SupervisorLink] = {}
         self._processes: dict[int, Process] = {}
         self._leaving = asyncio.Lock()
         self._stopping = False
@@ -64,13 +65,19 @@ class _Supervisor:
     @property
     def ready(self) -> bool:
         """Whether all workers serve."""
-        return all(self._ready)
+        return len(self._links) == self._supervision.role.workers and all(link.ready for link in self._links.values())
+
+    async def _families(self) -> list[Family]:
+        """The numbers of all workers that live."""
+        links = sorted(self._links.items())
+        return merged([(str(number), of_worker) for number, link in links for of_worker in [await link.families()]])
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Keeps the workers running."""
         signals = stop_signals()
-        async with health_check(self._supervision.role, lambda: self.ready):
-            keepers = {asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in range(self._supervision.role.workers)}
+        role = self._supervision.role
+        async with operations(role.metrics_port, role.bind, lambda: self.ready, self._families):
+            keepers = {asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in range(role.workers)}
             stopping = asyncio.create_task(signals.get(), name="signals")
             telling = asyncio.create_task(self._tell_ready(on_ready), name="ready")
             await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
@@ -125,21 +132,12 @@ class _Supervisor:
                 )
             self._processes[number] = process
             self._log.debug("worker_started", worker=number, pid=process.pid)
-            served = await self._follow(number, ours)
+            link = self._links[number] = SupervisorLink(*await asyncio.open_connection(sock=ours))
+            await link.follow()
+            del self._links[number]
         status = await process.wait()
         del self._processes[number]
-        return status, served
-
-    async def _follow(self, number: int, link: socket.socket) -> bool:
-        """Notes what a worker says until it ends; returns whether it ever served."""
-        link.settimeout(0)
-        loop, served = asyncio.get_running_loop(), False
-        with contextlib.suppress(ConnectionError):
-            while said := await loop.sock_recv(link, 64):
-                self._ready[number] = said[-1:] == READY
-                served = served or READY in said
-        self._ready[number] = False
-        return served
+        return status, link.served
 
     async def _leave_for_it(self) -> None:
         role = self._supervision.role

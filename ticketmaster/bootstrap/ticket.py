@@ -10,9 +10,12 @@ import structlog
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.measuring import Measuring
+from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
+from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import TicketConfig
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import GlobalTable, OwnedTable
@@ -20,7 +23,7 @@ from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.peers import Peers
-from ticketmaster.ticket.requests import RequestLog
+from ticketmaster.ticket.requests import RequestCounts, RequestLog, Watcher
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer, free_port
 from ticketmaster.ticket.settings import ServerSettings
@@ -41,25 +44,35 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
         return run(_run(config, link, lambda _: None))
     if config.role.workers == 1:
         return run(_run(config, None, on_ready))
-    port = free_port(config.bind, config.port)
+    port = free_port(config.role.bind, config.port)
     supervision = Supervision(topics.TICKET_SERVICE, config.role, arguments, port, config.drain_ms)
     return supervise(supervision, lambda: on_ready(f"http://{config.hostname}:{port}"))
 
 
 async def _run(config: TicketConfig, link: WorkerLink | None, on_ready: Callable[[str], None]) -> int:
     signals = stop_signals()
-    status = 0
+    status, role = 0, config.role
+    measuring = Measuring(topics.TICKET_SERVICE, SystemClock())
+    if link:
+        link.watch(signals, measuring.families)
     async with AsyncExitStack() as stack:
+        running: list[_Ticket] = []
+        if not link:
+            # From the start: who asks learns that it is not ready yet.
+            listening = operations(role.metrics_port, role.bind, lambda: any(one.ready for one in running), measuring.asked_families)
+            await stack.enter_async_context(listening)
         # It may wait long for the registry.
-        context = await unless_stopped(stack.enter_async_context(role_context(config.role, topics.TICKET_SERVICE)), signals)
+        starting = stack.enter_async_context(role_context(role, topics.TICKET_SERVICE, measuring.observer))
+        context = await unless_stopped(starting, signals)
         if context:
-            status = await _Ticket(config, context, link).serve(signals, on_ready)
+            running.append(_Ticket(config, context, link, measuring))
+            status = await running[0].serve(signals, on_ready)
     structlog.get_logger().info("stopped")
     return status
 
 
 class _Ticket:
-    def __init__(self, config: TicketConfig, context: RoleContext, link: WorkerLink | None) -> None:
+    def __init__(self, config: TicketConfig, context: RoleContext, link: WorkerLink | None, measuring: Measuring) -> None:
         self._config = config
         self._context = context
         self._link = link
@@ -74,13 +87,28 @@ class _Ticket:
             context.observer,
         )
         self._peers = Peers(self._on_peer_answer, self._on_peer_failure, limits.long_poll_ms + _PEER_GRACE_MS)
+        measured = bool(config.role.metrics_port)
         self._gateway = Gateway(
-            broker.producer(), self._reservations, Catalog(), context.partitions, context.clock, limits, self._peers.ask
+            broker.producer(),
+            self._reservations,
+            Catalog(),
+            context.partitions,
+            context.clock,
+            limits,
+            self._peers.ask,
+            measuring.durations() if measured else None,
         )
         self._areas = GlobalTable(
             broker, topics.AREA_STATUS.name, context.partitions, self._gateway.on_areas, context.settings, context.observer
         )
-        self._routes = Routes(self._gateway, lambda: self._ready, limits)
+        self._routes = Routes(self._gateway, lambda: self.ready, limits)
+        requests = RequestCounts()
+        self._watchers: list[Watcher] = [requests] if measured else []
+        if config.request_logging:
+            self._watchers.append(RequestLog(context.clock))
+        measuring.watch_process(context.slot.folder, lambda: self.ready)
+        measuring.watch_partitions(self._reservations)
+        measuring.watch_gateway(self._gateway, requests)
 
     def _on_peer_answer(self, key: bytes, status: int, body: bytes) -> None:
         self._gateway.on_peer_answer(key, status, body)
@@ -89,7 +117,8 @@ class _Ticket:
         self._gateway.on_peer_failure(key)
 
     @property
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it serves all its partitions."""
         return self._reservations.ready and self._areas.ready
 
     async def serve(self, signals: asyncio.Queue[str], on_ready: Callable[[str], None]) -> int:
@@ -100,7 +129,6 @@ class _Ticket:
         address = f"{config.hostname}:{port}"
         if link:
             # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
-            link.watch(signals)
             own_server, own_port = await self._listen(0, shared=False)
             servers.append(own_server)
             peer_address = f"{config.hostname}:{own_port}"
@@ -115,8 +143,8 @@ class _Ticket:
             "sweep": gateway.sweep(),
         }
         if link:
-            jobs["report"] = link.report(lambda: self._ready)
-        work = Work(jobs, lambda: self._ready, lambda: on_ready(f"http://{address}"), gateway.drain, gateway.fail)
+            jobs["report"] = link.report(lambda: self.ready)
+        work = Work(jobs, lambda: self.ready, lambda: on_ready(f"http://{address}"), gateway.drain, gateway.fail)
         try:
             return await run_until_stopped(work, signals)
         finally:
@@ -126,7 +154,6 @@ class _Ticket:
 
     async def _listen(self, port: int, *, shared: bool) -> tuple[HttpServer, int]:
         config = self._config
-        log = RequestLog(self._context.clock) if config.request_logging else None
-        settings = ServerSettings(config.bind, port, config.selectors, connections_max=config.connections_max, shared=shared)
-        server = HttpServer(self._routes, settings, log)
+        settings = ServerSettings(config.role.bind, port, config.selectors, connections_max=config.connections_max, shared=shared)
+        server = HttpServer(self._routes, settings, self._watchers)
         return server, await server.start()

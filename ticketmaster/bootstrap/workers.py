@@ -1,15 +1,30 @@
-"""A worker's link to its supervisor: a socket on which it says whether it serves, and whose end means that the supervisor is gone."""
+"""The link between a supervisor and a worker, which says whether it serves, tells its numbers, and ends with its supervisor.
+
+Messages of the worker: a byte that says what it is, the length of the rest in four bytes (big endian), and the rest. The supervisor
+sends one byte, :data:`_ASK`, for each time it wants the numbers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ticketmaster.telemetry.metrics import Family
 
 _VARIABLE = "TICKETMASTER_WORKER"
 _LOOK_S = 0.05
-READY, NOT_READY = b"1", b"0"
+# A worker that is as busy as can be answers within less.
+_NUMBERS_TIMEOUT_S = 5.0
+_READY, _NOT_READY, _NUMBERS = b"1", b"0", b"n"
+_ASK = b"?"
+_HEAD = struct.Struct(">cI")
+_FAMILIES = msgspec.msgpack.Decoder(list[Family])
 
 
 class WorkerLink:
@@ -20,6 +35,8 @@ class WorkerLink:
         self.port = port
         self._socket = socket.socket(fileno=descriptor)
         self._socket.settimeout(0)
+        self._unsent = bytearray()
+        self._families: Callable[[], Sequence[Family]] = list
 
     @classmethod
     def from_environment(cls) -> WorkerLink | None:
@@ -27,15 +44,41 @@ class WorkerLink:
         given = os.environ.pop(_VARIABLE, "")
         return cls(*map(int, given.split(":"))) if given else None
 
-    def watch(self, signals: asyncio.Queue[str]) -> None:
-        """Stops this process when its supervisor is gone."""
-        loop = asyncio.get_running_loop()
+    def watch(self, signals: asyncio.Queue[str], families: Callable[[], Sequence[Family]]) -> None:
+        """Stops this process when its supervisor is gone, and answers with the numbers when asked."""
+        self._families = families
+        asyncio.get_running_loop().add_reader(self._socket, self._on_readable, signals)
 
-        def on_readable() -> None:
+    def _on_readable(self, signals: asyncio.Queue[str]) -> None:
+        try:
+            asked = self._socket.recv(64)
+        except ConnectionError:
+            asked = b""
+        for _ in asked:
+            self._send(_NUMBERS, msgspec.msgpack.encode(self._families()))
+        if not asked:
+            loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
             signals.put_nowait("supervisor gone")
 
-        loop.add_reader(self._socket, on_readable)
+    def _send(self, kind: bytes, body: bytes = b"") -> None:
+        self._unsent += _HEAD.pack(kind, len(body)) + body
+        self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            # That it is gone is noticed when it is read.
+            self._unsent.clear()
+        if self._unsent:
+            loop.add_writer(self._socket, self._flush)
+        else:
+            loop.remove_writer(self._socket)
 
     async def report(self, ready: Callable[[], bool]) -> None:
         """Tells each change of ``ready``, for ever."""
@@ -44,8 +87,52 @@ class WorkerLink:
             now = ready()
             if now is not told:
                 told = now
-                self._socket.send(READY if now else NOT_READY)
+                self._send(_READY if now else _NOT_READY)
             await asyncio.sleep(_LOOK_S)
+
+
+class SupervisorLink:
+    """The supervisor's end of the link to one worker."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._asking: deque[asyncio.Future[list[Family]]] = deque()
+        self.ready = False
+        self.served = False
+
+    async def follow(self) -> None:
+        """Notes what the worker says until it ends."""
+        try:
+            while True:
+                kind, length = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
+                body = await self._reader.readexactly(length)
+                if kind == _NUMBERS:
+                    answer = self._asking.popleft()
+                    # Whoever asked may have lost patience.
+                    if not answer.done():
+                        answer.set_result(_FAMILIES.decode(body))
+                else:
+                    self.ready = kind == _READY
+                    self.served = self.served or self.ready
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.ready = False
+            self._writer.close()
+            for answer in self._asking:
+                answer.cancel()
+
+    async def families(self) -> list[Family]:
+        """The worker's numbers; none if it does not answer."""
+        answer: asyncio.Future[list[Family]] = asyncio.get_running_loop().create_future()
+        self._asking.append(answer)
+        self._writer.write(_ASK)
+        await asyncio.wait({answer}, timeout=_NUMBERS_TIMEOUT_S)
+        if answer.done() and not answer.cancelled():
+            return answer.result()
+        answer.cancel()
+        return []
 
 
 def worker_environment(descriptor: int, port: int) -> dict[str, str]:

@@ -136,6 +136,9 @@ class Consumer(Protocol):
     def pause(self, source: TopicPartition) -> None:
         """Delivers nothing more of this partition, until :meth:`seek`."""
 
+    def behind(self, source: TopicPartition) -> int:
+        """How far a partition's log went past what is delivered, in offsets, when the broker was last asked; 0 if it is not assigned."""
+
     async def stop(self) -> None:
         """Leaves the group, if any."""
 

@@ -65,6 +65,14 @@ GATEWAY_LIMITS = combined(
     ),
 )
 
+METRICS_PORT = click.option(
+    "--metrics-port",
+    default=0,
+    type=PORT,
+    metavar="PORT",
+    help="Port of GET /metrics and /v1/health_check for operators; 0 is none.",
+)
+
 HTTP_OPTIONS = combined(
     click.option("-n", "--max-threads", default=0, type=click.IntRange(min=0), metavar="N", help="Most requests in flight; 0 is no limit."),
     click.option("-s", "--selectors", default=1, type=click.IntRange(1, 64), metavar="N", help="I/O threads."),

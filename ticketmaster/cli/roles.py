@@ -15,6 +15,7 @@ from ticketmaster.cli.options import (
     GATEWAY_LIMITS,
     HTTP_OPTIONS,
     LOG_LEVEL,
+    METRICS_PORT,
     PORT,
     STATE_DIR,
     STREAM_CONFIG,
@@ -34,15 +35,20 @@ _STREAM_ROLE = combined(
     CONFIG,
     STREAM_CONFIG,
     click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes to run, each a member of the group."),
-    click.option("--health-port", default=0, type=PORT, help="Port of GET /v1/health_check; 0 is none."),
-    click.option("--bind", "health_bind", default=_LOOPBACK, help="Address of the health port; 0.0.0.0 is every interface."),
+    click.option(
+        "--metrics-port",
+        "--health-port",
+        default=0,
+        type=PORT,
+        metavar="PORT",
+        help="Port of GET /metrics and /v1/health_check for operators; 0 is none.",
+    ),
+    click.option("--bind", default=_LOOPBACK, help="Address of the metrics port; 0.0.0.0 is every interface."),
     LOG_LEVEL,
 )
 
 
-def _role_config(
-    options: dict[str, Any], *, workers: int, health_port: int = 0, health_bind: str = _LOOPBACK, producer_config: Path | None = None
-) -> RoleConfig:
+def _role_config(options: dict[str, Any], *, workers: int, bind: str, producer_config: Path | None = None) -> RoleConfig:
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.config.roles import RoleConfig, load_properties  # noqa: PLC0415
 
@@ -56,8 +62,8 @@ def _role_config(
         state_dir=options.pop("state_dir"),
         log_level=options.pop("log_level"),
         workers=workers,
-        health_port=health_port,
-        health_bind=health_bind,
+        metrics_port=options.pop("metrics_port"),
+        bind=bind,
     )
 
 
@@ -71,6 +77,7 @@ def _role_config(
 @click.option("-pc", "--producer-config", type=FILE, metavar="FILE", help="Producer properties that override those of -c.")
 @HTTP_OPTIONS
 @click.option("-a", "--acceptors", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes that share the port.")
+@METRICS_PORT
 @LOG_LEVEL
 @GATEWAY_LIMITS
 def ticket(**options: Any) -> None:
@@ -79,9 +86,8 @@ def ticket(**options: Any) -> None:
     from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
     from ticketmaster.config.roles import TicketConfig  # noqa: PLC0415
 
-    role = _role_config(options, workers=options.pop("acceptors"), producer_config=options.pop("producer_config"))
-    if options["bind"] is None:
-        options["bind"] = _LOOPBACK if options["hostname"] == "localhost" else _EVERYWHERE
+    bind = options.pop("bind") or (_LOOPBACK if options["hostname"] == "localhost" else _EVERYWHERE)
+    role = _role_config(options, workers=options.pop("acceptors"), bind=bind, producer_config=options.pop("producer_config"))
     config = TicketConfig(role=role, **options)
     sys.exit(run_ticket(config, sys.argv[1:], lambda url: show_ready(url, role.state_dir)))
 
@@ -107,5 +113,5 @@ def event(**options: Any) -> None:
 def _run_stream_role(run: RunStreamRole, options: dict[str, Any]) -> None:
     from ticketmaster.cli.banner import show_role_ready  # noqa: PLC0415
 
-    config = _role_config(options, workers=options["workers"], health_port=options["health_port"], health_bind=options["health_bind"])
+    config = _role_config(options, workers=options["workers"], bind=options["bind"])
     sys.exit(run(config, sys.argv[1:], lambda: show_role_ready(config.state_dir)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, PORT, limit
+from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, METRICS_PORT, PORT, limit
 from ticketmaster.config.standalone import StandaloneConfig
 
 
@@ -18,6 +18,7 @@ from ticketmaster.config.standalone import StandaloneConfig
 @click.option("-h", "--hostname", default="localhost", help="Name of this machine in the addresses that are shown.")
 @click.option("--bind", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every interface.")
 @HTTP_OPTIONS
+@METRICS_PORT
 @LOG_LEVEL
 @click.option(
     "--partitions",

@@ -23,9 +23,10 @@ class RoleConfig:
     state_dir: Path
     workers: int
     log_level: str
-    # 0: no health endpoint. The ticket role has one of its own.
-    health_port: int
-    health_bind: str
+    # Of all that the process listens on.
+    bind: str
+    # 0: none.
+    metrics_port: int
     # What of the properties files has no meaning here, and why; for the log.
     notes: tuple[str, ...]
     # None: no file was named, the local defaults are in force.
@@ -39,7 +40,6 @@ class TicketConfig:
     role: RoleConfig
     hostname: str
     port: int
-    bind: str
     max_threads: int
     selectors: int
     request_logging: bool

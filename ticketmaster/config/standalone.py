@@ -17,6 +17,7 @@ class StandaloneConfig:
     max_threads: int
     selectors: int
     request_logging: bool
+    metrics_port: int
     log_level: str
     partitions: int
     request_body_bytes_max: int

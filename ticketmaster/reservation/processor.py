@@ -15,6 +15,8 @@ from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
 
 _SEPARATOR = KEY_SEPARATOR.encode()
+# Short names of the reasons why no area was asked, as they are counted.
+_OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE"}
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
@@ -65,6 +67,7 @@ class ReservationProcessor:
             outputs[self._commands[partition]].append((area_key, reserve_seat(key, create, command.names_at)))
 
     def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
+        outputs.decided(_OUTCOMES[reason])
         self._decide(key, failed_at_once(key, create, reason), state, outputs)
 
     def _finish(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
@@ -78,7 +81,8 @@ class ReservationProcessor:
                 outputs.reject(at, f"no ReservationResult: {reason}")
                 continue
             if decision is not None:
-                self._decide(key, decision, state, outputs)
+                outputs.decided(decision.outcome)
+                self._decide(key, decision.reservation, state, outputs)
 
     def _decide(self, key: bytes, reservation: bytes, state: State, outputs: Outputs) -> None:
         state.put(key, reservation)

@@ -198,6 +198,7 @@ class _LinkedConsumer:
         self._link = link
         self.seek = consumer.seek
         self.pause = consumer.pause
+        self.behind = consumer.behind
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
         # The delay comes before the fetch: what a poll has fetched is handed over at once, as the port says.

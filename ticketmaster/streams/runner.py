@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition, TransactionalProducer
 from ticketmaster.errors import Retriable, TaskCorrupted, TaskMigrated
@@ -16,6 +17,14 @@ from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import Task, TaskState
 from ticketmaster.streams.topology import Topology
 from ticketmaster.telemetry.observer import Observer
+
+
+class Lag(NamedTuple):
+    """How many records of a partition are not worked off, and since when the oldest one that was fetched waits; None: none does."""
+
+    source: TopicPartition
+    records: int
+    oldest_ms: int | None
 
 
 class TaskRunner:
@@ -139,8 +148,10 @@ class TaskRunner:
             if not plan.offsets:
                 continue
             async with self._committing:
+                began, records = loop.time(), task.in_plan
                 task.committed(await commit(plan.outputs, plan.offsets, group))
                 self._positions.update(plan.offsets)
+            self._observer.transaction_committed(group, records, plan.outputs.outcomes, loop.time() - began)
             self._write_behind_if_due()
             # Not while more waits than one transaction takes.
             if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
@@ -159,6 +170,13 @@ class TaskRunner:
         ):
             self.task.overlay.write_behind()
             self._written_at = now
+
+    def lags(self) -> Iterator[Lag]:
+        """How far each source is behind its log."""
+        undone = self.task.undone if self.task.state is TaskState.RUNNING else {}
+        for source in self.task.sources:
+            records, oldest_ms = undone.get(source, (0, None))
+            yield Lag(source, records + self._consumer.behind(source), oldest_ms)
 
     async def suspend(self) -> None:
         """Begins no more transactions; returns when the one under way has ended."""

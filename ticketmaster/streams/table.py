@@ -7,7 +7,7 @@ by every process, which keeps of it what it likes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -16,6 +16,7 @@ from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.jobs import cancel, finish
 from ticketmaster.streams.restoration import restore
+from ticketmaster.streams.runner import Lag
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.worker import OpenStore
 from ticketmaster.telemetry.observer import DeadLetter, Observer
@@ -111,7 +112,8 @@ class OwnedTable:
         settings: StreamSettings,
         observer: Observer,
     ) -> None:
-        self._application_id = application_id
+        self.application_id = application_id
+        self.topics = (topic,)
         self._topic = topic
         self._store = store
         self._broker = broker
@@ -128,6 +130,17 @@ class OwnedTable:
     def ready(self) -> bool:
         """Whether every partition it owns can be looked up."""
         return self.assignment is not None and not self._opening
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions it owns."""
+        return len(self.assignment.partitions) if self.assignment else 0
+
+    def lags(self) -> Iterator[Lag]:
+        """How far it is behind, by partition."""
+        for partition in self._overlays:
+            source = TopicPartition(self._topic, partition)
+            yield Lag(source, self._consumer.behind(source), None)
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """The value of a key of an owned partition; None: it has none, or the partition is not owned, or not open (yet)."""
@@ -154,8 +167,8 @@ class OwnedTable:
         """
         self._on_opened, self._on_assigned = on_opened, on_assigned
         self._failed = asyncio.get_running_loop().create_future()
-        self._consumer = self._broker.group_consumer(self._application_id, (self._topic,), self, membership)
-        reading = asyncio.create_task(self._read(on_records), name=f"{self._application_id}-read")
+        self._consumer = self._broker.group_consumer(self.application_id, (self._topic,), self, membership)
+        reading = asyncio.create_task(self._read(on_records), name=f"{self.application_id}-read")
         try:
             await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (reading, self._failed):
@@ -177,26 +190,27 @@ class OwnedTable:
             try:
                 batches = await self._consumer.poll(self._settings.poll_timeout_ms)
             except Retriable as reason:
-                self._observer.reading_failed(self._application_id, str(reason))
+                self._observer.reading_failed(self.application_id, str(reason))
                 await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
                 continue
             for batch in batches:
                 overlay = self._overlays.get(batch.source.partition)
                 if overlay:
                     overlay.apply(batch.records, batch.next_offset)
+                    self._observer.records_applied(self.application_id, self._topic, len(batch.records))
                     on_records(batch.records)
             self._write_behind_if_due()
 
     def _start_opening(self, partition: int, *, anew: bool = False) -> None:
         opening = self._open(partition, anew=anew)
-        job = self._opening[partition] = asyncio.create_task(opening, name=f"{self._application_id}-{partition}-open")
+        job = self._opening[partition] = asyncio.create_task(opening, name=f"{self.application_id}-{partition}-open")
         job.add_done_callback(partial(self._opened, partition))
 
     async def _open(self, partition: int, *, anew: bool) -> None:
         source = TopicPartition(self._topic, partition)
-        name = f"{self._application_id}-{partition}"
+        name = f"{self.application_id}-{partition}"
         while partition not in self._overlays:
-            store = self._open_store(self._application_id, self._store, partition)
+            store = self._open_store(self.application_id, self._store, partition)
             try:
                 if anew:
                     store.clear()
@@ -218,7 +232,7 @@ class OwnedTable:
 
     def _rebuild(self, partition: int, reason: TaskCorrupted) -> None:
         """Its store can't be trusted any more: until it is made anew from the log, the partition is not open."""
-        self._observer.task_restarted(f"{self._application_id}-{partition}", str(reason))
+        self._observer.task_restarted(f"{self.application_id}-{partition}", str(reason))
         self._overlays.pop(partition).close(write_behind=False)
         # Who is asked while nothing is assigned leaves the opening to the next assignment; a job under way will see that there is no more.
         if self.assignment and partition not in self._opening:
@@ -254,7 +268,7 @@ class OwnedTable:
 
     def on_assigned(self, assignment: Assignment) -> None:
         """Closes what went away, opens what is new; what is owned already can be looked up all the time."""
-        self._observer.partitions_assigned(self._application_id, sorted(assignment.partitions), assignment.generation)
+        self._observer.partitions_assigned(self.application_id, sorted(assignment.partitions), assignment.generation)
         self.assignment = assignment
         for partition in set(self._overlays).difference(assignment.partitions):
             self._close(partition)

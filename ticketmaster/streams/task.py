@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum, auto
+from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.state.overlay import Overlay
@@ -33,6 +34,13 @@ LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
 }
 
 
+class Undone(NamedTuple):
+    """What a task has fetched of a source and not committed: how many records, and the time of the oldest ones."""
+
+    records: int
+    oldest_ms: int
+
+
 class Task:
     """The synchronous half of a task; :class:`~ticketmaster.streams.runner.TaskRunner` moves the bytes."""
 
@@ -43,6 +51,8 @@ class Task:
         self.state = TaskState.CREATED
         self._topology = topology
         self._queue: deque[Batch] = deque()
+        # What the last plan was made from, until it is committed.
+        self._in_plan: list[Batch] = []
         self._queued_records = 0
 
     def move_to(self, state: TaskState) -> None:
@@ -71,6 +81,7 @@ class Task:
     def drop_queue(self) -> None:
         """Forgets what waits: it will be read again."""
         self._queue.clear()
+        self._in_plan = []
         self._queued_records = 0
 
     def decide(self, records_max: int) -> CommitPlan:
@@ -80,8 +91,10 @@ class Task:
         letters: list[DeadLetter] = []
         process, overlay = self._processor.process, self.overlay
         taken = 0
+        in_plan = self._in_plan = []
         while self._queue and taken < records_max:
             batch = self._queue.popleft()
+            in_plan.append(batch)
             process(batch.source.topic, batch.records, overlay, outputs)
             if outputs.rejected:
                 letters += _put_aside(batch, outputs)
@@ -96,6 +109,26 @@ class Task:
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """The last plan is durable; ``ends`` says where each partition's log ends behind it."""
         self.overlay.commit(ends.get(self.changelog))
+        self._in_plan = []
+
+    @property
+    def in_plan(self) -> dict[str, int]:
+        """How many records of each topic the last plan was made from, until it is committed."""
+        counts: dict[str, int] = {}
+        for batch in self._in_plan:
+            topic = batch.source.topic
+            counts[topic] = counts.get(topic, 0) + len(batch.records)
+        return counts
+
+    @property
+    def undone(self) -> dict[TopicPartition, Undone]:
+        """What is fetched and not committed."""
+        found: dict[TopicPartition, Undone] = {}
+        for batch in (*self._in_plan, *self._queue):
+            known = found.get(batch.source)
+            oldest_ms = known.oldest_ms if known else batch.timestamp_ms
+            found[batch.source] = Undone((known.records if known else 0) + len(batch.records), oldest_ms)
+        return found
 
 
 def _put_aside(batch: Batch, outputs: Outputs) -> list[DeadLetter]:

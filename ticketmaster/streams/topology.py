@@ -16,10 +16,16 @@ class Outputs(dict[TopicPartition, list[Pair]]):
     def __init__(self) -> None:
         super().__init__()
         self.rejected: list[tuple[int, str]] = []
+        # Of the reservations that are decided here: the reason of a failure, "" of a success, and how many there were.
+        self.outcomes: dict[str, int] = {}
 
     def reject(self, at: int, reason: str) -> None:
         """The record at this place of what is being processed can't be read, and has changed nothing."""
         self.rejected.append((at, reason))
+
+    def decided(self, outcome: str) -> None:
+        """A reservation is decided."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
     def __missing__(self, source: TopicPartition) -> list[Pair]:
         records = self[source] = []

@@ -6,14 +6,14 @@ One loop reads all partitions and hands batches to the runners' queues, so that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership
 from ticketmaster.errors import Retriable
 from ticketmaster.state.port import StateStore
 from ticketmaster.streams.jobs import cancel, finish
 from ticketmaster.streams.pace import Pace
-from ticketmaster.streams.runner import TaskRunner
+from ticketmaster.streams.runner import Lag, TaskRunner
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Topology
 from ticketmaster.telemetry.observer import Observer
@@ -34,6 +34,8 @@ class StreamWorker:
         membership: Membership = NO_CLAIMS,
     ) -> None:
         """``open_store(application id, store name, partition)`` opens a task's state."""
+        self.application_id = topology.application_id
+        self.topics = topology.sources
         self._topology = topology
         self._broker = broker
         self._open_store = open_store
@@ -53,6 +55,16 @@ class StreamWorker:
     def ready(self) -> bool:
         """Whether every partition it owns is served."""
         return self._assigned and all(runner.serving for runner in self._runners.values())
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions it owns."""
+        return len(self._runners)
+
+    def lags(self) -> Iterator[Lag]:
+        """How far it is behind, by source of each task."""
+        for runner in self._runners.values():
+            yield from runner.lags()
 
     async def run(self) -> None:
         """Works until cancelled, then commits and closes; raises what stops the work."""

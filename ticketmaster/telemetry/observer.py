@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -20,6 +20,17 @@ class Observer:
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         """A role's process owns these partitions now."""
+
+    def transaction_committed(
+        self, application_id: str, records: Mapping[str, int], outcomes: Mapping[str, int], duration_s: float
+    ) -> None:
+        """A transaction is durable: so many records of each topic were worked off, and so many reservations decided with each outcome.
+
+        An outcome is the reason of a failure, "" of a success.
+        """
+
+    def records_applied(self, application_id: str, topic: str, records: int) -> None:
+        """A table has taken records of its topic."""
 
     def reading_failed(self, application_id: str, reason: str) -> None:
         """The broker did not deliver; it is asked again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import islice
 
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
@@ -11,6 +12,8 @@ from ticketmaster.streams.table import Unreadable
 from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
+
+_SHOWN_EVENTS_MAX = 1_000
 
 
 class _Event:
@@ -61,6 +64,11 @@ class Catalog:
         """Whether all these areas are known."""
         event = self._events.get(event_id)
         return event is not None and all(area_id in event.areas for area_id in area_ids)
+
+    def seats(self) -> list[tuple[str, int, int]]:
+        """(name, seats, seats that are left) of the events announced last, as many as a dashboard can show."""
+        newest = islice(reversed(self._events.items()), _SHOWN_EVENTS_MAX)
+        return [(name, event.seats, event.available) for name, event in newest]
 
     def list_events(self, page: Page) -> EventList:
         """A page of events, in the order of their names."""

@@ -18,11 +18,12 @@ from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
+from ticketmaster.telemetry.metrics import Histogram
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.forwarding import Ask, Forwarding
-from ticketmaster.ticket.ids import IdMint
+from ticketmaster.ticket.ids import IdMint, minted_ms
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Headers, Problem
 from ticketmaster.ticket.waiting import Waiting
@@ -34,6 +35,8 @@ _TEXT: Headers = [("content-type", "text/plain")]
 _JSON: Headers = [("content-type", "application/json")]
 _SWEEP_S = 0.25
 _UNDECIDED_MAX = 200_000
+# So many first characters of an id are the time at which it was minted.
+_MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S = 5.0
@@ -83,8 +86,12 @@ class Gateway:
         clock: Clock,
         limits: TicketLimits,
         ask: Ask = _ask_nobody,
+        durations: Histogram | None = None,
     ) -> None:
-        """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`."""
+        """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`.
+
+        ``durations`` counts the seconds from each id to its decision.
+        """
         self.catalog = catalog
         self.draining = False
         self._producer = producer
@@ -97,6 +104,7 @@ class Gateway:
         # Other processes that wait: for them nobody else is asked.
         self._waiting_peers: Waiting[Responder] = Waiting()
         self._forwarding = Forwarding(partitions, ask)
+        self._durations = durations
         # Commands that came since the last hand-over to the log, and who gets their ids once they are durable.
         self._commands: dict[TopicPartition, list[Pair]] = defaultdict(list)
         self._acknowledge: list[tuple[Responder, bytes]] = []
@@ -112,7 +120,7 @@ class Gateway:
 
     def post_reservation(self, event_id: str, body: bytes, responder: Responder) -> None:
         """Takes a command; its id is the answer, once the log has it."""
-        refusal = self._refusal(self._commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
+        refusal = self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
         if refusal:
             refuse(responder, refusal)
             return
@@ -149,8 +157,7 @@ class Gateway:
             self._wait(self._waiting_peers, key, responder)
 
     def _wait(self, waiting: Waiting[Responder], key: bytes, responder: Responder) -> bool:
-        count = len(self._waiting) + len(self._waiting_peers)
-        refusal = self._refusal(count, self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
+        refusal = self._refusal(self.waiting, self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
         if refusal:
             refuse(responder, refusal)
             return False
@@ -159,7 +166,7 @@ class Gateway:
 
     def post_event(self, body: bytes, responder: Responder) -> None:
         """Announces an event."""
-        refusal = self._refusal(self._commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
+        refusal = self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
         if refusal:
             refuse(responder, refusal)
             return
@@ -173,7 +180,13 @@ class Gateway:
         job.add_done_callback(self._announcing.discard)
 
     @property
-    def _commands_in_flight(self) -> int:
+    def waiting(self) -> int:
+        """How many requests wait for a decision."""
+        return len(self._waiting) + len(self._waiting_peers)
+
+    @property
+    def commands_in_flight(self) -> int:
+        """How many commands the log has not acknowledged."""
         return len(self._acknowledge) + self._handed_over + len(self._announcing)
 
     def _refusal(self, count: int, count_max: int, problem: Problem) -> Problem | None:
@@ -183,7 +196,7 @@ class Gateway:
         if count >= count_max:
             return problem
         all_max = self._limits.requests_in_flight_max
-        if all_max and self._commands_in_flight + len(self._waiting) + len(self._waiting_peers) >= all_max:
+        if all_max and self.commands_in_flight + self.waiting >= all_max:
             return problems.TOO_MANY_REQUESTS
         return None
 
@@ -238,6 +251,8 @@ class Gateway:
     def on_reservations(self, records: Sequence[Pair]) -> None:
         """Answers those who wait for these reservations."""
         take, peers, undecided = self._waiting.take, self._waiting_peers, self._undecided
+        if self._durations:
+            self._count_durations(records, self._durations)
         for key, reservation in records:
             undecided.pop(key, None)
             responders = take(key)
@@ -245,6 +260,21 @@ class Gateway:
                 responders += peers.take(key)
             if responders and reservation is not None:
                 _answer_all(responders, reservation)
+
+    def _count_durations(self, records: Sequence[Pair], durations: Histogram) -> None:
+        """Of the reservations that were taken here. Many were minted in the same millisecond as the one before."""
+        now_ms, undecided = self._clock.now_ms(), self._undecided
+        minted, times, duration_s = b"", 0, 0.0
+        for key, _ in records:
+            if key not in undecided:
+                continue
+            if key[:_MILLISECONDS] != minted:
+                if times:
+                    durations.observe(duration_s, times)
+                minted, times, duration_s = key[:_MILLISECONDS], 0, max(now_ms - minted_ms(key), 0) / 1000
+            times += 1
+        if times:
+            durations.observe(duration_s, times)
 
     def on_table_opened(self) -> None:
         """Partitions were opened, with decisions that :meth:`on_reservations` did not see: looks for all that is waited for."""
@@ -294,7 +324,7 @@ class Gateway:
         self.draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.drain_ms / 1000
-        while (self._commands_in_flight or len(self._waiting) or len(self._waiting_peers)) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
+        while (self.commands_in_flight or self.waiting) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
             await asyncio.sleep(_DRAIN_POLL_S)
         self._give_up_commands(problems.SHUTTING_DOWN)
         self._refuse_waiting()

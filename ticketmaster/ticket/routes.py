@@ -23,8 +23,13 @@ _RESERVATION_PREFIX = "/v1/reservation/"
 _RESERVATION_SUFFIX = "/reservation"
 _AREA = "/area/"
 HEALTH = "/v1/health_check"
+LIVE = f"{HEALTH}/live"
+HEALTH_PATHS = (HEALTH, LIVE, f"{HEALTH}/ready")
 # What one process asks another: answered from its own table, never passed on.
 PEER_PREFIX = "/internal/v1/reservation/"
+
+
+_PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
 
 
 PostTarget = Callable[[bytes, Responder], None]
@@ -75,8 +80,8 @@ class Routes:
     def get_other(self, request: Request, responder: Responder) -> None:
         """Answers every GET but the hot one."""
         path = request.path
-        if path == HEALTH:
-            answer_health(responder, ready=self._ready() and not self._gateway.draining)
+        if path in HEALTH_PATHS:
+            answer_health(path, responder, ready=self._ready() and not self._gateway.draining)
         elif path == _EVENT:
             page = _page(request.query, self._limits.listed_events_max)
             _respond_cacheable(request, responder, self._gateway.catalog.list_events(page))
@@ -107,9 +112,9 @@ class Routes:
             refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
 
 
-def answer_health(responder: Responder, *, ready: bool) -> None:
-    """200 or 503, for probes."""
-    if ready:
+def answer_health(path: str, responder: Responder, *, ready: bool) -> None:
+    """200 or 503, for probes; whoever answers at all is alive."""
+    if ready or path == LIVE:
         responder.response_bytes(200, [("content-type", "text/plain"), ("cache-control", "no-store")], b"")
     else:
         refuse(responder, problems.NOT_SERVING)
@@ -126,8 +131,21 @@ def allowed_methods(path: str) -> str:
         return "GET, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
         return "POST" if _takes_reservations(path) else "GET"
-    known = path in (HEALTH, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
+    known = path in (*HEALTH_PATHS, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
     return "GET" if known else ""
+
+
+def route_of(path: str) -> str:
+    """The path without what differs from request to request, as OpenAPI has it; "other" for one that is none of ours."""
+    if path.startswith(_RESERVATION_PREFIX):
+        return "/v1/reservation/{reservationId}"
+    if path.startswith(_EVENT_PREFIX):
+        if path.endswith(_RESERVATION_SUFFIX):
+            return "/v1/event/{eventId}/reservation"
+        return "/v1/event/{eventId}/area/{areaId}" if _AREA in path[len(_EVENT_PREFIX) :] else "/v1/event/{eventId}"
+    if path.startswith(PEER_PREFIX):
+        return "/internal/v1/reservation/{reservationId}"
+    return path if path in _PLAIN_PATHS else "other"
 
 
 def wrong_method(path: str) -> Problem | None:

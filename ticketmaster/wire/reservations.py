@@ -220,7 +220,14 @@ def _seats_of(reservation: bytes) -> int:
     return at + 1
 
 
-def decided(reservation: bytes | None, result: bytes) -> bytes | None:
+class Decision(NamedTuple):
+    """What a result makes of a reservation, and the short name of why it failed; "" if it did not."""
+
+    reservation: bytes
+    outcome: str
+
+
+def decided(reservation: bytes | None, result: bytes) -> Decision | None:
     """A ``Reservation`` in PROCESSING, after its ``ReservationResult``; None: there is none, or it is decided already.
 
     UNREADABLE: the result makes no sense.
@@ -235,8 +242,10 @@ def decided(reservation: bytes | None, result: bytes) -> bytes | None:
         if reservation[state_at:] != _PROCESSING_TAIL:
             return None
     if reason is None:
-        return b"".join((reservation[:seats_at], seats, _RESERVED_TAIL))
-    return b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(reason)))
+        return Decision(b"".join((reservation[:seats_at], seats, _RESERVED_TAIL)), "")
+    failed = b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(reason)))
+    # The name of the error's code, in brackets.
+    return Decision(failed, reason[1 : reason.index(b"]")].decode())
 
 
 def read_result(result: bytes) -> tuple[bytes, bytes | None]:

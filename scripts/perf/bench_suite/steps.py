@@ -43,8 +43,9 @@ def measure_steps() -> Iterator[Step]:
     asked = reserve_seat(key, create, command.names_at)
     waiting = processing(key, create)
     result = succeeded(key, encode_run(3, 4, 2))
-    decision = decided(waiting, result)
-    assert decision is not None
+    decided_now = decided(waiting, result)
+    assert decided_now is not None
+    decision = decided_now.reservation
     yield _step("ticket", "JSON to a command", lambda: read_reservation_request(_BODY, "show", limits))
     yield _step("ticket", "an id", mint.mint)
     yield _step("ticket, event", "a partition by hash, of 4", lambda: partition_of(key, 4))

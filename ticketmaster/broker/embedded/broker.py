@@ -159,6 +159,10 @@ class EmbeddedBroker:
         """Durable batches from ``offset`` on."""
         return self._logs[source].read(offset, self._storage)
 
+    def durable_end(self, source: TopicPartition) -> int:
+        """Behind the last durable record."""
+        return self._logs[source].durable_end
+
     def add_reader(self, reader: Reader) -> None:
         """A reader wants to be woken when there is something new."""
         self._readers.append(reader)

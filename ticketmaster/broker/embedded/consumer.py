@@ -18,6 +18,9 @@ class Readable(Protocol):
     def read(self, source: TopicPartition, offset: int) -> list[Batch]:
         """Durable batches from ``offset`` on."""
 
+    def durable_end(self, source: TopicPartition) -> int:
+        """Behind the last durable record."""
+
     def raise_if_failed(self) -> None:
         """Fatal: the log is gone."""
 
@@ -76,6 +79,10 @@ class Reader:
 
     def pause(self, source: TopicPartition) -> None:
         self.positions.pop(source, None)
+
+    def behind(self, source: TopicPartition) -> int:
+        position = self.positions.get(source)
+        return 0 if position is None else self._broker.durable_end(source) - position
 
     async def stop(self) -> None:
         self._broker.remove_reader(self)

@@ -87,5 +87,9 @@ class SnapshotReader:
         """Reads nothing more of it."""
         self._positions.pop(source, None)
 
+    def behind(self, source: TopicPartition) -> int:
+        """Nothing comes that must be caught up with."""
+        return 0
+
     async def stop(self) -> None:
         """Holds nothing."""

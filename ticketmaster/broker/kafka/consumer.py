@@ -48,6 +48,8 @@ class _Reading:
     def __init__(self, consumer: AIOKafkaConsumer, translate: Translate | None) -> None:
         self._consumer = consumer
         self._translate = translate
+        # Where each partition goes on, past whatever was delivered last.
+        self._positions: dict[TopicPartition, int] = {}
 
     async def fetch(self, timeout_ms: int, *, keep_empty: bool, merge: bool) -> list[Batch]:
         """Whatever all partitions have. An empty batch tells only that the position has moved past markers.
@@ -60,8 +62,22 @@ class _Reading:
             raise translated(cause, "reading") from cause
         found: list[Batch] = []
         for batches in fetched.values():
+            self._positions[batches[-1].source] = batches[-1].next_offset
             found += [merged(batches)] if merge else with_markers(batches)
         return [await self._translated(batch) for batch in found if batch.records or keep_empty]
+
+    def sought(self, source: TopicPartition, offset: int) -> None:
+        """From there it goes on."""
+        self._positions[source] = offset
+
+    def behind(self, source: TopicPartition) -> int:
+        try:
+            end = self._consumer.highwater(KafkaTopicPartition(*source))
+        except (IllegalStateError, AssertionError):
+            # It is not assigned.
+            return 0
+        position = self._positions.get(source, end)
+        return max(end - position, 0) if end else 0
 
     async def _translated(self, batch: Batch) -> Batch:
         if not batch.records or self._translate is None:
@@ -95,6 +111,7 @@ class KafkaReader:
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         self._positions[source] = offset
+        self._reading.sought(source, offset)
         if self._started:
             partition = KafkaTopicPartition(*source)
             self._consumer.seek(partition, offset)
@@ -103,6 +120,9 @@ class KafkaReader:
     def pause(self, source: TopicPartition) -> None:
         if self._started:
             self._consumer.pause(KafkaTopicPartition(*source))
+
+    def behind(self, source: TopicPartition) -> int:
+        return self._reading.behind(source)
 
     async def stop(self) -> None:
         await self._consumer.stop()
@@ -181,12 +201,16 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         partition = KafkaTopicPartition(*source)
         # It may not be assigned any more, and its owner does not know yet.
         with contextlib.suppress(IllegalStateError):
+            self._reading.sought(source, offset)
             self._consumer.seek(partition, offset)
             self._consumer.resume(partition)
 
     def pause(self, source: TopicPartition) -> None:
         with contextlib.suppress(IllegalStateError):
             self._consumer.pause(KafkaTopicPartition(*source))
+
+    def behind(self, source: TopicPartition) -> int:
+        return self._reading.behind(source)
 
     async def stop(self) -> None:
         self._owned = []

@@ -1,0 +1,90 @@
+"""The numbers of a process: who counts, and what is looked at when somebody asks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ticketmaster.broker.port import TopicPartition
+from ticketmaster.clock import Clock
+from ticketmaster.telemetry import metrics
+from ticketmaster.telemetry.counting import CountingObserver
+from ticketmaster.telemetry.metrics import Family, Histogram, Metrics
+
+if TYPE_CHECKING:
+    from ticketmaster.streams.table import OwnedTable
+    from ticketmaster.streams.worker import StreamWorker
+    from ticketmaster.ticket.gateway import Gateway
+    from ticketmaster.ticket.requests import RequestCounts
+
+_TICKET = "ticket"
+
+
+class Measuring:
+    """Counts for a process: of one of the three roles, or of all of them (``standalone``)."""
+
+    def __init__(self, application_id: str, clock: Clock) -> None:
+        self._role = application_id.removesuffix("-service")
+        self._clock = clock
+        self._metrics = Metrics()
+        self.observer = CountingObserver(self._metrics, self._role)
+
+    async def asked_families(self) -> list[Family]:
+        """As :meth:`families`, for whoever awaits them."""
+        return self.families()
+
+    def families(self) -> list[Family]:
+        """All numbers of now."""
+        # Imported here: who is never asked does without Prometheus' library.
+        from ticketmaster.telemetry.prometheus import process_families  # noqa: PLC0415
+
+        return [*self._metrics.families(), *process_families(self._role)]
+
+    def durations(self) -> Histogram:
+        """Takes the seconds from each POST to its decision."""
+        return self._metrics.histogram(metrics.DECISION_DURATION, _TICKET)
+
+    def watch_process(self, state_dir: Path, ready: Callable[[], bool]) -> None:
+        """Whether it serves, and how much state it has."""
+        self._metrics.watch_number(metrics.READY, self._role, lambda: float(ready()))
+        self._metrics.watch_number(metrics.STATE_BYTES, self._role, lambda: float(_bytes_below(state_dir)))
+
+    def watch_partitions(self, part: StreamWorker | OwnedTable) -> None:
+        """Which partitions a role has, and how far it is behind."""
+        role = part.application_id.removesuffix("-service")
+        # A rise from nothing at all is no rise to who looks at rates.
+        for counter in (metrics.TASKS_FENCED, metrics.TASKS_RESTARTED, metrics.READS_FAILED):
+            self._metrics.add(counter, 0, role)
+        for topic in part.topics:
+            self._metrics.add(metrics.DEAD_LETTERS, 0, role, topic)
+        self._metrics.watch_number(metrics.PARTITIONS, role, lambda: part.partitions)
+        self._metrics.watch(metrics.LAG_RECORDS, lambda: [((role, *_place(lag.source)), lag.records) for lag in part.lags()])
+        self._metrics.watch(metrics.LAG_SECONDS, lambda: [((role, *_place(lag.source)), self._age_s(lag.oldest_ms)) for lag in part.lags()])
+
+    def _age_s(self, oldest_ms: int | None) -> float:
+        return 0.0 if oldest_ms is None else max(self._clock.now_ms() - oldest_ms, 0) / 1000
+
+    def watch_gateway(self, gateway: Gateway, requests: RequestCounts) -> None:
+        """What a gateway answers, who waits there, and what is left of each event."""
+        self._metrics.watch_number(metrics.WAITING, _TICKET, lambda: gateway.waiting)
+        self._metrics.watch_number(metrics.IN_FLIGHT, _TICKET, lambda: gateway.commands_in_flight)
+        self._metrics.watch(metrics.HTTP_REQUESTS, lambda: [((_TICKET, *labels), count) for labels, count in requests.readings()])
+        self._metrics.watch(metrics.EVENT_SEATS, lambda: [((_TICKET, event), seats) for event, seats, _ in gateway.catalog.seats()])
+        self._metrics.watch(metrics.EVENT_SEATS_AVAILABLE, lambda: [((_TICKET, event), left) for event, _, left in gateway.catalog.seats()])
+
+
+def _place(source: TopicPartition) -> tuple[str, str]:
+    return source.topic, str(source.partition)
+
+
+def _bytes_below(folder: Path) -> int:
+    """Of all files; what disappears meanwhile is not counted."""
+    size = 0
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.stat(os.path.join(directory, name)).st_size  # noqa: PTH116, PTH118 - many small files, looked at often
+    return size

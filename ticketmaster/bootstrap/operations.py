@@ -1,0 +1,45 @@
+"""The port for operators of a process: health and metrics, where it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from ticketmaster.telemetry.metrics import Family
+
+if TYPE_CHECKING:
+    from ticketmaster.ticket.gateway import Responder
+
+Families = Callable[[], Awaitable[Sequence[Family]]]
+
+
+@asynccontextmanager
+async def operations(port: int, bind: str, ready: Callable[[], bool], families: Families) -> AsyncIterator[None]:
+    """Answers for as long as the block lasts, also before the process is ready; port 0 is none. UsageError: it can't listen."""
+    if not port:
+        yield
+        return
+    # Imported here: a role that serves no HTTP does without 10 MiB.
+    from ticketmaster.telemetry.prometheus import CONTENT_TYPE, exposition  # noqa: PLC0415
+    from ticketmaster.ticket.operations import OperationRoutes  # noqa: PLC0415
+    from ticketmaster.ticket.server import HttpServer  # noqa: PLC0415
+    from ticketmaster.ticket.settings import ServerSettings  # noqa: PLC0415
+
+    async def answer(responder: Responder) -> None:
+        responder.response_bytes(200, [("content-type", CONTENT_TYPE), ("cache-control", "no-store")], exposition(await families()))
+
+    jobs: set[asyncio.Task[None]] = set()
+
+    def answer_soon(responder: Responder) -> None:
+        job = asyncio.create_task(answer(responder), name="metrics")
+        jobs.add(job)
+        job.add_done_callback(jobs.discard)
+
+    server = HttpServer(OperationRoutes(ready, answer_soon), ServerSettings(bind, port))
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()

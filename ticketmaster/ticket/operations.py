@@ -1,0 +1,39 @@
+"""What operators and probes ask a process, on a port of its own: whether it lives, whether it serves, and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ticketmaster.ticket import problems
+from ticketmaster.ticket.gateway import Responder, refuse
+from ticketmaster.ticket.routes import HEALTH_PATHS, PostTarget, Request, answer_health
+
+METRICS = "/metrics"
+
+
+class OperationRoutes:
+    """``GET /v1/health_check``, ``…/live``, ``…/ready`` and ``GET /metrics``, and nothing else."""
+
+    body_bytes_max = 0
+
+    def __init__(self, ready: Callable[[], bool], answer_metrics: Callable[[Responder], None]) -> None:
+        """``answer_metrics`` answers with the numbers, now or later."""
+        self._ready = ready
+        self._answer_metrics = answer_metrics
+
+    def get(self, path: str, responder: Responder) -> bool:
+        """There is no hot path."""
+        return False
+
+    def post_target(self, path: str) -> PostTarget | None:
+        """Nothing is taken."""
+        return None
+
+    def get_other(self, request: Request, responder: Responder) -> None:
+        """Answers, or refuses what is not there."""
+        if request.path in HEALTH_PATHS:
+            answer_health(request.path, responder, ready=self._ready())
+        elif request.path == METRICS:
+            self._answer_metrics(responder)
+        else:
+            refuse(responder, problems.NO_SUCH_PATH)
