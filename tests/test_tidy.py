@@ -32,7 +32,7 @@ class Row:
     third_party: tuple[str, ...] = ()
 
 
-PORTS: Final = ("broker.port", "state.port", "telemetry.observer", "telemetry.metrics")
+PORTS: Final = ("broker.port", "state.port", "telemetry.observer", "telemetry.metrics", "telemetry.tracing")
 ROLE: Final = ("streams.*", "domain.*", "wire.*", *PORTS, "broker.partitioner", "clock", "errors")
 SQLITE: Final = ("sqlite3", "sqlite_utils")
 
@@ -58,10 +58,13 @@ TABLE: Final = (
     Row("state.overlay", ("state.port", "errors")),
     Row("state.sqlite", ("state.port", "errors", "sqlitefile"), SQLITE),
     Row("telemetry"),
-    Row("telemetry.observer", ("errors",)),
+    Row("telemetry.observer", ("telemetry.metrics", "telemetry.tracing", "errors")),
     Row("telemetry.metrics", (), ("msgspec",)),
     Row("telemetry.counting", ("telemetry.observer", "telemetry.logs", "telemetry.metrics")),
     Row("telemetry.prometheus", ("telemetry.metrics",), ("prometheus_client",)),
+    Row("telemetry.tracing", ("broker.port",)),
+    Row("telemetry.otel", ("telemetry.tracing", "broker.port"), ("opentelemetry",)),
+    Row("telemetry.otlp", ("telemetry.metrics", "clock"), ("opentelemetry",)),
     Row("telemetry.logs", ("telemetry.observer", "clock", "errors"), ("structlog",)),
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),
     Row("event.*", ROLE),

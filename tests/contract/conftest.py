@@ -69,7 +69,7 @@ class KafkaClients:
         self._settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
 
     async def open(self) -> Broker:
-        self._broker = KafkaBroker(self._settings, SystemClock())
+        self._broker = KafkaBroker(self._settings, SystemClock(), headers=True)
         await self._broker.start()
         return self._broker
 

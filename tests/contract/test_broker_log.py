@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.contract.conftest import Cluster
-from tests.support.consuming import offsets_of, read_batches, read_records, records_of, take, take_nothing
+from tests.support.consuming import headers_of, offsets_of, read_batches, read_records, records_of, take, take_nothing
 from ticketmaster.broker.port import Broker, Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import UsageError
@@ -188,6 +188,21 @@ async def test_a_paused_partition_delivers_nothing_until_it_is_sought(broker: Br
 
     reader.seek(paused, at)
     assert records_of(await take(reader, 6)) == numbered(6, 4)
+    await reader.stop()
+
+
+async def test_headers_travel_with_the_records_they_were_given_to(broker: Broker, source: TopicPartition) -> None:
+    first, last = [("traceparent", b"00-1-1-01")], [("traceparent", b"00-2-2-01"), ("tracestate", b"a=b")]
+    await broker.producer().send({source: numbered(5)}, {source: {0: first, 4: last}})
+    await broker.producer().send({source: numbered(5, 5)})
+    await broker.producer().send({source: numbered(5, 10)}, {source: {1: first}})
+    reader = broker.reader({source: 0})
+
+    assert headers_of(await take(reader, 15)) == {b"k0": first, b"k4": last, b"k11": first}
+
+    # From the middle of a batch on, they are still those records'.
+    reader.seek(source, offsets_of(await read_batches(broker, source))[3])
+    assert headers_of(await take(reader, 12)) == {b"k4": last, b"k11": first}
     await reader.stop()
 
 

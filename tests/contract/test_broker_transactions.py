@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from tests.contract.conftest import Cluster
-from tests.support.consuming import committed, read_batches, read_records
+from tests.support.consuming import committed, headers_of, read_batches, read_records
 from ticketmaster.broker.port import Broker, TopicPartition, TransactionalProducer
 from ticketmaster.errors import Retriable, TaskMigrated
 
@@ -44,6 +44,20 @@ async def test_a_transaction_writes_its_records_and_its_offsets(
         assert await read_records(broker, other) == [(b"c", b"3")]
         assert await committed(broker, group, read) == 17
         broker = await cluster.reopen()
+
+
+async def test_a_transactions_records_have_the_headers_they_were_given(
+    broker: Broker, topic: str, group: str, transactional_id: str
+) -> None:
+    one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    producer = await started(broker, transactional_id)
+
+    headers = {one: {1: [("traceparent", b"00-1-1-01")]}}
+    await producer.commit({one: [(b"a", b"1"), (b"b", b"2")], other: [(b"c", b"3")]}, {one: 1}, group, headers)
+    await settled(broker, transactional_id)
+
+    assert headers_of(await read_batches(broker, one)) == {b"b": [("traceparent", b"00-1-1-01")]}
+    assert headers_of(await read_batches(broker, other)) == {}
 
 
 async def test_a_commit_says_where_each_output_ends(broker: Broker, topic: str, group: str, transactional_id: str) -> None:

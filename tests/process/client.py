@@ -36,10 +36,11 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    async def request(self, method: str, path: str, body: object = None) -> Reply:
+    async def request(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Reply:
         """Sends a request and reads its response. Lost: it broke off; TimeoutError: the server hangs."""
         data = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+        given = {"host": "localhost", "content-type": "application/json", "content-length": str(len(data))} | dict(headers or {})
+        head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in given.items()) + "\r\n"
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 self._writer.write(head.encode() + data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
@@ -15,6 +15,7 @@ from ticketmaster.event.processor import EventProcessor
 from ticketmaster.reservation import processor as reservation_role
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.streams.pace import Pace
+from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.wire import reservations
@@ -104,21 +105,18 @@ def _status_lost() -> AbstractContextManager[Any]:
 
 @mutant("a command is acknowledged before the log has it")
 def _acknowledged_early() -> AbstractContextManager[Any]:
-    async def hand_over(self: Gateway, _pace: Pace) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            commands, acknowledge = dict(self._commands), self._acknowledge
-            self._commands.clear()
-            self._acknowledge = []
-            for responder, key in acknowledge:
-                responder.response_bytes(200, [], key)
-            try:
-                await self._producer.send(commands)
-            except Retriable:
-                continue
+    async def hand_over(self: Commands, _pace: Pace, *, may_rest: bool = True) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+        records, acknowledge = dict(self._records), self._acknowledge
+        self._records.clear()
+        self._acknowledge = []
+        for responder, key in acknowledge:
+            responder.response_bytes(200, [], key)
+        with suppress(Retriable):
+            await self._producer.send(records)
 
-    return replaced(Gateway, "hand_over", hand_over)
+    return replaced(Commands, "hand_over", hand_over)
 
 
 @mutant("who waits too long is never answered")

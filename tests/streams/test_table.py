@@ -49,7 +49,7 @@ class Lab:
     def owned_table(self) -> tuple[OwnedTable, list[Pair]]:
         seen: list[Pair] = []
         table = OwnedTable("tables", "table", "Table", self.broker, self.open_store, SETTINGS, self.notes)
-        self.jobs.append(asyncio.create_task(table.run(seen.extend, lambda: seen.append((b"opened", None)))))
+        self.jobs.append(asyncio.create_task(table.run(lambda records, _: seen.extend(records), lambda: seen.append((b"opened", None)))))
         return table, seen
 
     def open_store(self, application_id: str, store: str, partition: int) -> StateStore:
@@ -173,7 +173,7 @@ def test_a_record_can_be_looked_up_when_it_is_seen() -> None:
         looked_up: list[bytes | None] = []
         table = OwnedTable("tables", "table", "Table", lab.broker, lab.open_store, SETTINGS, lab.notes)
 
-        def look_up(_: object) -> None:
+        def look_up(_records: object, _headers: object) -> None:
             looked_up.append(table.get(0, b"k"))
 
         lab.jobs.append(asyncio.create_task(table.run(look_up, lambda: None)))

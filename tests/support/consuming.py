@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ticketmaster.broker.port import Assignment, Batch, Broker, Consumer, Membership, Pair, TopicPartition
 
@@ -36,6 +36,11 @@ async def take_nothing(consumer: Consumer, polls: int = 3) -> None:
     """Polls a few times and is given nothing."""
     for _ in range(polls):
         assert await consumer.poll(_POLL_MS // 2) == []
+
+
+def headers_of(batches: Sequence[Batch]) -> dict[bytes, list[tuple[str, bytes]]]:
+    """The headers of the records that have any, by key."""
+    return {batch.records[at][0]: list(found) for batch in batches for at, found in batch.headers.items()}
 
 
 async def read_batches(broker: Broker, source: TopicPartition, offset: int = 0) -> list[Batch]:

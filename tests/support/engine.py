@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
-from ticketmaster.broker.port import Batch, Pair, TopicPartition, TopicSpec, TransactionalProducer
+from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, RecordHeaders, TopicPartition, TopicSpec, TransactionalProducer
 from ticketmaster.errors import TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock
 from ticketmaster.state.memory import MemoryStore
@@ -107,12 +107,16 @@ class _FailingProducer:
         self._broker.steps.append("started")
 
     async def commit(
-        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self,
+        outputs: Mapping[TopicPartition, Sequence[Pair]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
         await self._broker.gate.wait()
         if self._broker.failures:
             raise self._broker.failures.pop(0)
-        ends = await self._producer.commit(outputs, offsets, group)
+        ends = await self._producer.commit(outputs, offsets, group, headers)
         self._broker.commits.append(dict(offsets))
         return ends
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import NO_RECORD_HEADERS, Pair, RecordHeaders, TopicPartition
 from ticketmaster.clock import SystemClock
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.pace import Pace
@@ -27,7 +27,7 @@ class NotedLog:
     def __init__(self) -> None:
         self.sent: list[int] = []
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
         await asyncio.sleep(0.001)
         self.sent.append(sum(map(len, records.values())))
 

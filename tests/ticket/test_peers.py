@@ -87,7 +87,7 @@ class Told:
         self.answers: dict[bytes, tuple[int, bytes]] = {}
         self.failures: list[bytes] = []
 
-    def on_answer(self, key: bytes, status: int, body: bytes) -> None:
+    def on_answer(self, key: bytes, status: int, body: bytes, _traceparent: bytes) -> None:
         assert key not in self.answers
         self.answers[key] = (status, body)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ticketmaster.ticket.gateway import Responder
+from ticketmaster.ticket.responding import Responder
 from ticketmaster.ticket.routes import PostTarget, Request
 from ticketmaster.ticket.server import Dispatcher, _Notes
 
@@ -56,7 +56,7 @@ class Routes:
 async def test_a_body_that_nobody_reads_is_given_up_before_the_answer(method: str, headers: dict[str, str], done: list[str]) -> None:
     protocol = Protocol()
     scope = SimpleNamespace(method=method, path="/v1/event", query_string="", headers=headers)
-    await Dispatcher(Routes(), ()).rsgi(scope, protocol)
+    await Dispatcher(Routes(), None).rsgi(scope, protocol)
     assert protocol.done == done
 
 

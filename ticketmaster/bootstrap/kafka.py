@@ -64,7 +64,9 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
     async with SchemaRegistry(config.registry) as registry:
         ids = await register_schemas(registry, lambda reason: log.warning("waiting_for_schema_registry", reason=reason))
         use_schema_ids(ids)
-        broker = KafkaBroker(config.kafka, clock, Incoming(registry, ids, observer.reading_failed).translate)
+        broker = KafkaBroker(
+            config.kafka, clock, Incoming(registry, ids, observer.reading_failed).translate, headers=observer.tracer.enabled
+        )
         await broker.start()
         try:
             partitions = await check_topics(broker, lambda text: log.warning("topics", note=text))

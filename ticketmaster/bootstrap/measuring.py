@@ -1,4 +1,4 @@
-"""The numbers of a process: who counts, and what is looked at when somebody asks."""
+"""What a process tells about itself: its numbers to whoever asks, its traces and, if asked for, its numbers to a collector."""
 
 from __future__ import annotations
 
@@ -6,31 +6,58 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import Clock
+from ticketmaster.config.telemetry import TelemetrySettings
 from ticketmaster.telemetry import metrics
 from ticketmaster.telemetry.counting import CountingObserver
-from ticketmaster.telemetry.metrics import Family, Histogram, Metrics
+from ticketmaster.telemetry.metrics import Family, Metrics
 
 if TYPE_CHECKING:
+    from ticketmaster.bootstrap.collecting import Collecting
     from ticketmaster.streams.table import OwnedTable
     from ticketmaster.streams.worker import StreamWorker
     from ticketmaster.ticket.gateway import Gateway
-    from ticketmaster.ticket.requests import RequestCounts
+    from ticketmaster.ticket.requests import RequestWatch
 
 _TICKET = "ticket"
 
 
 class Measuring:
-    """Counts for a process: of one of the three roles, or of all of them (``standalone``)."""
+    """For a process of one of the three roles, or of all of them (``standalone``).
 
-    def __init__(self, application_id: str, clock: Clock) -> None:
+    As a context it sends to a collector what environment variables say, from its beginning to its end.
+    """
+
+    def __init__(self, application_id: str, clock: Clock, settings: TelemetrySettings, *, scraped: bool) -> None:
+        """``scraped``: somebody will ask for the numbers."""
         self._role = application_id.removesuffix("-service")
         self._clock = clock
+        self._settings = settings
         self._metrics = Metrics()
+        self._collecting: Collecting | None = None
         self.observer = CountingObserver(self._metrics, self._role)
+        self.counts_requests = scraped or settings.metrics
+        if self.counts_requests:
+            self.observer.decision_durations = self._metrics.histogram(metrics.DECISION_DURATION, _TICKET)
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        if settings.traces or settings.metrics:
+            # Imported here: who sends nothing does without 30 MiB.
+            from ticketmaster.bootstrap.collecting import Collecting  # noqa: PLC0415
+
+            service = "ticketmaster" if self._role == "standalone" else f"ticketmaster-{self._role}"
+            self._collecting = Collecting(settings, service, self._clock)
+            self.observer.tracer = self._collecting.tracer
+            self._collecting.start(self.families)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._collecting:
+            await self._collecting.stop()
 
     async def asked_families(self) -> list[Family]:
         """As :meth:`families`, for whoever awaits them."""
@@ -42,10 +69,6 @@ class Measuring:
         from ticketmaster.telemetry.prometheus import process_families  # noqa: PLC0415
 
         return [*self._metrics.families(), *process_families(self._role)]
-
-    def durations(self) -> Histogram:
-        """Takes the seconds from each POST to its decision."""
-        return self._metrics.histogram(metrics.DECISION_DURATION, _TICKET)
 
     def watch_process(self, state_dir: Path, ready: Callable[[], bool]) -> None:
         """Whether it serves, and how much state it has."""
@@ -67,7 +90,7 @@ class Measuring:
     def _age_s(self, oldest_ms: int | None) -> float:
         return 0.0 if oldest_ms is None else max(self._clock.now_ms() - oldest_ms, 0) / 1000
 
-    def watch_gateway(self, gateway: Gateway, requests: RequestCounts) -> None:
+    def watch_gateway(self, gateway: Gateway, requests: RequestWatch) -> None:
         """What a gateway answers, who waits there, and what is left of each event."""
         self._metrics.watch_number(metrics.WAITING, _TICKET, lambda: gateway.waiting)
         self._metrics.watch_number(metrics.IN_FLIGHT, _TICKET, lambda: gateway.commands_in_flight)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ticketmaster.telemetry.metrics import Family
 
 if TYPE_CHECKING:
-    from ticketmaster.ticket.gateway import Responder
+    from ticketmaster.ticket.responding import Responder
 
 Families = Callable[[], Awaitable[Sequence[Family]]]
 

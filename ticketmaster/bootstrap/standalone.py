@@ -31,7 +31,7 @@ from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
-from ticketmaster.ticket.requests import RequestCounts, RequestLog, Watcher
+from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
@@ -42,17 +42,22 @@ def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) ->
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
-        return run(_Standalone(config, directory).run(on_ready))
+        return run(_run(config, directory, on_ready))
+
+
+async def _run(config: StandaloneConfig, directory: Path, on_ready: Callable[[int], None]) -> int:
+    async with Measuring("standalone", SystemClock(), config.telemetry, scraped=bool(config.metrics_port)) as measuring:
+        return await _Standalone(config, directory, measuring).run(on_ready)
 
 
 class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
-    def __init__(self, config: StandaloneConfig, directory: Path) -> None:
+    def __init__(self, config: StandaloneConfig, directory: Path, measuring: Measuring) -> None:
         clock, settings, partitions = SystemClock(), EMBEDDED, config.partitions
         self._config = config
-        self._measuring = measuring = Measuring("standalone", clock)
-        observer, measured = measuring.observer, bool(config.metrics_port)
+        self._measuring = measuring
+        observer = measuring.observer
         self._directory = directory
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
@@ -65,8 +70,7 @@ class _Standalone:
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_store, settings, observer
         )
-        durations = measuring.durations() if measured else None
-        self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits, durations=durations)
+        self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits, observer=observer)
 
         def on_areas(records: Sequence[Pair]) -> list[Unreadable]:
             # One reader for both tables of areas: the filter's and the gateway's.
@@ -75,16 +79,13 @@ class _Standalone:
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
         routes = Routes(gateway, lambda: self._ready, limits)
-        requests = RequestCounts()
-        watchers: list[Watcher] = [requests] if measured else []
-        if config.request_logging:
-            watchers.append(RequestLog(clock))
+        watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
         server_settings = ServerSettings(config.bind, config.port, config.selectors, connections_max=config.connections_max)
-        self._server = HttpServer(routes, server_settings, watchers)
+        self._server = HttpServer(routes, server_settings, watch)
         measuring.watch_process(directory, lambda: self._ready)
         for part in (self._reservations, self._reservation, self._event):
             measuring.watch_partitions(part)
-        measuring.watch_gateway(gateway, requests)
+        measuring.watch_gateway(gateway, watch)
 
     def _open_store(self, application_id: str, store: str, partition: int) -> StateStore:
         folder = self._directory / "state" / application_id / str(partition)

@@ -51,10 +51,11 @@ def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str],
 
 async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None, on_ready: Callable[[], None]) -> int:
     signals = stop_signals()
-    measuring = Measuring(application_id, SystemClock())
-    if link:
-        link.watch(signals, measuring.families)
     async with AsyncExitStack() as stack:
+        scraped = bool(config.metrics_port)
+        measuring = await stack.enter_async_context(Measuring(application_id, SystemClock(), config.telemetry, scraped=scraped))
+        if link:
+            link.watch(signals, measuring.families)
         parts: list[StreamWorker | GlobalTable] = []
 
         def ready() -> bool:

@@ -23,7 +23,7 @@ from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.peers import Peers
-from ticketmaster.ticket.requests import RequestCounts, RequestLog, Watcher
+from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer, free_port
 from ticketmaster.ticket.settings import ServerSettings
@@ -52,10 +52,11 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
 async def _run(config: TicketConfig, link: WorkerLink | None, on_ready: Callable[[str], None]) -> int:
     signals = stop_signals()
     status, role = 0, config.role
-    measuring = Measuring(topics.TICKET_SERVICE, SystemClock())
-    if link:
-        link.watch(signals, measuring.families)
     async with AsyncExitStack() as stack:
+        scraped = bool(role.metrics_port)
+        measuring = await stack.enter_async_context(Measuring(topics.TICKET_SERVICE, SystemClock(), role.telemetry, scraped=scraped))
+        if link:
+            link.watch(signals, measuring.families)
         running: list[_Ticket] = []
         if not link:
             # From the start: who asks learns that it is not ready yet.
@@ -87,7 +88,6 @@ class _Ticket:
             context.observer,
         )
         self._peers = Peers(self._on_peer_answer, self._on_peer_failure, limits.long_poll_ms + _PEER_GRACE_MS)
-        measured = bool(config.role.metrics_port)
         self._gateway = Gateway(
             broker.producer(),
             self._reservations,
@@ -96,22 +96,24 @@ class _Ticket:
             context.clock,
             limits,
             self._peers.ask,
-            measuring.durations() if measured else None,
+            measuring.observer,
         )
         self._areas = GlobalTable(
             broker, topics.AREA_STATUS.name, context.partitions, self._gateway.on_areas, context.settings, context.observer
         )
         self._routes = Routes(self._gateway, lambda: self.ready, limits)
-        requests = RequestCounts()
-        self._watchers: list[Watcher] = [requests] if measured else []
-        if config.request_logging:
-            self._watchers.append(RequestLog(context.clock))
+        self._watch = requests = RequestWatch(
+            context.clock,
+            counts=measuring.counts_requests,
+            logs=config.request_logging,
+            tracer=measuring.observer.tracer,
+        )
         measuring.watch_process(context.slot.folder, lambda: self.ready)
         measuring.watch_partitions(self._reservations)
         measuring.watch_gateway(self._gateway, requests)
 
-    def _on_peer_answer(self, key: bytes, status: int, body: bytes) -> None:
-        self._gateway.on_peer_answer(key, status, body)
+    def _on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
+        self._gateway.on_peer_answer(key, status, body, traceparent)
 
     def _on_peer_failure(self, key: bytes) -> None:
         self._gateway.on_peer_failure(key)
@@ -155,5 +157,5 @@ class _Ticket:
     async def _listen(self, port: int, *, shared: bool) -> tuple[HttpServer, int]:
         config = self._config
         settings = ServerSettings(config.role.bind, port, config.selectors, connections_max=config.connections_max, shared=shared)
-        server = HttpServer(self._routes, settings, self._watchers)
+        server = HttpServer(self._routes, settings, self._watch)
         return server, await server.start()

@@ -6,10 +6,13 @@ What is acknowledged is durable; what is delivered is committed. One contract su
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 # Key and value of a record. A value of None is a tombstone: the key is gone.
 Pair = tuple[bytes, bytes | None]
+# Names and values of a record's headers. A list, as aiokafka takes no other sequence; nobody changes it.
+Headers = list[tuple[str, bytes]]
 
 
 class TopicPartition(NamedTuple):
@@ -32,10 +35,18 @@ class TopicSpec(NamedTuple):
     compacted: bool = False
 
 
+# The headers of those records that have any, by their place among the others; and the same of several partitions.
+PlacedHeaders = Mapping[int, Headers]
+RecordHeaders = Mapping[TopicPartition, PlacedHeaders]
+NO_PLACED_HEADERS: Final[PlacedHeaders] = MappingProxyType({})
+NO_RECORD_HEADERS: Final[RecordHeaders] = MappingProxyType({})
+
+
 class Batch(NamedTuple):
     """Records of one partition, in the order of their offsets.
 
-    ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap.
+    ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap. ``headers``
+    are the traced records'; a broker may forget them.
     """
 
     source: TopicPartition
@@ -43,12 +54,13 @@ class Batch(NamedTuple):
     offsets: Sequence[int]
     next_offset: int
     timestamp_ms: int
+    headers: PlacedHeaders = NO_PLACED_HEADERS
 
 
 class Producer(Protocol):
     """Appends records outside any transaction."""
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
         """Returns when every record is durable. Retriable: it is not known whether they are. Fatal: the broker is gone."""
 
 
@@ -59,7 +71,11 @@ class TransactionalProducer(Protocol):
         """Fences every earlier producer of this id. Ends of logs that are read afterwards are final as to them."""
 
     async def commit(
-        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self,
+        outputs: Mapping[TopicPartition, Sequence[Pair]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
         """One transaction: returns, once it is durable, where each output partition's log ends behind its records.
 

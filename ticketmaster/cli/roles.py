@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ _STREAM_ROLE = combined(
 def _role_config(options: dict[str, Any], *, workers: int, bind: str, producer_config: Path | None = None) -> RoleConfig:
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.config.roles import RoleConfig, load_properties  # noqa: PLC0415
+    from ticketmaster.config.telemetry import read_telemetry  # noqa: PLC0415
 
     loaded = load_properties(options.pop("config_file"), options.pop("stream_config"), producer_config)
     return RoleConfig(
@@ -63,6 +65,7 @@ def _role_config(options: dict[str, Any], *, workers: int, bind: str, producer_c
         log_level=options.pop("log_level"),
         workers=workers,
         metrics_port=options.pop("metrics_port"),
+        telemetry=read_telemetry(os.environ),
         bind=bind,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, METRICS_PORT, PORT, limit
 from ticketmaster.config.standalone import StandaloneConfig
+from ticketmaster.config.telemetry import read_telemetry
 
 
 @click.command()
@@ -35,5 +37,5 @@ def standalone(**options: Any) -> None:
     from ticketmaster.bootstrap.standalone import run_standalone  # noqa: PLC0415
     from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
 
-    config = StandaloneConfig(**options)
+    config = StandaloneConfig(telemetry=read_telemetry(os.environ), **options)
     sys.exit(run_standalone(config, lambda port: show_ready(f"http://{config.hostname}:{port}", config.state_dir)))

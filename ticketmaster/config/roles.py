@@ -8,6 +8,7 @@ from pathlib import Path
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.config.kafka import merged, read_kafka, read_registry, read_streams, unsupported
 from ticketmaster.config.properties import read_properties
+from ticketmaster.config.telemetry import TelemetrySettings
 from ticketmaster.config.values import Values
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.wire.schema_registry import RegistrySettings
@@ -27,6 +28,7 @@ class RoleConfig:
     bind: str
     # 0: none.
     metrics_port: int
+    telemetry: TelemetrySettings
     # What of the properties files has no meaning here, and why; for the log.
     notes: tuple[str, ...]
     # None: no file was named, the local defaults are in force.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ticketmaster.config.telemetry import TelemetrySettings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandaloneConfig:
@@ -18,6 +20,7 @@ class StandaloneConfig:
     selectors: int
     request_logging: bool
     metrics_port: int
+    telemetry: TelemetrySettings
     log_level: str
     partitions: int
     request_body_bytes_max: int

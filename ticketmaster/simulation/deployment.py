@@ -220,7 +220,7 @@ class Deployment:
             if reply is None:
                 asker.process.call(gateway.on_peer_failure, key)
             else:
-                asker.process.call(gateway.on_peer_answer, key, reply.status, reply.body)
+                asker.process.call(gateway.on_peer_answer, key, reply.status, reply.body, b"")
 
         other = self._by_name[address]
         loop.call_later(_PEER_DEADLINE_S, tell, None, context=self._outside)

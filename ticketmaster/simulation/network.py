@@ -15,12 +15,14 @@ from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.consumer import GroupMember
 from ticketmaster.broker.port import (
     NO_CLAIMS,
+    NO_RECORD_HEADERS,
     Batch,
     Consumer,
     Membership,
     Pair,
     Producer,
     RebalanceListener,
+    RecordHeaders,
     TopicPartition,
     TopicSpec,
     TransactionalProducer,
@@ -167,8 +169,8 @@ class _LinkedProducer:
         self._producer = producer
         self._link = link
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
-        await self._link.call("send", lambda: self._producer.send(records), writes=True, repeatable=True)
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+        await self._link.call("send", lambda: self._producer.send(records, headers), writes=True, repeatable=True)
 
 
 class _LinkedTransactions:
@@ -181,9 +183,13 @@ class _LinkedTransactions:
         await self._link.call(f"start of {self._id}", self._producer.start, writes=True)
 
     async def commit(
-        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self,
+        outputs: Mapping[TopicPartition, Sequence[Pair]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
-        return await self._link.call(f"commit of {self._id}", lambda: self._producer.commit(outputs, offsets, group), writes=True)
+        return await self._link.call(f"commit of {self._id}", lambda: self._producer.commit(outputs, offsets, group, headers), writes=True)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._link.call(f"offsets of {self._id}", lambda: self._producer.committed(group, sources))

@@ -172,7 +172,7 @@ class RoleProcess:
         ask: Ask = lambda address, key: self._around.ask(self, address, key)  # noqa: E731 - one word more says less
         gateway = Gateway(self._broker.producer(), table, Catalog(), self._around.partitions, self.clock, LIMITS, ask)
         self.gateway = gateway
-        self.dispatcher = Dispatcher(Routes(gateway, lambda: self.ready, LIMITS), ())
+        self.dispatcher = Dispatcher(Routes(gateway, lambda: self.ready, LIMITS), None)
         membership = Membership(address=self.name)
         return [
             self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),

@@ -8,6 +8,7 @@ from ticketmaster.broker.port import Broker, TopicPartition
 from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.port import StateStore
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.tracing import Kind
 
 _POLL_MS = 1_000
 _PROGRESS_S = 1.0
@@ -19,6 +20,18 @@ async def restore(broker: Broker, changelog: TopicPartition, store: StateStore, 
     A store that can't be read, or that is ahead of its changelog, is cleared and restored whole. ``observer`` is told once a second
     how far ``task`` has come.
     """
+    span = observer.tracer.start_root(f"restore {task}", Kind.INTERNAL)
+    try:
+        restored = await _restore(broker, changelog, store, task, observer)
+    except BaseException as failure:
+        span.end(str(failure) or type(failure).__name__)
+        raise
+    span.set({"ticketmaster.records": restored})
+    span.end()
+    return restored
+
+
+async def _restore(broker: Broker, changelog: TopicPartition, store: StateStore, task: str, observer: Observer) -> int:
     end = (await broker.end_offsets([changelog]))[changelog]
     try:
         position = store.checkpoint()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition, TransactionalProducer
@@ -15,8 +16,9 @@ from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import Task, TaskState
-from ticketmaster.streams.topology import Topology
+from ticketmaster.streams.topology import CommitPlan, Topology
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.tracing import Kind
 
 
 class Lag(NamedTuple):
@@ -41,7 +43,7 @@ class TaskRunner:
         observer: Observer,
         pace: Pace,
     ) -> None:
-        self.task = Task(topology, partition)
+        self.task = Task(topology, partition, observer.tracer)
         self._topology = topology
         self._name = f"{topology.application_id}-{partition}"
         self._broker = broker
@@ -149,13 +151,31 @@ class TaskRunner:
                 continue
             async with self._committing:
                 began, records = loop.time(), task.in_plan
-                task.committed(await commit(plan.outputs, plan.offsets, group))
+                with self._traced(plan, records):
+                    ends = await commit(plan.outputs, plan.offsets, group, plan.outputs.headers)
+                task.committed(ends)
                 self._positions.update(plan.offsets)
             self._observer.transaction_committed(group, records, plan.outputs.outcomes, loop.time() - began)
             self._write_behind_if_due()
             # Not while more waits than one transaction takes.
             if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
                 await asyncio.sleep(rest_s)
+
+    @contextmanager
+    def _traced(self, plan: CommitPlan, records: Mapping[str, int]) -> Iterator[None]:
+        """The transaction's own span, where it serves traced records: a child of the first one's, linked to those of all others."""
+        if not plan.spans:
+            yield
+            return
+        first, *others = (span.headers for span in plan.spans)
+        attributes: dict[str, str | int] = {"ticketmaster.task": self._name, "messaging.batch.message_count": sum(records.values())}
+        span = self._observer.tracer.start(f"transaction {self._name.partition('-')[0]}", Kind.PRODUCER, first, attributes, others)
+        try:
+            yield
+        except BaseException as failure:
+            span.end(str(failure) or type(failure).__name__)
+            raise
+        span.end()
 
     def _resume_paused(self) -> None:
         while self._paused:

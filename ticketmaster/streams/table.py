@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, TopicPartition, partitions_of
+from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, PlacedHeaders, TopicPartition, partitions_of
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.jobs import cancel, finish
@@ -23,6 +23,8 @@ from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 # So many records in one poll are not what came since the last one.
 _MANY = 5_000
+# Records that can be looked up from now on, with the headers of those that have any.
+OnRecords = Callable[[Sequence[Pair], PlacedHeaders], None]
 # Where in a batch a record stands that can't be read, and why.
 Unreadable = tuple[int, str]
 
@@ -155,7 +157,7 @@ class OwnedTable:
 
     async def run(
         self,
-        on_records: Callable[[Sequence[Pair]], None],
+        on_records: OnRecords,
         on_opened: Callable[[], None],
         on_assigned: Callable[[Assignment], None] | None = None,
         membership: Membership = NO_CLAIMS,
@@ -185,7 +187,7 @@ class OwnedTable:
             self._close(partition)
         await self._consumer.stop()
 
-    async def _read(self, on_records: Callable[[Sequence[Pair]], None]) -> None:
+    async def _read(self, on_records: OnRecords) -> None:
         while True:
             try:
                 batches = await self._consumer.poll(self._settings.poll_timeout_ms)
@@ -198,7 +200,7 @@ class OwnedTable:
                 if overlay:
                     overlay.apply(batch.records, batch.next_offset)
                     self._observer.records_applied(self.application_id, self._topic, len(batch.records))
-                    on_records(batch.records)
+                    on_records(batch.records, batch.headers)
             self._write_behind_if_due()
 
     def _start_opening(self, partition: int, *, anew: bool = False) -> None:

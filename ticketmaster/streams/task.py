@@ -11,7 +11,9 @@ from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.dead_letters import dead_letter_topic, letter_value
 from ticketmaster.streams.topology import CommitPlan, Outputs, Topology
+from ticketmaster.streams.tracing import process_traced
 from ticketmaster.telemetry.observer import DeadLetter
+from ticketmaster.telemetry.tracing import NO_TRACER, Span, Tracer
 
 
 class TaskState(Enum):
@@ -44,12 +46,13 @@ class Undone(NamedTuple):
 class Task:
     """The synchronous half of a task; :class:`~ticketmaster.streams.runner.TaskRunner` moves the bytes."""
 
-    def __init__(self, topology: Topology, partition: int) -> None:
+    def __init__(self, topology: Topology, partition: int, tracer: Tracer = NO_TRACER) -> None:
         self.partition = partition
         self.changelog = TopicPartition(topology.changelog, partition)
         self.sources = tuple(TopicPartition(topic, partition) for topic in topology.sources)
         self.state = TaskState.CREATED
         self._topology = topology
+        self._tracer = tracer
         self._queue: deque[Batch] = deque()
         # What the last plan was made from, until it is committed.
         self._in_plan: list[Batch] = []
@@ -89,13 +92,17 @@ class Task:
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
         letters: list[DeadLetter] = []
+        spans: list[Span] = []
         process, overlay = self._processor.process, self.overlay
         taken = 0
         in_plan = self._in_plan = []
         while self._queue and taken < records_max:
             batch = self._queue.popleft()
             in_plan.append(batch)
-            process(batch.source.topic, batch.records, overlay, outputs)
+            if batch.headers and self._tracer.enabled:
+                spans += process_traced(self._processor, batch, overlay, outputs, self._tracer)
+            else:
+                process(batch.source.topic, batch.records, overlay, outputs)
             if outputs.rejected:
                 letters += _put_aside(batch, outputs)
             offsets[batch.source] = batch.next_offset
@@ -104,7 +111,7 @@ class Task:
         self._processor.end_transaction(overlay, outputs)
         if overlay.open_writes:
             outputs[self.changelog] = list(overlay.open_writes.items())
-        return CommitPlan(outputs, offsets, letters)
+        return CommitPlan(outputs, offsets, letters, spans)
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """The last plan is durable; ``ends`` says where each partition's log ends behind it."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import Headers, Pair, TopicPartition
 from ticketmaster.telemetry.observer import DeadLetter
+from ticketmaster.telemetry.tracing import Span
 
 
 class Outputs(dict[TopicPartition, list[Pair]]):
@@ -18,6 +19,8 @@ class Outputs(dict[TopicPartition, list[Pair]]):
         self.rejected: list[tuple[int, str]] = []
         # Of the reservations that are decided here: the reason of a failure, "" of a success, and how many there were.
         self.outcomes: dict[str, int] = {}
+        # Of those records that come of traced ones.
+        self.headers: dict[TopicPartition, dict[int, Headers]] = {}
 
     def reject(self, at: int, reason: str) -> None:
         """The record at this place of what is being processed can't be read, and has changed nothing."""
@@ -69,3 +72,5 @@ class CommitPlan(NamedTuple):
     outputs: Outputs
     offsets: dict[TopicPartition, int]
     dead_letters: list[DeadLetter]
+    # What it decided about traced records.
+    spans: list[Span]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ticketmaster.telemetry.metrics import Histogram
+from ticketmaster.telemetry.tracing import NO_TRACER, Tracer
+
 
 class DeadLetter(NamedTuple):
     """A record that can't be read: where it is, and why."""
@@ -17,6 +20,11 @@ class DeadLetter(NamedTuple):
 
 class Observer:
     """Called at most once a batch, never once a record. Its methods must not raise."""
+
+    tracer: Tracer = NO_TRACER
+    """Who traces."""
+    decision_durations: Histogram | None = None
+    """Takes the seconds from each POST to its decision, if anybody wants them."""
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         """A role's process owns these partitions now."""

@@ -6,33 +6,33 @@ Everything but the hand-over to the log is synchronous, on the loop's thread: a 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import Assignment, Pair, Producer, TopicPartition, partitions_of
+from ticketmaster.broker.port import NO_PLACED_HEADERS, Assignment, Pair, PlacedHeaders, Producer, TopicPartition, partitions_of
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.metrics import Histogram
+from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.forwarding import Ask, Forwarding
 from ticketmaster.ticket.ids import IdMint, minted_ms
 from ticketmaster.ticket.limits import TicketLimits
-from ticketmaster.ticket.problems import Headers, Problem
+from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.responding import JSON, Responder, refuse
+from ticketmaster.ticket.tracing import ReservationTraces
 from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.events import encode_event
 
-_TEXT: Headers = [("content-type", "text/plain")]
-_JSON: Headers = [("content-type", "application/json")]
 _SWEEP_S = 0.25
 _UNDECIDED_MAX = 200_000
 # So many first characters of an id are the time at which it was minted.
@@ -40,18 +40,6 @@ _MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S = 5.0
-
-
-class Responder(Protocol):
-    """Takes the one response to a request."""
-
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
-        """Sends it; nothing happens if the client is gone."""
-
-
-def refuse(responder: Responder, problem: Problem) -> None:
-    """Answers with a problem document."""
-    responder.response_bytes(*problem.response)
 
 
 def _answer(responder: Responder, reservation: bytes) -> None:
@@ -67,11 +55,14 @@ def _answer_all(responders: Sequence[Responder], reservation: bytes) -> None:
             refuse(responder, problems.INTERNAL_ERROR)
         return
     for responder in responders:
-        responder.response_bytes(200, _JSON, answer)
+        responder.response_bytes(200, JSON, answer)
 
 
 def _ask_nobody(address: str, key: bytes) -> None:
     raise AssertionError(f"{address} is to be asked for {key!r}, though all partitions live here")
+
+
+_NOBODY = Observer()
 
 
 class Gateway:
@@ -86,12 +77,9 @@ class Gateway:
         clock: Clock,
         limits: TicketLimits,
         ask: Ask = _ask_nobody,
-        durations: Histogram | None = None,
+        observer: Observer = _NOBODY,
     ) -> None:
-        """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`.
-
-        ``durations`` counts the seconds from each id to its decision.
-        """
+        """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`."""
         self.catalog = catalog
         self.draining = False
         self._producer = producer
@@ -104,16 +92,14 @@ class Gateway:
         # Other processes that wait: for them nobody else is asked.
         self._waiting_peers: Waiting[Responder] = Waiting()
         self._forwarding = Forwarding(partitions, ask)
-        self._durations = durations
-        # Commands that came since the last hand-over to the log, and who gets their ids once they are durable.
-        self._commands: dict[TopicPartition, list[Pair]] = defaultdict(list)
-        self._acknowledge: list[tuple[Responder, bytes]] = []
-        self._handed_over = 0
+        self._durations = observer.decision_durations
+        self._traced = observer.tracer.enabled
+        self._commands = Commands(producer, observer.tracer)
+        self._traces = ReservationTraces(observer.tracer, clock)
         # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
         self._undecided: dict[bytes, int] = {}
         self._announcing: set[asyncio.Task[None]] = set()
         self._catalog_changed = asyncio.Event()
-        self._wake = asyncio.Event()
         self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
 
     # Requests.
@@ -126,18 +112,21 @@ class Gateway:
             return
         command = read_reservation_request(body, event_id, self._limits)
         key, partition = self._mint.mint()
-        self._commands[self._sources[partition]].append((key, command))
-        self._acknowledge.append((responder, key))
+        headers = self._traces.on_post(key, responder)
+        self._commands.add(self._sources[partition], key, command, responder, headers)
         if len(self._undecided) < _UNDECIDED_MAX:
             self._undecided[key] = partition
-        self._wake.set()
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
         key = reservation_id.encode()
         partition = self._undecided.get(key)
+        is_decided = partition is None
         if partition is None:
             partition = partition_of(key, self._partitions)
+        if self._traced:
+            responder = self._traces.on_get(key, responder, elsewhere=self._forwarding.lives_elsewhere(partition))
+        if is_decided:
             reservation = self._reservations.get(partition, key)
             if reservation is not None:
                 _answer(responder, reservation)
@@ -149,6 +138,8 @@ class Gateway:
         """Answers another process as :meth:`get_reservation` does a client, from this process's table only."""
         partition = partition_of(key, self._partitions)
         reservation = self._reservations.get(partition, key)
+        if self._traced:
+            responder = self._traces.on_get_for_peer(key, responder)
         if reservation is not None:
             _answer(responder, reservation)
         elif self._forwarding.lives_elsewhere(partition):
@@ -187,7 +178,7 @@ class Gateway:
     @property
     def commands_in_flight(self) -> int:
         """How many commands the log has not acknowledged."""
-        return len(self._acknowledge) + self._handed_over + len(self._announcing)
+        return self._commands.in_flight + len(self._announcing)
 
     def _refusal(self, count: int, count_max: int, problem: Problem) -> Problem | None:
         """Why one more request of a kind is not taken on."""
@@ -203,31 +194,9 @@ class Gateway:
     # Commands to the log.
 
     async def hand_over(self, pace: Pace) -> None:
-        """Sends what has come since the last time, for ever: the busier the log and the more there is, the more goes at once."""
-        loop = asyncio.get_running_loop()
+        """Sends commands to the log, for ever."""
         while True:
-            await self._wake.wait()
-            if not self.draining and (rest_s := pace.rest_s(loop.time())):
-                await asyncio.sleep(rest_s)
-            self._wake.clear()
-            commands, acknowledge = self._commands, self._acknowledge
-            self._commands, self._acknowledge = defaultdict(list), []
-            self._handed_over = len(acknowledge)
-            pace.note(len(acknowledge), loop.time())
-            try:
-                await self._producer.send(commands)
-            except Retriable:
-                for responder, _ in acknowledge:
-                    refuse(responder, problems.LOG_UNAVAILABLE)
-            except Fatal:
-                for responder, _ in acknowledge:
-                    refuse(responder, problems.LOG_UNAVAILABLE)
-                raise
-            else:
-                for responder, key in acknowledge:
-                    responder.response_bytes(200, _TEXT, key)
-            finally:
-                self._handed_over = 0
+            await self._commands.hand_over(pace, may_rest=not self.draining)
 
     async def _announce(
         self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
@@ -244,12 +213,14 @@ class Gateway:
                     await self._catalog_changed.wait()
         except TimeoutError:
             pass
-        responder.response_bytes(200, _JSON, answer)
+        responder.response_bytes(200, JSON, answer)
 
     # Decisions from the log.
 
-    def on_reservations(self, records: Sequence[Pair]) -> None:
-        """Answers those who wait for these reservations."""
+    def on_reservations(self, records: Sequence[Pair], headers: PlacedHeaders = NO_PLACED_HEADERS) -> None:
+        """Answers those who wait for these reservations; ``headers`` are those of the traced ones."""
+        if headers:
+            self._traces.on_decisions(records, headers)
         take, peers, undecided = self._waiting.take, self._waiting_peers, self._undecided
         if self._durations:
             self._count_durations(records, self._durations)
@@ -290,12 +261,13 @@ class Gateway:
         self._undecided.clear()
         self._forwarding.on_assigned(assignment, self._waiting.awaited())
 
-    def on_peer_answer(self, key: bytes, status: int, body: bytes) -> None:
-        """Another process has answered."""
+    def on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
+        """Another process has answered; ``traceparent`` is not empty if the reservation is traced."""
         if status == 200:
             self._forwarding.answered(key)
             for responder in self._waiting.take(key):
-                responder.response_bytes(200, _JSON, body)
+                self._traces.on_peer_answer(key, responder, traceparent)
+                responder.response_bytes(200, JSON, body)
         else:
             self._forwarding.failed(key)
 
@@ -326,21 +298,14 @@ class Gateway:
         deadline = loop.time() + self._limits.drain_ms / 1000
         while (self.commands_in_flight or self.waiting) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
             await asyncio.sleep(_DRAIN_POLL_S)
-        self._give_up_commands(problems.SHUTTING_DOWN)
+        self._commands.give_up(problems.SHUTTING_DOWN)
         self._refuse_waiting()
 
     def fail(self) -> None:
         """The log is gone: everybody who waits gets 503, and so does whoever comes."""
         self.draining = True
-        self._give_up_commands(problems.LOG_UNAVAILABLE)
+        self._commands.give_up(problems.LOG_UNAVAILABLE)
         self._refuse_waiting()
-
-    def _give_up_commands(self, problem: Problem) -> None:
-        """Those that were not handed over to the log never will be, and their clients are told."""
-        acknowledge, self._acknowledge = self._acknowledge, []
-        self._commands = defaultdict(list)
-        for responder, _ in acknowledge:
-            refuse(responder, problem)
 
     def _refuse_waiting(self) -> None:
         for waiting in (self._waiting, self._waiting_peers):

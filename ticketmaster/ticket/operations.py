@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ticketmaster.ticket import problems
-from ticketmaster.ticket.gateway import Responder, refuse
+from ticketmaster.ticket.responding import Responder, refuse
 from ticketmaster.ticket.routes import HEALTH_PATHS, PostTarget, Request, answer_health
 
 METRICS = "/metrics"

@@ -37,7 +37,7 @@ _BODY_BYTES_MAX = 1 << 20
 _WINDOW_BYTES = 1 << 30
 _NO_STREAMS_LEFT = 1 << 30
 
-OnAnswer = Callable[[bytes, int, bytes], None]
+OnAnswer = Callable[[bytes, int, bytes, bytes], None]
 OnFailure = Callable[[bytes], None]
 
 
@@ -78,12 +78,13 @@ class _Http(H2Connection):
 class _Answer:
     """An answer as far as it has come."""
 
-    __slots__ = ("body", "deadline", "key", "status")
+    __slots__ = ("body", "deadline", "key", "status", "traceparent")
 
     def __init__(self, key: bytes, deadline: float) -> None:
         self.key = key
         self.deadline = deadline
         self.status = 0
+        self.traceparent = b""
         self.body = b""
 
 
@@ -164,13 +165,14 @@ class _Link(asyncio.Protocol):
         for event in events:
             match event:
                 case ResponseReceived(stream_id=number) if number in self._streams:
-                    self._streams[number].status = int(dict(event.headers or ())[b":status"])
+                    headers, answer = dict(event.headers or ()), self._streams[number]
+                    answer.status, answer.traceparent = int(headers[b":status"]), headers.get(b"traceparent", b"")
                 case DataReceived(stream_id=number):
                     self._http.acknowledge_received_data(event.flow_controlled_length or 0, number)
                     self._take_body(number, event.data or b"")
                 case StreamEnded(stream_id=number) if number in self._streams:
                     answer = self._streams.pop(number)
-                    self._on_answer(answer.key, answer.status, answer.body)
+                    self._on_answer(answer.key, answer.status, answer.body, answer.traceparent)
                 case StreamReset(stream_id=number) if number in self._streams:
                     self._on_failure(self._streams.pop(number).key)
                 case RemoteSettingsChanged():
@@ -233,7 +235,7 @@ class Peers:
     """The other ticket processes, by address."""
 
     def __init__(self, on_answer: OnAnswer, on_failure: OnFailure, deadline_ms: int) -> None:
-        """``on_answer(key, status, body)`` or ``on_failure(key)`` is called once for each ask, later; neither may raise."""
+        """``on_answer(key, status, body, traceparent)`` or ``on_failure(key)`` is called once for each ask, later; neither may raise."""
         self._on_answer = on_answer
         self._on_failure = on_failure
         self._deadline_s = deadline_ms / 1000

@@ -1,95 +1,74 @@
-"""Who looks at each request and its answer: the request log and the counts, each only where it is asked for."""
+"""Looking at each request and its answer: counting, logging and tracing, each only where it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from ticketmaster.clock import Clock
-from ticketmaster.ticket.gateway import Responder
-from ticketmaster.ticket.problems import Headers
+from ticketmaster.telemetry.tracing import NO_TRACER, NOT_TRACED, Span, Tracer
+from ticketmaster.ticket.responding import Responder, Watched
 from ticketmaster.ticket.routes import route_of
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Watcher(Protocol):
-    """Stands between a request and its responder."""
+class RequestWatch:
+    """Counts requests by method, route and status; logs them in the words of OpenTelemetry's conventions for HTTP; traces some."""
 
-    def watch(self, scope: Any, responder: Responder) -> Responder:
-        """A responder that sees what is sent by the given one. Called in the server's thread, at the head of the request."""
-
-
-class RequestCounts:
-    """Requests by method, route and status."""
-
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, *, counts: bool = False, logs: bool = False, tracer: Tracer = NO_TRACER) -> None:
+        self._clock = clock
+        self._counting = counts
         self._counts: dict[tuple[str, str, int], int] = {}
+        self._log = structlog.get_logger("request") if logs else None
+        self._tracer = tracer
+        self._traces = tracer.enabled
+        self._watches_all = counts or logs
 
     def watch(self, scope: Any, responder: Responder) -> Responder:
-        """A responder that counts what it sends."""
-        return _Counted(self._counts, scope.method, route_of(scope.path), responder)
+        """Who takes the response. Called in the server's thread, at the head of the request."""
+        span = self._span(scope) if self._traces else NOT_TRACED
+        if not self._watches_all and span is NOT_TRACED:
+            return responder
+        watched = Watched(responder)
+        watched.span, watched.on_answer, watched.scope = span, self._answered, scope
+        if self._log:
+            watched.started_ns = self._clock.now_ns()
+        return watched
+
+    def _span(self, scope: Any) -> Span:
+        """Only commands are drawn by lot: what is asked about a reservation is traced if that is, see ``tracing.py``."""
+        headers = scope.headers
+        traceparent = headers.get("traceparent")
+        if not (traceparent or scope.method == "POST") or not self._tracer.wants(traceparent):
+            return NOT_TRACED
+        route = route_of(scope.path)
+        span = self._tracer.start_request(f"{scope.method} {route}", traceparent, headers.get("tracestate") if traceparent else None)
+        span.set({"http.request.method": scope.method, "http.route": route, "url.path": scope.path})
+        return span
+
+    def _answered(self, watched: Watched, status: int, body: bytes) -> None:
+        scope = watched.scope
+        if self._counting:
+            # Of what a client makes up there is no end.
+            key = (scope.method if scope.method in _METHODS else "other", route_of(scope.path), status)
+            self._counts[key] = self._counts.get(key, 0) + 1
+        if self._log:
+            self._log.info(
+                "request",
+                **{
+                    "client.address": scope.client,
+                    "http.request.method": scope.method,
+                    "url.path": scope.path,
+                    "network.protocol.version": scope.http_version,
+                    "http.response.status_code": status,
+                    "http.response.body.size": len(body),
+                    "http.server.request.duration": round((self._clock.now_ns() - watched.started_ns) / 1e9, 6),
+                    **({"trace_id": watched.span.trace_id} if watched.span is not NOT_TRACED else {}),
+                },
+            )
 
     def readings(self) -> list[tuple[tuple[str, str, str], int]]:
         """Method, route and status, and how often they came."""
         return [((method, route, str(status)), count) for (method, route, status), count in self._counts.items()]
-
-
-class _Counted:
-    __slots__ = ("_counts", "_method", "_responder", "_route")
-
-    def __init__(self, counts: dict[tuple[str, str, int], int], method: str, route: str, responder: Responder) -> None:
-        self._counts = counts
-        # Of what a client makes up there is no end.
-        self._method = method if method in _METHODS else "other"
-        self._route = route
-        self._responder = responder
-
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
-        self._responder.response_bytes(status, headers, body)
-        key, counts = (self._method, self._route, status), self._counts
-        counts[key] = counts.get(key, 0) + 1
-
-
-class RequestLog:
-    """Writes a line for each request, in the words of OpenTelemetry's semantic conventions for HTTP."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._log = structlog.get_logger("request")
-
-    def watch(self, scope: Any, responder: Responder) -> Responder:
-        """A responder that logs what it sends."""
-        return _Logged(self._log, self._clock, scope, responder)
-
-
-class _Logged:
-    def __init__(self, log: Any, clock: Clock, scope: Any, responder: Responder) -> None:
-        self._log = log
-        self._clock = clock
-        self._scope = scope
-        self._responder = responder
-        self._started = clock.monotonic_s()
-
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
-        self._responder.response_bytes(status, headers, body)
-        scope = self._scope
-        self._log.info(
-            "request",
-            client=scope.client,
-            method=scope.method,
-            path=scope.path,
-            http_version=scope.http_version,
-            status=status,
-            response_bytes=len(body),
-            duration_ms=round((self._clock.monotonic_s() - self._started) * 1000, 3),
-        )
-
-
-def watched(watchers: Sequence[Watcher], scope: Any, responder: Responder) -> Responder:
-    """The responder behind all watchers."""
-    for watcher in watchers:
-        responder = watcher.watch(scope, responder)
-    return responder

@@ -12,10 +12,11 @@ from msgspec import Struct
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import Page, encode_json
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
-from ticketmaster.ticket.gateway import Gateway, Responder, refuse
+from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import is_reservation_id
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.responding import Responder, refuse
 
 _EVENT = "/v1/event"
 _EVENT_PREFIX = "/v1/event/"

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
@@ -20,9 +20,9 @@ from granian.server.embed import Server
 
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import problems
-from ticketmaster.ticket.gateway import Responder, refuse
 from ticketmaster.ticket.problems import Problem
-from ticketmaster.ticket.requests import Watcher, watched
+from ticketmaster.ticket.requests import RequestWatch
+from ticketmaster.ticket.responding import Responder, refuse
 from ticketmaster.ticket.routes import PostTarget, Request, wrong_method
 from ticketmaster.ticket.settings import ServerSettings
 
@@ -63,14 +63,14 @@ class RouteTable(Protocol):
 class Dispatcher:
     """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
 
-    def __init__(self, routes: RouteTable, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, routes: RouteTable, watch: RequestWatch | None) -> None:
         self._routes = routes
-        self._watchers = watchers
+        self._watch = watch
         self.body_bytes_max = routes.body_bytes_max
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
-        """Who takes the response: the protocol itself, or those who watch before it."""
-        return watched(self._watchers, scope, protocol) if self._watchers else protocol
+        """Who takes the response: the protocol itself, or who watches before it."""
+        return self._watch.watch(scope, protocol) if self._watch else protocol
 
     def refuse(self, scope: Any, responder: Responder, problem: Problem) -> None:
         """Answers what is no GET and can't be a POST; a HEAD without a body."""
@@ -318,9 +318,9 @@ class _Pieces:
 class HttpServer:
     """Serves routes until stopped."""
 
-    def __init__(self, routes: RouteTable, settings: ServerSettings, watchers: Sequence[Watcher] = ()) -> None:
+    def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None) -> None:
         self._settings = settings
-        self._dispatcher = Dispatcher(routes, watchers)
+        self._dispatcher = Dispatcher(routes, watch)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
 

@@ -18,12 +18,14 @@ from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.embedded.storage import Extent, Replacement, Storage, Write, batch_bytes
 from ticketmaster.broker.port import (
     NO_CLAIMS,
+    NO_RECORD_HEADERS,
     Batch,
     Consumer,
     Membership,
     Pair,
     Producer,
     RebalanceListener,
+    RecordHeaders,
     TopicPartition,
     TopicSpec,
     TransactionalProducer,
@@ -184,7 +186,11 @@ class EmbeddedBroker:
         return self._epochs[transactional_id] != epoch
 
     async def append(
-        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int] | None = None, group: str = ""
+        self,
+        outputs: Mapping[TopicPartition, Sequence[Pair]],
+        offsets: Mapping[TopicPartition, int] | None = None,
+        group: str = "",
+        headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
         """Appends and commits in one write; returns, once it is durable, the ends of the logs behind the records."""
         self.raise_if_failed()
@@ -194,6 +200,9 @@ class EmbeddedBroker:
         for source, records in outputs.items():
             if records:
                 batch = self._logs[source].append(records, now)
+                if source in headers:
+                    # In memory only: a trace that is not written down in a moment is none.
+                    batch = batch._replace(headers=headers[source])
                 write.batches.append(batch)
                 ends[source] = batch.next_offset
                 self._records_waiting += len(records)
@@ -292,8 +301,8 @@ class _Producer:
     def __init__(self, broker: EmbeddedBroker) -> None:
         self._broker = broker
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
-        await self._broker.append(records)
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+        await self._broker.append(records, headers=headers)
 
 
 class _TransactionalProducer:
@@ -308,10 +317,14 @@ class _TransactionalProducer:
         await self._broker.append({})
 
     async def commit(
-        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self,
+        outputs: Mapping[TopicPartition, Sequence[Pair]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
         self._check()
-        return await self._broker.append(outputs, offsets, group)
+        return await self._broker.append(outputs, offsets, group, headers)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         self._check()

@@ -92,7 +92,8 @@ def trimmed(batch: Batch, offset: int) -> Batch:
     if not batch.offsets or batch.offsets[0] >= offset:
         return batch
     first = next((index for index, at in enumerate(batch.offsets) if at >= offset), len(batch.offsets))
-    return batch._replace(records=batch.records[first:], offsets=batch.offsets[first:])
+    headers = {at - first: found for at, found in batch.headers.items() if at >= first}
+    return batch._replace(records=batch.records[first:], offsets=batch.offsets[first:], headers=headers)
 
 
 class MemoryStorage:

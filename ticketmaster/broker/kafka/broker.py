@@ -37,9 +37,9 @@ from ticketmaster.errors import Retriable, UsageError
 class KafkaBroker:
     """A Kafka cluster as a broker. Connections that nobody else owns are opened by :meth:`start` and closed by :meth:`close`."""
 
-    def __init__(self, settings: KafkaSettings, clock: Clock, translate: Translate | None = None) -> None:
-        """``translate(topic, records)`` brings what other programs wrote into this program's schemas."""
-        records.install()
+    def __init__(self, settings: KafkaSettings, clock: Clock, translate: Translate | None = None, *, headers: bool = False) -> None:
+        """``translate(topic, records)`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
+        records.install(headers=headers)
         producing.install()
         self._settings = settings
         self._clock = clock

@@ -13,7 +13,7 @@ from aiokafka.producer.message_accumulator import MessageBatch
 
 from ticketmaster.broker.kafka.clients import Discard, client_arguments
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import NO_PLACED_HEADERS, NO_RECORD_HEADERS, Headers, Pair, PlacedHeaders, RecordHeaders, TopicPartition
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
 
@@ -44,12 +44,14 @@ class _Sent(NamedTuple):
     acknowledged: asyncio.Future[Any]
 
 
-async def _hand_over(producer: AIOKafkaProducer, records: Mapping[TopicPartition, Sequence[Pair]], timestamp_ms: int) -> list[_Sent]:
+async def _hand_over(
+    producer: AIOKafkaProducer, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders, timestamp_ms: int
+) -> list[_Sent]:
     """Gives everything to the producer, in order."""
     sent: list[_Sent] = []
     for source, pairs in records.items():
         if pairs:
-            sent += await _send_partition(producer, source, pairs, timestamp_ms)
+            sent += await _send_partition(producer, source, pairs, headers.get(source, NO_PLACED_HEADERS), timestamp_ms)
     return sent
 
 
@@ -66,16 +68,21 @@ async def _acknowledged(sent: Sequence[_Sent]) -> dict[TopicPartition, int]:
     return ends
 
 
-async def _send_partition(producer: AIOKafkaProducer, source: TopicPartition, pairs: Sequence[Pair], timestamp_ms: int) -> list[_Sent]:
+async def _send_partition(
+    producer: AIOKafkaProducer, source: TopicPartition, pairs: Sequence[Pair], headers: PlacedHeaders, timestamp_ms: int
+) -> list[_Sent]:
     sent = []
     batch = producer.create_batch()
     append = batch.append
-    for key, value in pairs:
-        if append(timestamp=timestamp_ms, key=key, value=value) is None:
+    none: Headers = []
+    traced = bool(headers)
+    for at, (key, value) in enumerate(pairs):
+        of_record = headers.get(at, none) if traced else none
+        if append(timestamp=timestamp_ms, key=key, value=value, headers=of_record) is None:
             sent.append(_Sent(source, batch.record_count(), await producer.send_batch(batch, source.topic, partition=source.partition)))
             batch = producer.create_batch()
             append = batch.append
-            append(timestamp=timestamp_ms, key=key, value=value)
+            append(timestamp=timestamp_ms, key=key, value=value, headers=of_record)
     batch.close()
     sent.append(_Sent(source, batch.record_count(), await producer.send_batch(batch, source.topic, partition=source.partition)))
     return sent
@@ -92,7 +99,7 @@ class KafkaProducer:
         self._starting = asyncio.Lock()
         self._handing_over = asyncio.Lock()
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]]) -> None:
+    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
         timeout_s = self._settings.delivery_timeout_ms / 1000
         producer = None
         try:
@@ -100,7 +107,7 @@ class KafkaProducer:
                 producer = await self._started()
                 # One after the other: aiokafka does not keep the order of those who wait for a place.
                 async with self._handing_over:
-                    sent = await _hand_over(producer, records, self._clock.now_ms())
+                    sent = await _hand_over(producer, records, headers, self._clock.now_ms())
                 await _acknowledged(sent)
         except (KafkaError, TimeoutError, AssertionError) as cause:
             # It may be unusable for good (a sequence that does not fit, a fenced epoch): the next command starts a new one.

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record._protocols import DefaultRecordBatchProtocol
+from aiokafka.record._protocols import DefaultRecordBatchProtocol, DefaultRecordProtocol
 
-from ticketmaster.broker.port import Batch, Pair, TopicPartition
+from ticketmaster.broker.port import NO_PLACED_HEADERS, Batch, Headers, Pair, PlacedHeaders, TopicPartition
 
 # What a record has whose writer gave it no key.
 _NO_KEY = b""
@@ -23,6 +23,8 @@ _NO_KEY = b""
 class BatchRecords(PartitionRecords):  # type: ignore[misc]
     """The batches of one partition in one fetch response; those of no committed records are empty, but move the position on."""
 
+    reads_headers = False
+
     def _unpack_records(self) -> Iterator[Batch]:
         source = TopicPartition(self._tp.topic, self._tp.partition)
         batches = self._records
@@ -30,24 +32,21 @@ class BatchRecords(PartitionRecords):  # type: ignore[misc]
             batch = batches.next_batch()
             if self._check_crcs and not batch.validate_crc():
                 raise CorruptRecordException(f"a batch of {source.topic}-{source.partition} does not match its checksum")
-            records: list[Pair] = []
-            offsets: Sequence[int] = ()
+            found: Sequence[DefaultRecordProtocol] = ()
             if not self._is_aborted(batch) and not batch.is_control_batch:
-                records, offsets = self._read(batch)
+                found = self._wanted(batch)
             # Behind what compaction removed at the end of the batch, too.
             self.next_fetch_offset = batch.next_offset
-            yield Batch(source, records, offsets, batch.next_offset, batch.max_timestamp)
+            records = [(record.key or _NO_KEY, record.value) for record in found]
+            headers = _headers(found) if self.reads_headers else NO_PLACED_HEADERS
+            yield Batch(source, records, _offsets(found, batch), batch.next_offset, batch.max_timestamp, headers)
 
-    def _read(self, batch: DefaultRecordBatchProtocol) -> tuple[list[Pair], Sequence[int]]:
-        first = batch.base_offset
-        if first >= self.next_fetch_offset:
-            records = [(record.key or _NO_KEY, record.value) for record in batch]
-            if len(records) == batch.next_offset - first:
-                return records, range(first, batch.next_offset)
-            # Read a second time: compaction has left gaps, and a batch remembers what it has decompressed.
-            return records, [record.offset for record in batch]
-        wanted = [record for record in batch if record.offset >= self.next_fetch_offset]
-        return [(record.key or _NO_KEY, record.value) for record in wanted], [record.offset for record in wanted]
+    def _wanted(self, batch: DefaultRecordBatchProtocol) -> Sequence[DefaultRecordProtocol]:
+        # Kept, for aiokafka's batch can be read once only.
+        found = list(batch)
+        if batch.base_offset >= self.next_fetch_offset:
+            return found
+        return [record for record in found if record.offset >= self.next_fetch_offset]
 
     def _is_aborted(self, batch: DefaultRecordBatchProtocol) -> bool:
         if self._isolation_level != READ_COMMITTED or batch.producer_id is None:
@@ -58,6 +57,18 @@ class BatchRecords(PartitionRecords):  # type: ignore[misc]
         return batch.is_transactional and batch.producer_id in self._aborted_producers
 
 
+def _offsets(found: Sequence[DefaultRecordProtocol], batch: DefaultRecordBatchProtocol) -> Sequence[int]:
+    if len(found) == batch.next_offset - batch.base_offset:
+        return range(batch.base_offset, batch.next_offset)
+    # Compaction has left gaps, or the first ones were not wanted.
+    return [record.offset for record in found]
+
+
+def _headers(found: Sequence[DefaultRecordProtocol]) -> PlacedHeaders:
+    """Of the records that have any; those without a value are left out."""
+    return {at: [(name, value) for name, value in record.headers if value is not None] for at, record in enumerate(found) if record.headers}
+
+
 def merged(batches: Sequence[Batch]) -> Batch:
     """Batches of one partition that follow each other, as one."""
     last = batches[-1]
@@ -66,10 +77,13 @@ def merged(batches: Sequence[Batch]) -> Batch:
         return filled[0]._replace(next_offset=last.next_offset)
     records: list[Pair] = []
     offsets: list[int] = []
+    headers: dict[int, Headers] = {}
     for batch in filled:
+        for at, found in batch.headers.items():
+            headers[len(records) + at] = found
         records += batch.records
         offsets += batch.offsets
-    return Batch(last.source, records, offsets, last.next_offset, last.timestamp_ms)
+    return Batch(last.source, records, offsets, last.next_offset, last.timestamp_ms, headers)
 
 
 def with_markers(batches: Sequence[Batch]) -> list[Batch]:
@@ -83,6 +97,7 @@ def with_markers(batches: Sequence[Batch]) -> list[Batch]:
     return found
 
 
-def install() -> None:
-    """Makes every consumer of this process deliver batches."""
+def install(*, headers: bool) -> None:
+    """Makes every consumer of this process deliver batches; with the records' headers, if they are asked for."""
     fetcher.PartitionRecords = BatchRecords
+    BatchRecords.reads_headers = headers

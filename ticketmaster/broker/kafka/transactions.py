@@ -27,7 +27,7 @@ from ticketmaster.broker.kafka import groups, protocol
 from ticketmaster.broker.kafka.clients import Discard, client_arguments
 from ticketmaster.broker.kafka.protocol import EncodedBatch, Identity, Requests, Written
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import NO_PLACED_HEADERS, NO_RECORD_HEADERS, Headers, Pair, PlacedHeaders, RecordHeaders, TopicPartition
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Retriable, TaskMigrated
 
@@ -112,10 +112,16 @@ class KafkaTransactionalProducer:
         self._usable = True
 
     async def commit(
-        self, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self,
+        outputs: Mapping[TopicPartition, Sequence[Pair]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
         async with self._in_transaction():
-            batches = [batch for source, pairs in outputs.items() for batch in self._encoded(source, pairs)]
+            batches = [
+                batch for source, pairs in outputs.items() for batch in self._encoded(source, pairs, headers.get(source, NO_PLACED_HEADERS))
+            ]
             # In this order, each when the one before is answered: sent together they are in each other's way at the broker.
             ends = await self._write(batches)
             if offsets:
@@ -169,9 +175,11 @@ class KafkaTransactionalProducer:
 
     # The parts of a transaction.
 
-    def _encoded(self, source: TopicPartition, pairs: Sequence[Pair]) -> Iterator[EncodedBatch]:
+    def _encoded(self, source: TopicPartition, pairs: Sequence[Pair], headers: PlacedHeaders) -> Iterator[EncodedBatch]:
         """One batch, or as many as its size limit asks for."""
         timestamp_ms = self._clock.now_ms()
+        none: Headers = []
+        traced = bool(headers)
         start = 0
         while start < len(pairs):
             builder = DefaultRecordBatchBuilder(
@@ -185,7 +193,7 @@ class KafkaTransactionalProducer:
             )
             append, count = builder.append, 0
             for key, value in pairs[start:] if start else pairs:
-                if append(count, timestamp_ms, key=key, value=value, headers=[]) is None:
+                if append(count, timestamp_ms, key=key, value=value, headers=headers.get(start + count, none) if traced else none) is None:
                     break
                 count += 1
             self._sequences[source] = (self._sequences[source] + count) & _SEQUENCE_MASK

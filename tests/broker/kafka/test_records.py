@@ -1,0 +1,52 @@
+"""Fetched bytes become the batches they were, whatever compaction has taken out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
+
+from ticketmaster.broker.kafka.records import BatchRecords
+from ticketmaster.broker.port import Batch, Headers
+
+CODECS = {"none": 0, "lz4": 3}
+TRACED: Headers = [("traceparent", b"00-1-1-01")]
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["without headers", "with headers"])
+def reads_headers(request: pytest.FixtureRequest) -> Iterator[bool]:
+    before, BatchRecords.reads_headers = BatchRecords.reads_headers, request.param
+    yield request.param
+    BatchRecords.reads_headers = before
+
+
+def written(offsets: Sequence[int], codec: int) -> bytes:
+    """A batch as the log has it, of records at these offsets; the second one has a header."""
+    builder = DefaultRecordBatchBuilder(
+        2, codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1 << 20
+    )
+    for number, offset in enumerate(offsets):
+        builder.append(offset, 1_000, key=b"k%d" % offset, value=b"v", headers=TRACED if number == 1 else [])
+    return bytes(builder.build())
+
+
+def read(data: bytes, start: int) -> list[Batch]:
+    """What a fetch from ``start`` on delivers of these bytes."""
+    return list(BatchRecords(KafkaTopicPartition("t", 0), MemoryRecords(data), [], start, None, None, True, READ_COMMITTED))  # noqa: FBT003
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("offsets", [[0, 1, 2], [0, 2, 5], [0, 7]], ids=["whole", "with gaps", "with one gap"])
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_every_record_has_its_own_offset_and_headers(offsets: list[int], codec: int, start: int, *, reads_headers: bool) -> None:
+    (batch,) = read(written(offsets, codec), start)
+
+    wanted = [offset for offset in offsets if offset >= start]
+    assert list(batch.offsets) == wanted
+    assert list(batch.records) == [(b"k%d" % offset, b"v") for offset in wanted]
+    assert batch.next_offset == offsets[-1] + 1
+    assert dict(batch.headers) == ({wanted.index(offsets[1]): TRACED} if reads_headers and offsets[1] in wanted else {})

@@ -1,0 +1,48 @@
+"""Who takes a response, and the responses that are the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from ticketmaster.telemetry.tracing import NOT_TRACED
+from ticketmaster.ticket.problems import Headers, Problem
+
+TEXT: Final[Headers] = [("content-type", "text/plain")]
+JSON: Final[Headers] = [("content-type", "application/json")]
+
+
+class Responder(Protocol):
+    """Takes the one response to a request."""
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        """Sends it; nothing happens if the client is gone."""
+
+
+def refuse(responder: Responder, problem: Problem) -> None:
+    """Answers with a problem document."""
+    responder.response_bytes(*problem.response)
+
+
+class Watched:
+    """A responder whose response is looked at."""
+
+    __slots__ = ("_responder", "extra", "on_answer", "scope", "span", "started_ns")
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+        self.span = NOT_TRACED
+        self.on_answer: Callable[[Watched, int, bytes], None] | None = None
+        # Granian's description of the request.
+        self.scope: Any = None
+        self.started_ns = 0
+        # Headers that the response has besides its own.
+        self.extra: tuple[tuple[str, str], ...] = ()
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        self._responder.response_bytes(status, [*headers, *self.extra] if self.extra else headers, body)
+        if self.span is not NOT_TRACED:
+            self.span.set({"http.response.status_code": status})
+            self.span.end(f"status {status}" if status >= 500 else "")
+        if self.on_answer:
+            self.on_answer(self, status, body)
