@@ -77,17 +77,17 @@ class SeatSeller:
         if self.busy_replies:
             self.busy_replies -= 1
             return 503, [*JSON, ("retry-after", "1")], b"{}"
-        reservation_id, seats = str(uuid.uuid4()), self.take(body["areaId"], body["numOfSeats"])
+        reservation_id, seats = str(uuid.uuid4()), self.take(body["areaId"], body["numOfSeats"], body["seats"])
         reason = "" if seats else f"[NOT_AVAILABLE]: no continuous {body['numOfSeats']} seats at area {body['areaId']} in event {event_id}"
         state = "RESERVED" if seats else "FAILED"
         body |= {"reservationId": reservation_id, "numOfSeat": 0, "seats": seats, "state": state, "failedReason": reason}
         self.decisions[reservation_id] = msgspec.json.encode(body)
         return 200, TEXT, reservation_id.encode()
 
-    def take(self, area_id: str, count: int) -> list[dict[str, int]]:
+    def take(self, area_id: str, count: int, picked: list[dict[str, int]]) -> list[dict[str, int]]:
         _, cols, seats = self.areas[area_id]
-        start = seats.find(b"." * count)
-        if start < 0:
+        start = picked[0]["row"] * (cols + 1) + picked[0]["col"] if picked else seats.find(b"." * count)
+        if start < 0 or seats[start : start + count] != b"." * count:
             return []
         if not self.sells_twice:
             seats[start : start + count] = b"#" * count

@@ -1,0 +1,2 @@
+export const scenario = { iterationInTest: 0 };
+export default { scenario };
