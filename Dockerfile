@@ -1,13 +1,14 @@
 # The `ticketmaster` program. `docker compose up` builds it; see docs/containers.md.
 
-# One Python for both stages: a virtual environment points at the interpreter that made it. Its patch releases come by a rebuild.
-FROM python:3.11-slim-trixie AS base
+# One Python for all stages: a virtual environment points at the interpreter that made it. A newer patch release is a change of this line.
+FROM python:3.11.14-slim-trixie AS base
 
 
 FROM base AS build
 ARG HATCHLING_VERSION=1.33.0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils
 
 # The packages come first: they change with the lock file only. Nothing at run time needs pip, which one of them asks for.
 COPY requirements.lock ./
@@ -19,24 +20,35 @@ RUN pip install "hatchling==${HATCHLING_VERSION}"
 COPY pyproject.toml README.md LICENSE ./
 COPY avro avro
 COPY ticketmaster ticketmaster
-# The root file system is read-only later, so bytecode is made here; unchecked, because a copied file's time says nothing.
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
- && pip --python /opt/ticketmaster/bin/python install --no-compile --no-deps --no-index /wheels/ticketmaster-*.whl \
+ && pip --python /opt/ticketmaster/bin/python install --no-compile --no-deps --no-index /wheels/ticketmaster-*.whl
+# A third of all that is symbols for debuggers, C sources, and what colours source code in tracebacks, which nothing here prints.
+# The root file system is read-only later, so bytecode is made here; unchecked, because a copied file's time says nothing.
+RUN find /opt/ticketmaster -name '*.so*' -type f -exec strip --strip-unneeded {} + \
+ && find /opt/ticketmaster/lib '(' -name '*.c' -o -name '*.h' -o -name '*.py[ix]' -o -name '*.px[di]' ')' -type f -delete \
+ && rm -rf /opt/ticketmaster/lib/python3.11/site-packages/pygments \
  && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/ticketmaster/lib
 
 
-FROM base
-LABEL org.opencontainers.image.title="ticketmaster" \
-      org.opencontainers.image.description="Sells reserved seats by stream processing" \
-      org.opencontainers.image.licenses="Apache-2.0"
-
+FROM base AS system
 # By number, so that Kubernetes can see that it isn't root. A new volume takes over the owner of the directory.
 RUN groupadd --gid 10001 ticketmaster \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/ticketmaster --shell /usr/sbin/nologin ticketmaster \
- && install -d -o 10001 -g 10001 -m 0750 /var/lib/ticketmaster
+ && install -d -o 10001 -g 10001 -m 0750 /var/lib/ticketmaster \
+ && pip uninstall --yes --quiet pip setuptools wheel \
+ && cd /usr/local/lib/python3.11 && rm -rf ensurepip idlelib lib2to3 pydoc_data tkinter turtledemo
+
+
+# What was removed above leaves the image only because all of it is copied again.
+FROM scratch
+LABEL org.opencontainers.image.title="ticketmaster" \
+      org.opencontainers.image.description="Sells reserved seats by stream processing" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=system / /
 COPY --from=build /opt/ticketmaster /opt/ticketmaster
 
-ENV PATH=/opt/ticketmaster/bin:$PATH \
+ENV PATH=/opt/ticketmaster/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TMPDIR=/tmp

@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: up
 up: $(RUNTIME) ## Set up and start the whole system on PORT (8080), data in DATA (./data)
@@ -24,10 +24,11 @@ up: $(RUNTIME) ## Set up and start the whole system on PORT (8080), data in DATA
 setup: $(DEV) ## Set up .venv with everything that check, test and bench need
 
 .PHONY: check
-check: $(DEV) ## Check format, lint and types
+check: $(DEV) ## Check format, lint, types and deployment
 	$(PYTHON_IN_VENV) -m ruff format --check .
 	$(PYTHON_IN_VENV) -m ruff check .
 	$(PYTHON_IN_VENV) -m mypy
+	$(PYTHON_IN_VENV) scripts/deploy/check
 
 .PHONY: test
 test: $(DEV) ## Run all tests
@@ -60,6 +61,22 @@ bench: $(DEV) ## Measure cost, speed, memory and disk, a quarter of an hour; res
 .PHONY: bench-quick
 bench-quick: $(DEV) ## Measure the few figures that matter, as ratios to a calibration loop, in a minute or two
 	$(PYTHON_IN_VENV) scripts/perf/bench quick $(OPTIONS)
+
+PERF_TYPE ?= 1-instance-perf
+PARTITIONS_COUNT ?=
+IMAGE ?=
+
+.PHONY: deploy
+deploy: ## Put it on Kubernetes as deploy/overlays/PERF_TYPE (1-instance-perf) says, with IMAGE and PARTITIONS_COUNT
+	@scripts/deploy/deploy apply --perf-type "$(PERF_TYPE)" --partitions "$(PARTITIONS_COUNT)" --image "$(IMAGE)"
+
+.PHONY: destroy
+destroy: ## Take all that away again, clusters and data included
+	@scripts/deploy/deploy destroy --perf-type "$(PERF_TYPE)"
+
+.PHONY: deploy-check
+deploy-check: $(DEV) ## Check manifests, docker-compose.yml and Terraform files, without cluster, engine or cloud
+	@$(PYTHON_IN_VENV) scripts/deploy/check
 
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml

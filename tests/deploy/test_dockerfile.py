@@ -83,23 +83,47 @@ def test_the_build_backend_is_one_that_the_project_allows() -> None:
     assert requirement.specifier.contains(version)
 
 
-def test_the_interpreter_is_one_that_the_project_allows() -> None:
-    base, *stages = arguments_of("FROM")
-    name, version = re.fullmatch(r"python:(\d\.\d+)-slim-\w+ AS (\w+)", base, re.IGNORECASE).group(2, 1)  # type: ignore[union-attr]
+def test_the_one_interpreter_is_pinned_to_a_patch_release_that_the_project_allows() -> None:
+    base, *stages, last = arguments_of("FROM")
+    pinned = re.fullmatch(r"python:(\d\.\d+\.\d+)-slim-trixie AS (\w+)", base)
 
+    assert pinned is not None
+    version, name = pinned.groups()
     assert Requirement(f"python{project()['project']['requires-python']}").specifier.contains(version)
-    assert {stage.split()[0] for stage in stages} == {name}, "a virtual environment runs with the interpreter that made it only"
+    # A virtual environment runs with the interpreter that made it only.
+    assert {stage.split()[0] for stage in stages} == {name}
+    assert last == "scratch"
+    (everything,) = (arguments for arguments in arguments_of("COPY") if arguments.endswith(" / /"))
+    assert everything.split()[0].removeprefix("--from=") in {stage.split()[-1] for stage in stages}
+
+
+def test_the_program_runs_without_what_is_taken_out_of_its_packages() -> None:
+    taken = re.findall(r"rm -rf \S+/site-packages/(\w+)", " ".join(arguments_of("RUN")))
+    assert taken
+    # Every module is imported, and a table is drawn by Rich.
+    code = f"""
+import pkgutil, sys
+sys.modules.update(dict.fromkeys({taken}))
+import ticketmaster
+from ticketmaster.cli import main
+for module in pkgutil.walk_packages(ticketmaster.__path__, "ticketmaster."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+main(["simulate", "--seed", "1", "--commands", "1", "--faults", "0"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_program_runs_as_a_numbered_user_who_owns_the_state() -> None:
-    last_stage = instructions()[[name for name, _ in instructions()].index("FROM", 4) :]
-    (user,) = (arguments for name, arguments in last_stage if name == "USER")
+    (user,) = arguments_of("USER")
     uid, gid = user.split(":")
     (volume,) = arguments_of("VOLUME")
 
     assert int(uid) > 0
     assert int(gid) > 0
-    assert re.search(rf"install -d -o {uid} -g {gid} .*{volume}$", arguments_of("RUN")[-1])
+    assert re.search(rf"install -d -o {uid} -g {gid} \S+ \S+ {volume} ", arguments_of("RUN")[-1])
+    assert f"--uid {uid} --gid {gid} " in arguments_of("RUN")[-1]
 
 
 def test_the_entry_point_is_the_console_script() -> None:

@@ -1,0 +1,94 @@
+"""What `scripts/deploy/check` looks at: one line each of what was checked, and one of each problem."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from scripts.deploy.errors import DeployError
+from scripts.deploy.manifests import DEPLOY, ROOT
+from scripts.deploy.schemas import VERSIONS, Checker, rendered
+from scripts.deploy.terraform import problems as terraform_problems
+
+COMPOSE = ROOT / "docker-compose.yml"
+TERRAFORM = DEPLOY / "terraform"
+
+
+class MissingError(Exception):
+    """A program that this machine lacks; the text says which, and what for."""
+
+
+def main() -> int:
+    """Checks everything; 1 if anything is wrong. Where CI is set, a missing program is wrong, too."""
+    wrong = 0
+    for check in (check_manifests, check_compose, check_terraform, check_terraform_format, check_terraform_providers):
+        try:
+            for line in check():
+                print(f"ok       {line}", flush=True)
+        except MissingError as error:
+            wrong += bool(os.environ.get("CI"))
+            print(f"skipped  {error}", flush=True)
+        except DeployError as error:
+            wrong += 1
+            print(f"wrong    {error}", file=sys.stderr, flush=True)
+    return 1 if wrong else 0
+
+
+def check_manifests() -> Iterator[str]:
+    """Every overlay, rendered, against schemas."""
+    _need("kubectl", "renders the overlays of deploy/")
+    checker = Checker()
+    for name, objects in rendered().items():
+        _refuse(f"deploy/overlays, {name}", checker.problems(objects))
+        yield f"deploy/overlays, {name}: {len(objects)} objects, by the schemas of Kubernetes {' and '.join(VERSIONS)} and ours"
+
+
+def check_compose() -> Iterator[str]:
+    """docker-compose.yml, by Compose's own library."""
+    _need("go", "builds what reads docker-compose.yml")
+    program = _output([sys.executable, "scripts/compose/install"]).strip()
+    _output([program, "-format", "json", str(COMPOSE)])
+    yield "docker-compose.yml, by Compose's library"
+
+
+def check_terraform() -> Iterator[str]:
+    """Syntax and references, without providers."""
+    _refuse("deploy/terraform", terraform_problems(TERRAFORM))
+    yield f"deploy/terraform: {len(list(TERRAFORM.rglob('*.tf')))} files, their syntax and what they refer to"
+
+
+def check_terraform_format() -> Iterator[str]:
+    """As Terraform would write it."""
+    _need("terraform", "says whether deploy/terraform is formatted")
+    _output(["terraform", "fmt", "-check", "-recursive", str(TERRAFORM)])
+    yield "deploy/terraform: its format"
+
+
+def check_terraform_providers() -> Iterator[str]:
+    """Arguments of resources, which only the providers know; they are there once `terraform init` has run."""
+    if (TERRAFORM / ".terraform").is_dir():
+        _need("terraform", "asks the providers")
+        _output(["terraform", f"-chdir={TERRAFORM}", "validate"])
+        yield "deploy/terraform: terraform validate"
+    else:
+        print("skipped  deploy/terraform: terraform validate, until `terraform -chdir=deploy/terraform init` has fetched the providers")
+
+
+def _need(program: str, what_for: str) -> None:
+    if shutil.which(program) is None:
+        raise MissingError(f"no {program} found, which {what_for}")
+
+
+def _refuse(what: str, problems: list[str]) -> None:
+    if problems:
+        raise DeployError("\nwrong    ".join(f"{what}: {problem}" for problem in problems))
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeployError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout

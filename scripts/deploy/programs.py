@@ -1,0 +1,70 @@
+"""The programs that a deployment is made with: each call is told before, and what fails ends the command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.deploy.errors import DeployError, UsageError
+from scripts.deploy.manifests import NAMESPACE
+
+TERRAFORM = "deploy/terraform"
+
+
+def say(text: str) -> None:
+    """Progress and errors."""
+    print(f"deploy: {text}", file=sys.stderr, flush=True)
+
+
+def need(*programs: str) -> None:
+    """UsageError: one of them can't be found."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise UsageError(f"no {' and no '.join(missing)} found: install what is missing and put it into PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Runs programs in the repository's folder; `environment` is theirs in addition to our own."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, stdin: str | None = None) -> None:
+        """Shows the command, and what it says. DeployError: it fails."""
+        say(f"$ {shlex.join(command)}")
+        done = subprocess.run(command, input=stdin, text=True, cwd=self.root, env=os.environ | self.environment, check=False)
+        self._succeeded(command, done.returncode)
+
+    def ask(self, *command: str, stdin: str | None = None) -> str:
+        """What the command prints, which is not shown. DeployError: it fails."""
+        environment = os.environ | self.environment
+        done = subprocess.run(command, input=stdin, text=True, cwd=self.root, env=environment, stdout=subprocess.PIPE, check=False)
+        self._succeeded(command, done.returncode)
+        return done.stdout
+
+    def knows(self, *command: str) -> bool:
+        """Whether the command succeeds; nothing of it is shown."""
+        environment = os.environ | self.environment
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, check=False).returncode == 0
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> None:
+        """In our namespace."""
+        self.run("kubectl", "--namespace", NAMESPACE, *arguments, stdin=stdin)
+
+    def terraform(self, *arguments: str) -> None:
+        """In its folder, without questions."""
+        self.run("terraform", f"-chdir={TERRAFORM}", *arguments, "-input=false")
+
+    def output(self, name: str) -> str:
+        """A value that Terraform tells."""
+        return self.ask("terraform", f"-chdir={TERRAFORM}", "output", "-raw", name)
+
+    def _succeeded(self, command: tuple[str, ...], exit_code: int) -> None:
+        if exit_code:
+            raise DeployError(f"`{shlex.join(command)}` failed with exit code {exit_code}, see above")
