@@ -150,19 +150,24 @@ def _apply(programs: Programs, objects: Sequence[str]) -> None:
 
 
 def destroy(options: argparse.Namespace) -> None:
-    """Everything of ours is in one namespace; load balancers and disks go with it, while there is still a cluster to take them away."""
-    render(options.perf_type)
+    """Pods and state first, then, in a cloud, what Terraform has made."""
+    rendered = render(options.perf_type)
     if options.perf_type == LOCAL:
         programs = Programs(ROOT)
         _tell_context(programs)
-        _delete_namespace(programs)
+        # The namespace stays: Strimzi's operator lives in it.
+        objects = [each for each in documents(rendered) if kind(each) != "Namespace"]
+        programs.kubectl("delete", "--filename=-", "--ignore-not-found", "--timeout=10m", stdin=joined(objects))
+        programs.kubectl("wait", "persistentvolumeclaims", "--all", "--for=delete", "--timeout=5m")
         return
     check_cloud()
     terraform = Programs(ROOT)
     terraform.terraform("init")
     if terraform.knows("terraform", "-chdir=deploy/terraform", "output", "-raw", "cluster_name"):
         with cluster(terraform) as programs:
-            _delete_namespace(programs)
+            # Load balancers and disks can be taken away only while there is a cluster that knows of them.
+            programs.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=15m")
+            programs.run("kubectl", "wait", "persistentvolumes", "--all", "--for=delete", "--timeout=5m")
     else:
         say("Terraform knows of no Kubernetes cluster: nothing to delete there")
     terraform.terraform("destroy", "-auto-approve", f"-var=perf_type={options.perf_type}")
@@ -175,10 +180,6 @@ def _tell_context(programs: Programs) -> None:
             "kubectl has no current cluster: start one, e.g. kind create cluster, or choose one, kubectl config use-context NAME"
         )
     say(f"the cluster is the current one of kubectl: {programs.ask(*command).strip()}")
-
-
-def _delete_namespace(programs: Programs) -> None:
-    programs.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=15m")
 
 
 def check_cloud() -> None:

@@ -22,7 +22,7 @@ def rendered() -> dict[str, list[dict[str, Any]]]:
     """The objects of every overlay, and of one with the components that no overlay has. DeployError: kustomize refuses one."""
     found = {overlay: render(overlay) for overlay in overlays()}
     found[f"{LOCAL} with {' and '.join(COMPONENTS)}"] = render(LOCAL, Additions(components=COMPONENTS))
-    return {name: list(yaml.safe_load_all(text)) for name, text in found.items()}
+    return {name: list(yaml.load_all(text, yaml.CSafeLoader)) for name, text in found.items()}
 
 
 class Checker:

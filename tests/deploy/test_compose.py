@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import pytest
 
-from ticketmaster.cli import main
+from tests.support.command_line import parsed
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILE: Final = ROOT / "docker-compose.yml"
@@ -74,17 +73,6 @@ def arguments(service: dict[str, Any], tmp_path: Path, **environment: str) -> li
     assert told.returncode == 0, told.stderr
     arguments: list[str] = json.loads(told.stdout)
     return arguments
-
-
-def parsed(arguments: list[str]) -> dict[str, Any]:
-    """The options as the program's own command line understands them; nothing runs."""
-    command: click.Command = main
-    rest = list(arguments)
-    while isinstance(command, click.Group):
-        name = rest.pop(0)
-        assert name in command.commands, f"there is no command {name}"
-        command = command.commands[name]
-    return command.make_context(command.name, rest).params
 
 
 def source_of(service: dict[str, Any], target: str) -> Path:
