@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -14,7 +15,11 @@ REQUIRED = ("CI", "TICKETMASTER_REQUIRE_KAFKA")
 def needs(program: str, what_for: str) -> None:
     """Ends the test where a program is missing: skipped on a developer's machine, failed where tests must run."""
     if shutil.which(program) is None:
-        reason = f"{what_for} needs {program}, which this machine lacks"
-        if any(os.environ.get(name) for name in REQUIRED):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        lacking(f"{what_for} needs {program}, which this machine lacks")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Ends the test for the want of something, as `needs` does."""
+    if any(os.environ.get(name) for name in REQUIRED):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
