@@ -56,12 +56,12 @@ USER 10001:10001
 WORKDIR /var/lib/ticketmaster
 # Of each container its own: state belongs to one instance, and is rebuilt from the log where it is missing.
 VOLUME /var/lib/ticketmaster
-EXPOSE 8080
+EXPOSE 8080 9464
 STOPSIGNAL SIGTERM
 
-# Roles answer it on 8080 when they are started with `ticket --port 8080`, or `reservation` and `event` with `--health-port 8080`.
+# Every role answers it there when it is started with `--metrics-port 9464`.
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=120s --start-interval=1s \
-    CMD ["python", "-I", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8080, timeout=4); c.request('GET', '/v1/health_check'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-I", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 9464, timeout=4); c.request('GET', '/v1/health_check'); sys.exit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["ticketmaster"]
 CMD ["--help"]

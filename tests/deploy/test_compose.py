@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.support.command_line import parsed
 
@@ -93,7 +94,7 @@ def seconds(duration: str) -> float:
 
 
 def test_compose_accepts_the_file(services: dict[str, dict[str, Any]]) -> None:
-    assert {*OURS, *BROKERS, "schema-registry", "jaeger", "prometheus", "kafka-ui"} == set(services)
+    assert {*OURS, *BROKERS, "schema-registry", "jaeger", "prometheus", "grafana", "kafka-ui"} == set(services)
 
 
 def test_compose_refuses_a_key_that_it_does_not_know(compose: list[str], tmp_path: Path) -> None:
@@ -175,14 +176,13 @@ def test_each_ticket_instance_says_how_the_others_reach_it(services: dict[str, d
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_the_health_check_of_the_image_asks_the_port_that_the_role_answers_on(
+def test_the_health_check_of_the_image_asks_the_metrics_port_of_the_role(
     services: dict[str, dict[str, Any]], name: str, tmp_path: Path
 ) -> None:
     options = parsed(arguments(services[name], tmp_path))
 
     assert "healthcheck" not in services[name]
-    port = options["port"] if name == "ticket" else options["metrics_port"]
-    assert f"'127.0.0.1', {port}," in (ROOT / "Dockerfile").read_text()
+    assert f"'127.0.0.1', {options['metrics_port']}," in (ROOT / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -211,6 +211,54 @@ def test_the_ticket_role_has_time_to_answer_open_requests(services: dict[str, di
 
     assert seconds(services["ticket"]["stop_grace_period"]) * 1000 >= options["drain_ms"] + 10_000
     assert options["drain_ms"] >= options["long_poll_ms"]
+
+
+# --- What looks at it -----------------------------------------------------------------------------------------------------------
+
+
+def provisioned(services: dict[str, dict[str, Any]], folder: str) -> dict[str, Any]:
+    """What Grafana finds in the one file of a folder of its provisioning."""
+    (file,) = source_of(services["grafana"], f"/etc/grafana/provisioning/{folder}").iterdir()
+    found: dict[str, Any] = yaml.safe_load(file.read_text())
+    return found
+
+
+def test_prometheus_finds_its_rules_and_every_container_of_each_role(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    (option,) = [argument for argument in services["prometheus"]["command"] if argument.startswith("--config.file=")]
+    file = Path(option.partition("=")[2])
+    config = yaml.safe_load(source_of(services["prometheus"], str(file)).read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    (lookup,) = jobs["ticketmaster"]["dns_sd_configs"]
+
+    assert [rules for rules in config["rule_files"] if not source_of(services["prometheus"], str(file.parent / rules)).is_file()] == []
+    assert set(lookup["names"]) == set(ROLES)
+    assert {parsed(arguments(services[role], tmp_path))["metrics_port"] for role in ROLES} == {lookup["port"]}
+    assert {name for name in jobs if name != "ticketmaster"} <= set(services)
+
+
+def test_grafana_finds_its_dashboard_and_the_services_that_it_asks(services: dict[str, dict[str, Any]]) -> None:
+    (provider,) = provisioned(services, "dashboards")["providers"]
+    home = Path(services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    sources = {source["uid"]: source for source in provisioned(services, "datasources")["datasources"]}
+
+    assert home.parent == Path(provider["options"]["path"])
+    assert source_of(services["grafana"], str(home)).is_file()
+    assert {source["type"] for source in sources.values()} == {"prometheus", "jaeger"}
+    assert [source["type"] for source in sources.values() if source.get("isDefault")] == ["prometheus"]
+    for source in sources.values():
+        name, _, port = source["url"].removeprefix("http://").partition(":")
+        assert int(port) in {published["target"] for published in services[name]["ports"]}
+    assert sources["jaeger"]["jsonData"]["tracesToMetrics"]["datasourceUid"] in sources
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_each_role_sends_its_traces_to_jaeger_under_its_own_name(services: dict[str, dict[str, Any]], name: str) -> None:
+    environment = services[name]["environment"]
+    host, _, port = environment["OTEL_EXPORTER_OTLP_ENDPOINT"].removeprefix("http://").partition(":")
+
+    assert int(port) in {published["target"] for published in services[host]["ports"]}
+    assert environment["OTEL_SERVICE_NAME"] == name
+    assert 0 < float(environment["OTEL_TRACES_SAMPLER_ARG"]) <= 1
 
 
 # --- Kafka and the registry --------------------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def exit_code(port: int) -> int:
     assert python == "python"
     # A proxy is for the outside.
     env = os.environ | {"http_proxy": "http://127.0.0.1:9"}
-    ours = [argument.replace("8080", str(port)) for argument in arguments]
+    ours = [argument.replace("9464", str(port)) for argument in arguments]
     return subprocess.run([sys.executable, *ours], env=env, capture_output=True, timeout=30, check=False).returncode
 
 
