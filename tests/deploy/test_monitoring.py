@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripts.docs.panels import expression
 from scripts.kafka.clusters import free_ports
 from tests.process.server import serving
-from tests.support.prometheus import Prometheus, programs, prometheus, promtool
+from tests.support.prometheus import Prometheus, prometheus, promtool
 from ticketmaster.telemetry.metrics import INSTRUMENTS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -63,12 +63,12 @@ def sell_out(url: str) -> None:
 @pytest.fixture(scope="module")
 def sale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, str]]:
     """A Prometheus that has watched a small sale of a real server, and what the server tells at the end."""
-    programs()
     folder = tmp_path_factory.mktemp("monitoring")
     (port,) = free_ports(1)
     (folder / "prometheus.yml").write_text(CONFIG % port)
     shutil.copy(RULES, folder)
-    with serving(folder / "data-of-sale", "--metrics-port", str(port)) as (_, address), prometheus(folder / "prometheus.yml") as watching:
+    # Prometheus first: it looks at its targets for the first time after five seconds.
+    with prometheus(folder / "prometheus.yml") as watching, serving(folder / "sale", "--metrics-port", str(port)) as (_, address):
         watching.wait_for("ticketmaster_ready == 1")
         sell_out(f"http://{address}")
         watching.wait_for('ticketmaster_event_seats_available{event="play"} == 0')
@@ -76,6 +76,12 @@ def sale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus,
 
 
 # --- The real server, watched by the real Prometheus ---------------------------------------------------------------------
+
+
+def test_promtool_has_nothing_to_say_against_the_metrics(sale: tuple[Prometheus, str]) -> None:
+    checked = promtool("check", "metrics", stdin=sale[1])
+
+    assert (checked.returncode, checked.stdout) == (0, "")
 
 
 def test_the_dashboard_and_the_rules_name_only_metrics_that_the_program_has(sale: tuple[Prometheus, str]) -> None:

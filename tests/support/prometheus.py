@@ -37,10 +37,10 @@ def programs() -> tuple[str, str]:
     return prometheus, promtool
 
 
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def promtool(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Runs promtool until it ends; stdout and stderr come as one."""
     command = [programs()[1], *map(str, arguments)]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
 
 
 class Prometheus:
