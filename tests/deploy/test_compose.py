@@ -15,6 +15,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.support.command_line import parsed
+from ticketmaster.config.telemetry import read_telemetry
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILE: Final = ROOT / "docker-compose.yml"
@@ -258,7 +259,9 @@ def test_each_role_sends_its_traces_to_jaeger_under_its_own_name(services: dict[
 
     assert int(port) in {published["target"] for published in services[host]["ports"]}
     assert environment["OTEL_SERVICE_NAME"] == name
-    assert 0 < float(environment["OTEL_TRACES_SAMPLER_ARG"]) <= 1
+    settings = read_telemetry(environment)
+    assert (settings.traces, settings.metrics, settings.parent_based) == (True, False, True)
+    assert 0 < settings.ratio < 1
 
 
 # --- Kafka and the registry --------------------------------------------------------------------------------------------------

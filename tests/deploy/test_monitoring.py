@@ -20,6 +20,7 @@ from scripts.docs.panels import expression
 from scripts.kafka.clusters import free_ports
 from tests.process.server import serving
 from tests.support.prometheus import Prometheus, prometheus, promtool
+from ticketmaster.config.telemetry import VARIABLES
 from ticketmaster.telemetry.metrics import INSTRUMENTS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -146,9 +147,11 @@ def test_the_dashboard_is_drawn_from_its_file(sale: tuple[Prometheus, str], tmp_
     assert ">play</text>" in drawn
 
 
-def test_the_documentation_lists_every_metric_as_the_program_has_it() -> None:
+def test_the_documentation_lists_every_metric_and_every_variable_as_the_program_has_it() -> None:
     listed = re.findall(r"^\| `ticketmaster_.*\|$", (ROOT / "docs" / "observability.md").read_text(), re.MULTILINE)
+    variables = re.findall(r"^\| `OTEL_.*\|$", (ROOT / "docs" / "observability.md").read_text(), re.MULTILINE)
 
+    assert variables == [f"| `{name}` | {default and f'`{default}`'} | {what} |" for name, (_, default, what) in VARIABLES.items()]
     assert listed == [f"| `{one.name}` | {one.kind.value} | {', '.join(one.labels)} | {one.unit} | {one.meaning} |" for one in INSTRUMENTS]
 
 
