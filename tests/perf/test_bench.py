@@ -15,7 +15,7 @@ import msgspec
 import psutil
 import pytest
 
-from scripts.perf.bench_suite import in_one_process, on_kafka
+from scripts.perf.bench_suite import in_one_process, on_kafka, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.processes import Kafka
@@ -54,6 +54,16 @@ def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
     assert text.count("<svg") == 3 * 2 + 1
     for named in (results["figures"][0]["name"], first["name"], results["steps"][0]["name"]):
         assert named in text
+
+
+def test_what_it_costs_to_be_looked_at_is_taken_in_every_way(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = bench("run", "--part", "watched", "--runs", "1", "--standalone-requests", "200", "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())["figures"]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in watched.KINDS]
+    assert all(figure["median"] > 0 for figure in figures)
 
 
 def test_two_results_stand_side_by_side(tmp_path: Path) -> None:

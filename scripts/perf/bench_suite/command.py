@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.perf.bench_suite import in_one_process, on_kafka
+from scripts.perf.bench_suite import in_one_process, on_kafka, watched
 from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
@@ -27,7 +27,7 @@ from scripts.perf.bench_suite.quick import measure_quick
 from scripts.perf.bench_suite.report import html
 from scripts.perf.bench_suite.steps import measure_steps
 
-PARTS = ("standalone", "one", "four", "polls", "steps")
+PARTS = ("standalone", "one", "four", "polls", "watched", "steps")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
@@ -41,7 +41,7 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all of them",
-              help="Only this: in one process; on 1 partition; on 4 and with 2 processes a role; long polls; steps.")  # fmt: skip
+              help="Only this: in one process; on 1 partition; on 4 and with 2 processes a role; long polls; watched; steps.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
 @click.option("--standalone-requests", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations of a sale in one process.")
@@ -70,7 +70,7 @@ def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, 
 
 
 def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]) -> Results:
-    notes = Notebook(on_kafka.KINDS + in_one_process.KINDS)
+    notes = Notebook(on_kafka.KINDS + in_one_process.KINDS + watched.KINDS)
     kafka = on_kafka.Plan(**{name: numbers[name] for name in on_kafka.Plan._fields})
     alone = in_one_process.Plan(numbers["runs"], numbers["standalone_requests"], numbers["reservations"], numbers["single_requests"])
     calibration_us = [calibrate()]
@@ -84,6 +84,8 @@ def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str],
             on_kafka.measure_waiters(folder / "polls", kafka, notes, say)
         if "standalone" in parts:
             in_one_process.measure(folder / "standalone", alone, notes, say)
+        if "watched" in parts:
+            watched.measure(folder / "watched", alone.runs, alone.requests, notes, say)
     calibration_us.append(calibrate())
     plan: dict[str, Any] = {**numbers, "parts": list(parts)}
     return Results(

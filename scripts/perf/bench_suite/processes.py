@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -45,11 +46,14 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
+NO_ENV: Mapping[str, str] = MappingProxyType({})
+
+
 class Program:
     """A run of ticketmaster; ``start_ms`` from its start to its first healthy answer, or its word that it is ready."""
 
-    def __init__(self, output: Path, arguments: Sequence[str], *, asked: bool) -> None:
-        """``asked``: it serves HTTP, and counts as started when its health check says so."""
+    def __init__(self, output: Path, arguments: Sequence[str], *, asked: bool, env: Mapping[str, str] = NO_ENV) -> None:
+        """``asked``: it serves HTTP, and counts as started when its health check says so. ``env`` is added to its environment."""
         self._output = output
         begun_s = time.monotonic()
         with output.open("wb") as log:
@@ -57,6 +61,7 @@ class Program:
             self.process = psutil.Popen(
                 [sys.executable, "-m", "ticketmaster", *arguments],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **env},
             )  # fmt: skip
         try:
             line = self._ready(begun_s)
@@ -120,17 +125,17 @@ def _is_healthy(port: int) -> bool:
 class Standalone(Program):
     """The whole system in one process."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
-        super().__init__(directory.with_suffix(".log"), ["standalone", "-p", "0", "-d", str(directory), *options], asked=True)
+    def __init__(self, directory: Path, *options: str, env: Mapping[str, str] = NO_ENV) -> None:
+        super().__init__(directory.with_suffix(".log"), ["standalone", "-p", "0", "-d", str(directory), *options], asked=True, env=env)
 
     def cpus_s(self) -> dict[str, float]:
         return {"standalone": cpu_s(self.process)}
 
 
 @contextmanager
-def serving(directory: Path, *options: str) -> Iterator[Standalone]:
-    """The whole system in one process, gone at the end of the block."""
-    server = Standalone(directory, *options)
+def serving(directory: Path, *options: str, env: Mapping[str, str] = NO_ENV) -> Iterator[Standalone]:
+    """The whole system in one process, gone at the end of the block; ``env`` is added to its environment."""
+    server = Standalone(directory, *options, env=env)
     try:
         yield server
     finally:
