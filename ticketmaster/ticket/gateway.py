@@ -120,13 +120,11 @@ class Gateway:
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
         key = reservation_id.encode()
-        partition = self._undecided.get(key)
-        is_decided = partition is None
-        if partition is None:
-            partition = partition_of(key, self._partitions)
+        undecided = self._undecided.get(key)
+        partition = partition_of(key, self._partitions) if undecided is None else undecided
         if self._traced:
             responder = self._traces.on_get(key, responder, elsewhere=self._forwarding.lives_elsewhere(partition))
-        if is_decided:
+        if undecided is None:
             reservation = self._reservations.get(partition, key)
             if reservation is not None:
                 _answer(responder, reservation)

@@ -1,4 +1,4 @@
-"""What it costs to be looked at: the same sale in one process without anything, with metrics, with traces of none, some and all requests."""
+"""What it costs to be looked at: a sale in one process without anything, with metrics, with traces of none, some and all requests."""
 
 from __future__ import annotations
 
