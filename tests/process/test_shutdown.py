@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
@@ -158,4 +161,49 @@ def test_a_role_that_waits_for_its_registry_ends_when_it_is_told_to(tmp_path: Pa
 
     assert program.wait() == 0
     assert [line["event"] for line in program.lines()] == ["starting", "waiting_for_schema_registry", "stopping", "stopped"]
+    assert program.stderr.read_text() == ""
+
+
+@pytest.fixture
+def registry_url() -> Iterator[str]:
+    """A registry that has every schema."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"id": 1}')
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "options", [("ticket", "-p", "0"), ("ticket", "-p", "0", "-a", "2"), ("reservation",), ("event", "--workers", "2")]
+)
+def test_a_role_that_waits_for_its_brokers_ends_when_it_is_told_to(tmp_path: Path, registry_url: str, options: tuple[str, ...]) -> None:
+    config = tmp_path / "client.properties"
+    config.write_text(f"bootstrap.servers=127.0.0.1:1\nschema.registry.url={registry_url}\n")
+    program = Program(tmp_path / "output", *options, "-c", str(config), "-d", str(tmp_path / "state"), cwd=tmp_path)
+    processes = 2 if "2" in options else 1
+    wait_until(lambda: [line["event"] for line in program.lines()].count("waiting_for_kafka") == processes, "it waits")
+    # Long enough for a second try, which is not told.
+    time.sleep(1)
+
+    asked_s = time.monotonic()
+    program.send(signal.SIGTERM)
+
+    assert program.wait() == 0
+    assert time.monotonic() - asked_s < _SLACK_S
+    events = [line["event"] for line in program.lines()]
+    assert sorted(set(events)) == ["starting", "stopped", "stopping", "waiting_for_kafka"]
+    assert events.count("waiting_for_kafka") == processes
     assert program.stderr.read_text() == ""

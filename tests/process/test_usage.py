@@ -18,7 +18,7 @@ from tests.process.server import forget_state, one_clear_line, run, serving
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--prot", "1"], ["No such option", "--prot", "--port"]),
+        (["--prot", "1"], ["No such option", "--prot", "standalone --help"]),
         (["-p", "http"], ["--port", "http", "not a valid integer"]),
         (["-p", "65536"], ["--port", "65536"]),
         (["-p", "-1"], ["--port", "-1"]),
@@ -206,10 +206,66 @@ def _last(lines: list[dict[str, object]], event: str, task: str) -> dict[str, ob
     return [line for line in lines if (line["event"], line.get("task")) == (event, task)][-1]
 
 
-def test_a_bad_value_in_the_environment_names_its_option(tmp_path: Path) -> None:
+def test_a_bad_value_in_the_environment_is_named_and_nothing_is_made(tmp_path: Path) -> None:
     done = run("standalone", "-d", "data", cwd=tmp_path, env={"TICKETMASTER_STANDALONE_PORT": "abc"})
-    one_clear_line(done, ["--port", "abc"])
+    one_clear_line(done, ["TICKETMASTER_STANDALONE_PORT", "abc"])
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "parts"),
+    [
+        ("TICKETMASTER_STANDALONE_PORT", ["standalone"], ["not a valid integer"]),
+        ("TICKETMASTER_STANDALONE_PROT", ["standalone"], ["did you mean TICKETMASTER_STANDALONE_PORT?"]),
+        ("TICKETMASTER_STANDALONE_ZEBRA", ["standalone"], ["unset it"]),
+        ("TICKETMASTER_TICKET_REQUEST_LOGGING", ["ticket"], ["not a valid boolean"]),
+        ("TICKETMASTER_TOPICS_CREATE_PARTITIONS", ["topics", "create"], ["not a valid integer"]),
+        ("TICKETMASTER_TOPICS_PARTITIONS", ["topics", "create"], ["sets no option"]),
+        ("TICKETMASTER_WORKER", ["event"], ["unset it"]),
+    ],
+)
+def test_a_wrong_variable_is_one_clear_line_that_names_it(tmp_path: Path, name: str, arguments: list[str], parts: list[str]) -> None:
+    one_clear_line(run(*arguments, cwd=tmp_path, env={name: "rubbish"}), [name, *parts])
+
+
+def test_variables_that_are_nobodys_options_do_no_harm(tmp_path: Path) -> None:
+    # A release's number, options of another command, and what Kubernetes sets for a Service "ticketmaster-standalone".
+    others = {
+        "TICKETMASTER_VERSION": "1.2.3",
+        "TICKETMASTER_TICKET_PORT": "rubbish",
+        "TICKETMASTER_STANDALONE_SERVICE_HOST": "10.0.0.1",
+        "TICKETMASTER_STANDALONE_SERVICE_PORT_HTTP": "80",
+        "TICKETMASTER_STANDALONE_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    one_clear_line(run("standalone", "-p", "http", cwd=tmp_path, env=others), ["--port", "http"])
+
+
+def _directory(file: Path) -> None:
+    file.mkdir()
+
+
+def _binary(file: Path) -> None:
+    file.write_bytes(b"\x7fELF\xff\xfe")
+
+
+def _huge(file: Path) -> None:
+    file.write_bytes(b"#" * (1 << 20) + b"\n")
+
+
+def _device(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [(_directory, ["Is a directory"]), (_binary, ["UTF-8"]), (_huge, ["1,048,576 bytes"]), (_device, ["1,048,576 bytes"])],
+)
+@pytest.mark.parametrize("option", ["-c", "-sc", "-pc"])
+def test_a_file_that_holds_no_properties_is_one_clear_line(
+    tmp_path: Path, make: Callable[[Path], None], parts: list[str], option: str
+) -> None:
+    make(tmp_path / "client.properties")
+    one_clear_line(run("ticket", option, "client.properties", cwd=tmp_path), ["client.properties", *parts])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["standalone", "--help"], ["--version"]])

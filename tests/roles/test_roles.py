@@ -20,10 +20,11 @@ from tests.chaos.buyers import Buyers
 from tests.chaos.fleet import PARTITIONS, READY_S, Fleet, wait_serving, workers
 from tests.process.client import ask
 from tests.process.sale import Sale
-from tests.process.server import Program, one_clear_line, run
+from tests.process.server import Program, one_clear_line, run, wait_until
 from tests.support.consuming import records_of, take
 from tests.support.kafka import Cluster
 from tests.support.kafka_topics import delete_topics
+from tests.support.pipe import piped
 from tests.support.records import create_reservation
 from ticketmaster.bootstrap.refill import is_decided
 from ticketmaster.broker.kafka.broker import KafkaBroker
@@ -141,6 +142,18 @@ async def test_workers_share_a_port_and_a_killed_one_is_replaced(fleet: Fleet) -
     fleet.running["ticket"].remove(ticket)
     await asyncio.to_thread(fleet.stop_all)
     await asyncio.to_thread(fleet.audit)
+
+
+async def test_a_role_waits_for_a_broker_and_goes_on_when_it_is_there(fleet: Fleet, own_cluster: Cluster, unused_tcp_port: int) -> None:
+    fleet.config.write_text(f"bootstrap.servers=127.0.0.1:{unused_tcp_port}\nschema.registry.url={own_cluster.registry_url}\n")
+    event = fleet.start("event")
+    await asyncio.to_thread(wait_until, lambda: event.logged("waiting_for_kafka") is not None, "it waits")
+
+    async with piped(own_cluster.bootstrap_servers, unused_tcp_port):
+        await asyncio.to_thread(event.wait_ready_line, READY_S)
+
+    assert len(fleet.logged("waiting_for_kafka")) == 1
+    await asyncio.to_thread(fleet.stop_all)
 
 
 # --- Records that nobody can read --------------------------------------------------------------------------------------------

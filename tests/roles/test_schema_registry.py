@@ -18,6 +18,7 @@ import pytest
 
 from tests.process.server import one_clear_line, run
 from tests.support.kafka import Cluster
+from tests.support.pipe import piped
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import frame, load_schema
@@ -128,45 +129,23 @@ async def test_ids_that_nobody_gave_out_have_no_schema(registry: SchemaRegistry)
 # --- Away, and back ----------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def piped(url: str, port: int) -> AsyncIterator[None]:
-    """Another port that leads to the registry, for as long as the block lasts."""
-    target = urlsplit(url)
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65_536):
-                sink.write(data)
-        except ConnectionError:
-            pass
-        finally:
-            sink.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_connection(target.hostname, target.port)
-        await asyncio.gather(pump(reader, forth), pump(back, writer))
-
-    async with await asyncio.start_server(connected, "127.0.0.1", port):
-        yield
-
-
 def through(url: str, port: int) -> RegistrySettings:
     return RegistrySettings(url=urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl())
 
 
-async def test_a_role_waits_for_a_registry_that_is_away_and_says_so_once(url: str, unused_tcp_port: int) -> None:
+async def test_a_role_waits_for_a_registry_that_is_away_and_tells_why(url: str, unused_tcp_port: int) -> None:
     told: list[str] = []
     async with SchemaRegistry(through(url, unused_tcp_port)) as registry:
         waiting = asyncio.create_task(register_schemas(registry, told.append))
         # Long enough for a second try.
         await asyncio.sleep(1)
         assert not waiting.done()
-        async with piped(url, unused_tcp_port), asyncio.timeout(20):
+        async with piped(urlsplit(url).netloc, unused_tcp_port), asyncio.timeout(20):
             ids = await waiting
 
     assert sorted(ids) == sorted({subject.record for subject in subjects()})
-    assert len(told) == 1
-    assert "does not answer" in told[0]
+    assert len(told) > 1
+    assert all("does not answer" in reason for reason in told)
 
 
 # --- Records of others -------------------------------------------------------------------------------------------------------
@@ -224,9 +203,9 @@ async def test_while_the_registry_is_away_a_foreign_record_waits(url: str, regis
         assert not waiting.done()
         # Who needs no schema needs no registry.
         assert await incoming.translate(CREATE_RESERVATION.name, ours) == ours
-        async with piped(url, unused_tcp_port), asyncio.timeout(20):
+        async with piped(urlsplit(url).netloc, unused_tcp_port), asyncio.timeout(20):
             assert [value for _, value in await waiting] == [value for _, value in ours]
-    assert waits == [CREATE_RESERVATION.name]
+    assert set(waits) == {CREATE_RESERVATION.name}
 
 
 # --- Registries that answer something else -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from ticketmaster.telemetry.logs import LibraryHandler, configure_logs
+from ticketmaster.telemetry.logs import LibraryHandler, OccasionalLog, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_the_level_holds_for_libraries_too(capsys: pytest.CaptureFixture[str]) -
     assert lines(capsys) == []
 
 
-def test_one_text_comes_once_in_ten_seconds_with_how_often_it_was_held_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_text_comes_once_a_minute_with_how_often_it_was_held_back(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info")
     clock = Clock()
     logger = logging.Logger("lib")  # noqa: LOG001 - one of its own: the root's handler must not hear it too
@@ -87,14 +87,34 @@ def test_one_text_comes_once_in_ten_seconds_with_how_often_it_was_held_back(caps
     for number in range(50):
         logger.error("node %d is away", number)
     logger.error("another text")
-    clock.now_s += 10
+    clock.now_s += 59.9
     logger.error("node %d is away", 50)
-    clock.now_s += 10
+    clock.now_s += 0.1
     logger.error("node %d is away", 51)
+    clock.now_s += 60
+    logger.error("node %d is away", 52)
 
     assert [(line["message"], line.get("repeated", 0)) for line in lines(capsys)] == [
         ("node 0 is away", 0),
         ("another text", 0),
-        ("node 50 is away", 49),
-        ("node 51 is away", 0),
+        ("node 51 is away", 50),
+        ("node 52 is away", 0),
+    ]
+
+
+def test_an_outage_is_told_at_once_and_then_once_a_minute_by_its_latest_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+    clock = Clock()
+    occasional = OccasionalLog(clock)
+
+    for second in range(150):
+        occasional.log(logging.WARNING, ("reading_failed", "event-service"), "reading_failed", reason=f"reason {second}")
+        clock.now_s += 1
+    occasional.log(logging.WARNING, ("reading_failed", "ticket-service"), "reading_failed", reason="another reader's")
+
+    assert [(line["event"], line["reason"], line.get("repeated", 0)) for line in lines(capsys)] == [
+        ("reading_failed", "reason 0", 0),
+        ("reading_failed", "reason 60", 59),
+        ("reading_failed", "reason 120", 59),
+        ("reading_failed", "another reader's", 0),
     ]

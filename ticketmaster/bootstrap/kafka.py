@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
 import ticketmaster
 from ticketmaster.bootstrap.schemas import registered_ids
-from ticketmaster.bootstrap.topics import check_topics
+from ticketmaster.bootstrap.topics import check_topics, connected
 from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.clients import answering
 from ticketmaster.broker.kafka.groups import leave_group
 from ticketmaster.broker.port import Membership
 from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.config.roles import Loaded, RoleConfig
 from ticketmaster.errors import Retriable
+from ticketmaster.retry import until_answered
 from ticketmaster.state.port import StateStore
 from ticketmaster.state.sqlite import SqliteStore
 from ticketmaster.statedir import Slot, held_slot, take_dead_members
 from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.telemetry.logs import OccasionalLog
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.wire.frames import use_schema_ids
 from ticketmaster.wire.incoming import Incoming
@@ -61,16 +66,27 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
     )
     for note in config.notes:
         log.warning("configuration", note=note)
+    occasional = OccasionalLog(clock.monotonic_s)
+
+    def on_waiting(event: str, reason: str) -> None:
+        occasional.log(logging.WARNING, event, event, reason=reason)
+
     async with SchemaRegistry(config.registry) as registry:
-        ids = await register_schemas(registry, lambda reason: log.warning("waiting_for_schema_registry", reason=reason))
+        ids = await register_schemas(registry, partial(on_waiting, "waiting_for_schema_registry"))
         use_schema_ids(ids)
-        broker = KafkaBroker(
-            config.kafka, clock, Incoming(registry, ids, observer.reading_failed).translate, headers=observer.tracer.enabled
-        )
-        await broker.start()
+        translate = Incoming(registry, ids, observer.reading_failed).translate
+        broker = KafkaBroker(config.kafka, clock, translate, headers=observer.tracer.enabled)
+
+        async def connect() -> tuple[int, str]:
+            await broker.start()
+            try:
+                return await check_topics(broker, lambda text: log.warning("topics", note=text)), await data_id_of(broker, ids)
+            except BaseException:
+                await broker.close()
+                raise
+
+        partitions, data_id = await until_answered(connect, partial(on_waiting, "waiting_for_kafka"))
         try:
-            partitions = await check_topics(broker, lambda text: log.warning("topics", note=text))
-            data_id = await data_id_of(broker, ids)
             await leave_for_the_dead(broker, config, application_id)
             with held_slot(config.state_dir, application_id, data_id) as slot:
                 yield RoleContext(broker, partitions, slot, config.streams, clock, observer)
@@ -94,16 +110,14 @@ async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
         ids = await registered_ids(registry)
         use_schema_ids(ids)
         broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
-        await broker.start()
-        try:
+        async with connected(broker):
             yield ReadingContext(broker, await check_topics(broker, lambda _: None), ids)
-        finally:
-            await broker.close()
 
 
 async def data_id_of(broker: KafkaBroker, ids: Mapping[str, int]) -> str:
-    """Names the cluster and the schema ids: state that was built from others is of no use."""
-    cluster = await broker.admin.describe_cluster()
+    """Names the cluster and the schema ids: state that was built from others is of no use. Retriable: Kafka does not say."""
+    with answering("the cluster"):
+        cluster = await broker.admin.describe_cluster()
     fingerprint = hashlib.sha256(repr(sorted(ids.items())).encode()).hexdigest()[:8]
     return f"{cluster['cluster_id']}-{fingerprint}"
 

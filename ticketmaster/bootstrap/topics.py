@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
 import uvloop
@@ -12,7 +13,7 @@ from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import TopicState, create_topics, describe_topics, set_cleanup_policy
 from ticketmaster.broker.port import TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
-from ticketmaster.errors import UsageError
+from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
@@ -78,7 +79,10 @@ def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState]) -> li
 
 
 async def check_topics(broker: KafkaBroker, warn: Callable[[str], None]) -> int:
-    """The number of partitions; ``warn`` is told what should be mended. UsageError: what must be, and the command that does it."""
+    """The number of partitions; ``warn`` is told what should be mended. UsageError: what must be, and the command that does it.
+
+    Retriable: Kafka does not say.
+    """
     found = await describe_topics(broker.admin, [topic.name for topic in WANTED])
     wrong = differences(WANTED, found)
     fatal = [f"{difference.topic} {difference.text}" for difference in wrong if difference.fatal]
@@ -93,13 +97,23 @@ async def check_topics(broker: KafkaBroker, warn: Callable[[str], None]) -> int:
 T = TypeVar("T")
 
 
+@asynccontextmanager
+async def connected(broker: KafkaBroker) -> AsyncIterator[None]:
+    """Connects for a command, which does not wait. UsageError: Kafka is not there, or goes away meanwhile."""
+    try:
+        await broker.start()
+        try:
+            yield
+        finally:
+            await broker.close()
+    except Retriable as reason:
+        raise UsageError(f"{reason}; is it running, and is bootstrap.servers right?") from reason
+
+
 async def _with_broker(kafka: KafkaSettings, work: Callable[[KafkaBroker], Awaitable[T]]) -> T:
     broker = KafkaBroker(kafka, SystemClock())
-    await broker.start()
-    try:
+    async with connected(broker):
         return await work(broker)
-    finally:
-        await broker.close()
 
 
 class Change(NamedTuple):

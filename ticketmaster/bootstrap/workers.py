@@ -17,6 +17,8 @@ import msgspec
 
 from ticketmaster.telemetry.metrics import Family
 
+from ticketmaster.errors import UsageError
+
 _VARIABLE = "TICKETMASTER_WORKER"
 _LOOK_S = 0.05
 # A worker that is as busy as can be answers within less.
@@ -40,9 +42,12 @@ class WorkerLink:
 
     @classmethod
     def from_environment(cls) -> WorkerLink | None:
-        """The link of this process, None if it is nobody's worker."""
+        """The link of this process, None if it is nobody's worker. UsageError: no supervisor has set the variable."""
         given = os.environ.pop(_VARIABLE, "")
-        return cls(*map(int, given.split(":"))) if given else None
+        try:
+            return cls(*map(int, given.split(":"))) if given else None
+        except (ValueError, TypeError, OSError) as cause:
+            raise UsageError(f"{_VARIABLE} in the environment is for a supervisor's own workers: unset it") from cause
 
     def watch(self, signals: asyncio.Queue[str], families: Callable[[], Sequence[Family]]) -> None:
         """Stops this process when its supervisor is gone, and answers with the numbers when asked."""

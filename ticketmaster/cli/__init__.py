@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 import ticketmaster
 from ticketmaster.cli.audit import audit
 from ticketmaster.cli.bench import bench
+from ticketmaster.cli.environment import check_environment, one_line
 from ticketmaster.cli.roles import event, reservation, ticket
 from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.simulate import simulate
@@ -19,25 +24,46 @@ from ticketmaster.cli.topics import topics
 from ticketmaster.cli.trace import trace
 from ticketmaster.errors import TicketmasterError, UsageError
 
+PREFIX = "TICKETMASTER"
+
 
 class _Mistake(click.ClickException):
     exit_code = 2
 
 
-class _Group(click.Group):
+@contextmanager
+def _one_line_each() -> Iterator[None]:
     """Turns what an operator can mend into one line and exit code 2, and other trouble into one line and exit code 1."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as mistake:
+        raise _Mistake(one_line(mistake)) from mistake
+    except UsageError as mistake:
+        raise _Mistake(str(mistake)) from mistake
+    except TicketmasterError as trouble:
+        raise click.ClickException(str(trouble)) from trouble
+
+
+class _Group(click.Group):
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        with _one_line_each():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command:
+            check_environment(command, f"{PREFIX}_{name.upper()}", os.environ)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with _one_line_each():
             return super().invoke(ctx)
-        except UsageError as mistake:
-            raise _Mistake(str(mistake)) from mistake
-        except TicketmasterError as trouble:
-            raise click.ClickException(str(trouble)) from trouble
 
 
-@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "TICKETMASTER", "max_content_width": 110, "show_default": True})
-@click.version_option(ticketmaster.__version__, prog_name="ticketmaster")
+@click.group(cls=_Group, context_settings={"auto_envvar_prefix": PREFIX, "max_content_width": 110, "show_default": True})
+@click.version_option(ticketmaster.__version__, prog_name="ticketmaster", allow_from_autoenv=False)
 def main() -> None:
     """Sell reserved seats for events that everybody wants at the same second: no seat twice, nothing acknowledged lost.
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from ticketmaster.errors import UsageError
 
+# Inline certificates take some thousands; a device, or a file named by mistake, may have no end.
+_BYTES_MAX: Final = 1 << 20
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _BLANKS: Final = " \t\f"
 # A key ends at the first =, : or blank that no backslash escapes.
@@ -45,7 +47,11 @@ class Property:
 def read_properties(file: Path) -> dict[str, Property]:
     """The keys of a file; raises UsageError when it can't be read."""
     try:
-        text = file.read_bytes().decode()
+        with file.open("rb") as source:
+            data = source.read(_BYTES_MAX + 1)
+        if len(data) > _BYTES_MAX:
+            raise UsageError(f"{file}: has more than {_BYTES_MAX:,} bytes; name a properties file")
+        text = data.decode()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; name a properties file that can be read") from error
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import structlog
 
@@ -12,8 +12,8 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 _LOGGED_LETTERS_MAX = 10
-_REPEATED_AFTER_S = 10.0
-_TEXTS_MAX = 1_000
+_REPEATED_AFTER_S = 60.0
+_KEYS_MAX = 1_000
 
 
 def configure_logs(level: str) -> None:
@@ -34,36 +34,51 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(handlers=[LibraryHandler(SystemClock().monotonic_s)], level=logging.WARNING, force=True)
 
 
+class OccasionalLog:
+    """What comes again and again while something is away: logged at once, then at most once a minute.
+
+    The field ``repeated`` says how often it was held back since it was last logged.
+    """
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._log = structlog.get_logger()
+        self._clock_s = clock_s
+        # Of each key: when it is due again, and how often it was held back.
+        self._due: dict[Hashable, tuple[float, int]] = {}
+
+    def log(self, level: int, key: Hashable, event: str, **facts: object) -> None:
+        """Logs an event with its facts, unless one of the same ``key`` was logged less than a minute ago."""
+        now = self._clock_s()
+        due_s, repeated = self._due.get(key, (now, 0))
+        if now < due_s:
+            self._due[key] = due_s, repeated + 1
+            return
+        if len(self._due) >= _KEYS_MAX:
+            self._due.clear()
+        self._due[key] = now + _REPEATED_AFTER_S, 0
+        more = {"repeated": repeated} if repeated else {}
+        self._log.log(level, event, **facts, **more)
+
+
 class LibraryHandler(logging.Handler):
-    """Warnings and errors of the libraries, as lines like all others. Each once in ten seconds, with how often it came meanwhile.
+    """Warnings and errors of the libraries, as lines like all others.
 
     A client of Kafka writes hundreds of equal lines a second while a broker is away.
     """
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         super().__init__()
-        self._log = structlog.get_logger()
-        self._clock_s = clock_s
-        # Of each text before its values are put in: when it is due again, and how often it was held back.
-        self._due: dict[tuple[str, str], tuple[float, int]] = {}
+        self._occasional = OccasionalLog(clock_s)
 
     def emit(self, record: logging.LogRecord) -> None:
-        key, now = (record.name, str(record.msg)), self._clock_s()
-        due_s, repeated = self._due.get(key, (now, 0))
-        if now < due_s:
-            self._due[key] = due_s, repeated + 1
-            return
-        if len(self._due) >= _TEXTS_MAX:
-            self._due.clear()
-        self._due[key] = now + _REPEATED_AFTER_S, 0
-        more: dict[str, object] = {"repeated": repeated} if repeated else {}
-        if record.exc_info:
-            more["exc_info"] = record.exc_info
+        more = {"exc_info": record.exc_info} if record.exc_info else {}
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - a text and values that don't go together are the library's mistake, and no reason to fail
             message = str(record.msg)
-        self._log.log(record.levelno, "library", logger=record.name, message=message, **more)
+        # Texts are equal or not before their values are put in.
+        key = record.name, str(record.msg)
+        self._occasional.log(record.levelno, key, "library", logger=record.name, message=message, **more)
 
 
 class LogObserver(Observer):
@@ -71,12 +86,13 @@ class LogObserver(Observer):
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
+        self._occasional = OccasionalLog(SystemClock().monotonic_s)
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self._log.debug("partitions_assigned", role=application_id, partitions=list(partitions), generation=generation)
 
     def reading_failed(self, application_id: str, reason: str) -> None:
-        self._log.warning("reading_failed", role=application_id, reason=reason)
+        self._occasional.log(logging.WARNING, ("reading_failed", application_id), "reading_failed", role=application_id, reason=reason)
 
     def task_restoring(self, task: str, records: int, part: float) -> None:
         self._log.info("task_restoring", task=task, records=records, percent=round(100 * part))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import fastavro
 
-from ticketmaster.errors import Retriable
+from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.registry import MAGIC, frame, load_schema
@@ -20,15 +21,13 @@ from ticketmaster.wire.schema_registry import SchemaRegistry
 
 _Pair = tuple[bytes, bytes | None]
 _RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS}
-_BACKOFF_MIN_S: Final = 0.5
-_BACKOFF_MAX_S: Final = 5.0
 # Of ids that nobody knows: so many are remembered, for so long, lest a flood of them becomes one of requests.
 _UNKNOWN_MAX: Final = 1_000
 _UNKNOWN_S: Final = 60.0
 
 
 class Incoming:
-    """The translator of a process. ``ids`` are those of our schemas by record; ``on_waiting(topic, reason)`` is told of an outage once."""
+    """The translator of a process. ``ids`` are those of our schemas by record; ``on_waiting(topic, reason)`` is told of an outage."""
 
     def __init__(self, registry: SchemaRegistry, ids: Mapping[str, int], on_waiting: Callable[[str, str], None]) -> None:
         self._registry = registry
@@ -63,7 +62,8 @@ class Incoming:
             return self._writers[schema_id]
         if self._unknown.get(schema_id, 0.0) > now:
             return None
-        schema = await self._fetched(topic, schema_id)
+        # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
+        schema = await until_answered(partial(self._registry.schema, schema_id), partial(self._on_waiting, topic))
         if schema is not None:
             try:
                 self._writers[schema_id] = fastavro.parse_schema(schema)
@@ -76,18 +76,6 @@ class Incoming:
             self._unknown[schema_id] = now + _UNKNOWN_S
             return None
         return self._writers[schema_id]
-
-    async def _fetched(self, topic: str, schema_id: int) -> Any:  # noqa: ANN401 - a schema is JSON of any type
-        # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
-        backoff_s = _BACKOFF_MIN_S
-        while True:
-            try:
-                return await self._registry.schema(schema_id)
-            except Retriable as reason:
-                if backoff_s == _BACKOFF_MIN_S:
-                    self._on_waiting(topic, str(reason))
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
 
     def _rewritten(self, record: str, writer: Any, value: bytes) -> bytes:  # noqa: ANN401
         reader, rest = self._readers[record], io.BytesIO(value[FRAME_BYTES:])

@@ -6,7 +6,6 @@ of this system must be readable by those who have the schema before and the one 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import ssl
@@ -18,6 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
 from ticketmaster.wire.registry import load_schema
 
@@ -33,8 +33,6 @@ _SUBJECT_TOPICS = (
 _COMPATIBILITY = "FULL"
 _ID_MAX = 2**31 - 1
 _MESSAGE_CHARS_MAX = 1_000
-_BACKOFF_MIN_S = 0.5
-_BACKOFF_MAX_S = 5.0
 
 _T = TypeVar("_T")
 
@@ -212,13 +210,9 @@ def _incompatible(subject: Subject, reasons: list[str]) -> UsageError:
 
 
 async def register_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], None]) -> dict[str, int]:
-    """The ids of our schemas by record. Waits for ever for a registry that is away; ``on_waiting`` is told once why."""
-    backoff_s = _BACKOFF_MIN_S
-    while True:
-        try:
-            return {subject.record: await registry.register(subject) for subject in subjects()}
-        except Retriable as reason:
-            if backoff_s == _BACKOFF_MIN_S:
-                on_waiting(str(reason))
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+    """The ids of our schemas by record. Waits for ever for a registry that is away; ``on_waiting`` is told each time why."""
+
+    async def registered() -> dict[str, int]:
+        return {subject.record: await registry.register(subject) for subject in subjects()}
+
+    return await until_answered(registered, on_waiting)

@@ -11,8 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
+from ticketmaster.broker.kafka import connecting, records
 from ticketmaster.broker.kafka import producer as producing
-from ticketmaster.broker.kafka import records
 from ticketmaster.broker.kafka.clients import client_arguments, complaints
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, Translate, new_consumer
 from ticketmaster.broker.kafka.groups import group_offsets
@@ -39,6 +39,7 @@ class KafkaBroker:
 
     def __init__(self, settings: KafkaSettings, clock: Clock, translate: Translate | None = None, *, headers: bool = False) -> None:
         """``translate(topic, records)`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
+        connecting.install()
         records.install(headers=headers)
         producing.install()
         self._settings = settings
@@ -49,7 +50,7 @@ class KafkaBroker:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connects. UsageError: no broker answers, or none that lets us in."""
+        """Connects; may be called again when it failed. Retriable: no broker answers. UsageError: none that does lets us in."""
         self._admin = AIOKafkaAdminClient(**client_arguments(self._settings))
         self._offsets: AIOKafkaConsumer = new_consumer(self._settings)
         with complaints() as told:
@@ -58,8 +59,15 @@ class KafkaBroker:
                 await self._offsets.start()
             except (KafkaError, OSError) as cause:
                 await self.close()
-                where, why = self._settings.bootstrap_servers, told[-1] if told else str(cause)
-                raise UsageError(f"can't reach Kafka at {where}: {why}; is it running, and are address and credentials right?") from cause
+                where = self._settings.bootstrap_servers
+                refusal = next((complaint for complaint in told if complaint.is_refusal), None)
+                if refusal:
+                    text = f"Kafka at {where} does not let us in: {refusal.text}"
+                    raise UsageError(f"{text}; are credentials and certificates right?") from cause
+                raise Retriable(f"can't reach Kafka at {where}: {told[-1].text if told else cause}") from cause
+            except BaseException:
+                await self.close()
+                raise
 
     async def close(self) -> None:
         """Closes what is open."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-from ticketmaster.broker.kafka.oauth import token_provider
+from aiokafka.errors import KafkaError
+
+from ticketmaster.broker.kafka.oauth import TokenRefused, token_provider
 from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.errors import Retriable, UsageError
 
 # Ends a client in its own time.
 Discard = Callable[[Awaitable[None]], None]
@@ -37,17 +41,48 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def complaints() -> Iterator[list[str]]:
-    """What aiokafka complains of meanwhile: why a broker or token was refused stands in its log only, not in what it raises."""
-    told: list[str] = []
+def answering(what: str) -> Iterator[None]:
+    """Asks the cluster about something. Retriable: it does not answer. UsageError: it refuses."""
+    try:
+        yield
+    except (KafkaError, TimeoutError, OSError) as cause:
+        if isinstance(cause, KafkaError) and not cause.retriable:
+            raise UsageError(f"Kafka does not tell about {what}: {cause!r}") from cause
+        raise Retriable(f"Kafka does not tell about {what}: {cause!r}") from cause
+
+
+class Complaint(NamedTuple):
+    """What aiokafka has logged: in words, and the error behind it."""
+
+    text: str
+    cause: object
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether somebody was there and let us not in: waiting mends nothing."""
+        unmendable = isinstance(self.cause, KafkaError) and not self.cause.retriable
+        return unmendable or isinstance(self.cause, TokenRefused | ssl.SSLCertVerificationError)
+
+
+@contextmanager
+def complaints() -> Iterator[list[Complaint]]:
+    """What aiokafka complains of meanwhile: why a broker or token was refused stands in its log only, not in what it raises.
+
+    The log of the process has none of it: whoever asks tells.
+    """
+    told: list[Complaint] = []
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
+            cause = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+            # An end of a connection says nothing but its type.
+            told.append(Complaint(f"{record.getMessage()}{'' if str(cause) else repr(cause)}", cause))
 
-    logger, handler = logging.getLogger("aiokafka"), Handler(logging.ERROR)
+    logger, handler = logging.getLogger("aiokafka"), Handler(logging.WARNING)
     logger.addHandler(handler)
+    logger.propagate = False
     try:
         yield told
     finally:
+        logger.propagate = True
         logger.removeHandler(handler)

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from ticketmaster.broker.kafka.assignor import StickyAssignor
@@ -171,6 +171,9 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             self._consumer.subscribe(self._topics, listener=self)
             await self._consumer.start()
+        except KafkaConnectionError as cause:
+            # Nothing has begun yet: it may be started again.
+            raise Retriable(f"can't connect to Kafka: {cause!r}") from cause
         except KafkaError as cause:
             raise Fatal(f"can't join the group {self._group}: {cause!r}") from cause
         self._joined = True

@@ -17,6 +17,10 @@ from ticketmaster.broker.kafka.settings import OauthClient
 _USED_SHARE = 0.8
 
 
+class TokenRefused(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """The token endpoint answers, and gives this client no token."""
+
+
 class _Answer(msgspec.Struct):
     """What a token endpoint says (RFC 6749, section 5.1)."""
 
@@ -70,9 +74,11 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
         except httpx.HTTPError as cause:
             raise KafkaConnectionError(f"the token endpoint {where} does not answer: {cause!r}") from cause
         if answer.status_code != httpx.codes.OK:
-            raise KafkaConnectionError(f"the token endpoint {where} refuses client {self._client.client_id}: HTTP {answer.status_code}")
+            text = f"the token endpoint {where} refuses client {self._client.client_id}: HTTP {answer.status_code}"
+            passing = answer.status_code >= 500 or answer.status_code in (408, 429)
+            raise KafkaConnectionError(text) if passing else TokenRefused(text)
         try:
             return msgspec.json.decode(answer.content, type=_Answer)
         except msgspec.MsgspecError as cause:
             # Neither the answer nor the cause is told: a token may stand in them.
-            raise KafkaConnectionError(f"the token endpoint {where} answers without an access_token") from cause
+            raise TokenRefused(f"the token endpoint {where} answers without an access_token") from cause

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
+from ticketmaster.broker.kafka.clients import answering
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.errors import UsageError
 
@@ -30,14 +31,16 @@ class TopicState(NamedTuple):
 
 
 async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, TopicState]:
-    """The topics that exist, of those named."""
-    described = await admin.describe_topics(list(names))
-    there = {topic["topic"]: topic["partitions"] for topic in described if topic["error_code"] == 0}
+    """The topics that exist, of those named. Retriable: the cluster does not say. UsageError: it may not."""
+    there = {}
+    with answering("the topics"):
+        for topic in await admin.describe_topics(list(names)):
+            if _exists(topic["error_code"], topic["topic"]):
+                there[topic["topic"]] = topic["partitions"]
     if not there:
         return {}
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there])
-    # One that is deleted in this moment has no settings any more.
-    policies = {resource[3]: resource[4][0][1] for answer in answers for resource in answer.resources if resource[4]}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there]
+    policies = {name: entries[0][1] for name, entries in (await _configs(admin, resources)).items()}
     return {
         name: TopicState(
             len(partitions),
@@ -71,7 +74,8 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
             )
             for spec in missing
         ]
-        answer = await admin.create_topics(new)
+        with answering("new topics"):
+            answer = await admin.create_topics(new)
         for name, code, *reason in answer.topic_errors:
             error = for_code(code)
             # Somebody else may be at it at the same time.
@@ -83,21 +87,38 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
 
 async def set_cleanup_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
     """Changes a topic's policy and nothing else. UsageError: the cluster refuses."""
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, None)])
+    entries = (await _configs(admin, [ConfigResource(ConfigResourceType.TOPIC, name, None)]))[name]
     # The request replaces all that was ever set on the topic: what is not sent along would go back to the cluster's default.
-    kept = {key: value for key, value, _, source, *_ in answer.resources[0][4] if source == _SET_ON_TOPIC}
+    kept = {key: value for key, value, _, source, *_ in entries if source == _SET_ON_TOPIC}
     resource = ConfigResource(ConfigResourceType.TOPIC, name, kept | {"cleanup.policy": policy})
-    (altered,) = await admin.alter_configs([resource])
+    with answering(f"the settings of {name}"):
+        (altered,) = await admin.alter_configs([resource])
     for code, message, *_ in altered.resources:
         if code:
             raise UsageError(f"topic {name}: cleanup.policy can't be set to {policy}: {for_code(code).__name__}: {message}")
 
 
 async def _default_replication_factor(admin: AIOKafkaAdminClient) -> int:
-    cluster = await admin.describe_cluster()
-    node = cluster["brokers"][0]["node_id"]
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, str(node), {"default.replication.factor": None})])
-    return int(answer.resources[0][4][0][1])
+    with answering("the cluster"):
+        cluster = await admin.describe_cluster()
+    node = str(cluster["brokers"][0]["node_id"])
+    resource = ConfigResource(ConfigResourceType.BROKER, node, {"default.replication.factor": None})
+    return int((await _configs(admin, [resource]))[node][0][1])
+
+
+async def _configs(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> dict[str, Any]:
+    """The settings of topics and brokers by their names, each a tuple that begins with key and value; without topics that are gone."""
+    with answering("settings"):
+        answers = await admin.describe_configs(resources)
+        found = [resource for answer in answers for resource in answer.resources]
+        return {name: entries for code, _, _, name, entries in found if _exists(code, name)}
+
+
+def _exists(code: int, name: str) -> bool:
+    """Whether an answer is about something that is there. KafkaError: it does not say."""
+    if code not in (0, UnknownTopicOrPartitionError.errno):
+        raise for_code(code)(name)
+    return code == 0
 
 
 async def _visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:

@@ -1,0 +1,87 @@
+"""A broker that is away is tried again at longer and longer intervals, and used as soon as it is found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiokafka import client as library
+from aiokafka.structs import BrokerMetadata
+
+from ticketmaster.broker.kafka import connecting
+
+AWAY, THERE = 1, 2
+
+
+class Connection:
+    """As much of one as its client looks at."""
+
+    def connected(self) -> bool:
+        return True
+
+    async def close(self, reason: object = None) -> None:
+        """Nothing."""
+
+
+class Network:
+    """Counts what is tried, by port."""
+
+    def __init__(self) -> None:
+        self.tried: dict[int, list[float]] = {}
+        self.there = {THERE}
+
+    async def connect(self, _host: str, port: int, **_: Any) -> Connection:  # noqa: ANN401
+        self.tried.setdefault(port, []).append(asyncio.get_running_loop().time())
+        if port not in self.there:
+            raise ConnectionRefusedError
+        return Connection()
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    connecting.install()
+    network = Network()
+    monkeypatch.setattr(library, "create_conn", network.connect)
+    return network
+
+
+@pytest.fixture
+async def client(network: Network) -> AsyncIterator[Any]:  # noqa: ARG001 - it is there first
+    client = library.AIOKafkaClient()
+    client.cluster._brokers = {node: BrokerMetadata(node, "broker", node, None) for node in (AWAY, THERE)}
+    yield client
+    await client.close()
+
+
+async def ask(client: Any, node: int, seconds: float) -> None:  # noqa: ANN401
+    """As the parts of a client do: again and again."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + seconds
+    while loop.time() < end_s:
+        await client.ready(node)
+        await asyncio.sleep(0.005)
+
+
+async def test_a_node_that_is_away_is_tried_after_longer_and_longer(network: Network, client: Any) -> None:  # noqa: ANN401
+    await ask(client, AWAY, 1.0)
+
+    times = network.tried[AWAY]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    # 50, 100, 200 and 400 ms; a loaded machine only makes them longer.
+    assert 3 <= len(times) <= 5
+    assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.4), strict=False))
+
+
+async def test_the_others_are_not_waited_for_and_one_that_comes_back_is_used(network: Network, client: Any) -> None:  # noqa: ANN401
+    await client.ready(AWAY)
+
+    assert await client.ready(THERE)
+    network.there.add(AWAY)
+    assert not await client.ready(AWAY)
+    async with asyncio.timeout(5):
+        while not await client.ready(AWAY):
+            await asyncio.sleep(0.005)
+    assert len(network.tried[AWAY]) == 2
