@@ -96,3 +96,10 @@ def test_a_directory_that_cant_be_used_is_a_usage_error(tmp_path: Path, stack: E
 
     with pytest.raises(UsageError, match="-d"):
         hold(stack, file)
+
+
+def test_notes_of_the_dead_that_cannot_be_read_are_the_operators_concern(tmp_path: Path) -> None:
+    (tmp_path / APP / DATA / "0" / "member").mkdir(parents=True)
+
+    with pytest.raises(UsageError, match=f"{tmp_path} can't be used: Is a directory; choose another with -d"):
+        take_dead_members(tmp_path, APP)

@@ -57,7 +57,7 @@ def held_slot(state_dir: Path, application_id: str, data_id: str) -> Iterator[Sl
     try:
         descriptor, folder = _hold_first(slots)
     except OSError as cause:
-        raise UsageError(f"the state directory {state_dir} can't be used: {cause.strerror}; choose another with -d") from cause
+        raise _unusable(state_dir, cause) from cause
     try:
         yield Slot(folder)
     finally:
@@ -85,18 +85,25 @@ def _try_to_hold(folder: Path) -> int | None:
 
 
 def take_dead_members(state_dir: Path, application_id: str) -> list[str]:
-    """The ids of members whose processes died without leaving their group: each is returned once."""
+    """The ids of members whose processes died without leaving their group: each is returned once. UsageError: as of :func:`held_slot`."""
     found = []
-    for note in (state_dir / application_id).glob(f"*/*/{_MEMBER}"):
-        descriptor = _try_to_hold(note.parent)
-        # Whoever holds the slot lives, and has its note or will write one.
-        if descriptor is None:
-            continue
-        try:
-            found.append(note.read_text(encoding="utf-8"))
-            note.unlink()
-        except FileNotFoundError:
-            pass
-        finally:
-            os.close(descriptor)
+    try:
+        for note in (state_dir / application_id).glob(f"*/*/{_MEMBER}"):
+            descriptor = _try_to_hold(note.parent)
+            # Whoever holds the slot lives, and has its note or will write one.
+            if descriptor is None:
+                continue
+            try:
+                found.append(note.read_text(encoding="utf-8"))
+                note.unlink()
+            except FileNotFoundError:
+                pass
+            finally:
+                os.close(descriptor)
+    except OSError as cause:
+        raise _unusable(state_dir, cause) from cause
     return found
+
+
+def _unusable(state_dir: Path, cause: OSError) -> UsageError:
+    return UsageError(f"the state directory {state_dir} can't be used: {cause.strerror}; choose another with -d")

@@ -189,3 +189,10 @@ def test_what_cannot_be_used_for_tls_is_named_with_what_helps(file: Path, pem: P
     (pem / "store.p12").write_bytes(b"0\x82")
 
     assert told in refused(file, f"security.protocol=SSL\n{lines.format(pem=pem)}")
+
+
+@pytest.mark.parametrize("store", ["truststore", "keystore"])
+def test_a_store_without_an_end_is_not_read_to_its_end(file: Path, store: str) -> None:
+    message = refused(file, f"security.protocol=SSL\nssl.{store}.location=/dev/zero")
+
+    assert "more than 1,048,576 bytes" in message

@@ -35,6 +35,9 @@ from tests.process.server import forget_state, one_clear_line, run, serving
         (["--bind", ""], ["can't listen on"]),
         (["-d", "x" * 5_000], ["can't be used", "File name too long"]),
         (["-d"], ["-d", "requires an argument"]),
+        (["-d", ""], ["--state-dir", "is empty"]),
+        (["-h", ""], ["--hostname", "no host name"]),
+        (["-h", "http://sale.example"], ["--hostname", "no host name"]),
         (["extra"], ["extra"]),
     ],
 )
@@ -61,7 +64,7 @@ def test_a_second_process_on_one_directory_is_told_who_has_it(tmp_path: Path) ->
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as (_, address):
         port = address.rpartition(":")[2]
-        one_clear_line(run("standalone", "-p", port, "-d", "other", cwd=tmp_path), [f"127.0.0.1:{port}", "in use", "-p"])
+        one_clear_line(run("standalone", "-p", port, "-d", "other", cwd=tmp_path), [f"127.0.0.1:{port}", "in use", "choose another port"])
 
 
 def test_a_port_that_another_program_shares_is_taken_too(tmp_path: Path) -> None:

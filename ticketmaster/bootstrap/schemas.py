@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ticketmaster.errors import Retriable, UsageError
@@ -19,15 +20,15 @@ class SchemaReport(NamedTuple):
     incompatible: list[str]
 
 
-def run_check(settings: RegistrySettings) -> list[SchemaReport]:
-    """Looks at every subject, and changes nothing. UsageError: the registry is not there, or refuses."""
+def run_check(settings: RegistrySettings, folder: Path | None) -> list[SchemaReport]:
+    """Looks at every subject, for the schemas of this release or of a folder; changes nothing. UsageError: the registry is not there."""
 
     async def look(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
         schema_id = await registry.lookup(subject)
         wrong = [] if schema_id is not None else await registry.incompatibilities(subject)
         return SchemaReport(subject.name, subject.record, schema_id, wrong)
 
-    return asyncio.run(_for_each(settings, look))
+    return asyncio.run(_for_each(settings, subjects(folder), look))
 
 
 def run_register(settings: RegistrySettings) -> list[SchemaReport]:
@@ -36,7 +37,7 @@ def run_register(settings: RegistrySettings) -> list[SchemaReport]:
     async def register(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
         return SchemaReport(subject.name, subject.record, await registry.register(subject), [])
 
-    return asyncio.run(_for_each(settings, register))
+    return asyncio.run(_for_each(settings, subjects(), register))
 
 
 async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
@@ -53,9 +54,11 @@ async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
     return ids
 
 
-async def _for_each(settings: RegistrySettings, work: Callable[[SchemaRegistry, Subject], Awaitable[SchemaReport]]) -> list[SchemaReport]:
+async def _for_each(
+    settings: RegistrySettings, chosen: Sequence[Subject], work: Callable[[SchemaRegistry, Subject], Awaitable[SchemaReport]]
+) -> list[SchemaReport]:
     try:
         async with SchemaRegistry(settings) as registry:
-            return [await work(registry, subject) for subject in subjects()]
+            return [await work(registry, subject) for subject in chosen]
     except Retriable as reason:
         raise UsageError(f"{reason}; is it running, and is schema.registry.url right?") from reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,24 @@ import click
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
+
+class _File(click.Path):
+    """A path; no path at all is most often a variable that is not set, and would mean the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _checked_host(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[\w.:-]+", value):
+        raise click.BadParameter(f"{value!r} is no host name and no address")
+    return value
+
+
 AT_LEAST_1 = click.IntRange(min=1)
-FILE = click.Path(path_type=Path)
+FILE = _File(path_type=Path)
 PORT = click.IntRange(0, 65_535)
 
 
@@ -25,6 +42,11 @@ def combined(*decorators: Callable[[Any], Any]) -> Decorator:
         return command
 
     return decorate
+
+
+def hostname(text: str) -> Callable[[Any], Any]:
+    """The name of this machine, as others know it."""
+    return click.option("-h", "--hostname", default="localhost", callback=_checked_host, help=text)
 
 
 def limit(name: str, default: int, text: str) -> Callable[[Any], Any]:

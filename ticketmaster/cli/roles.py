@@ -21,6 +21,7 @@ from ticketmaster.cli.options import (
     STATE_DIR,
     STREAM_CONFIG,
     combined,
+    hostname,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _role_config(options: dict[str, Any], *, workers: int, bind: str, producer_c
 
 
 @click.command()
-@click.option("-h", "--hostname", default="localhost", help="Name by which other ticket processes reach this machine.")
+@hostname("Name by which other ticket processes reach this machine.")
 @click.option("-p", "--port", default=4403, type=PORT, help="Port to listen on; 0 takes a free one.")
 @click.option("--bind", default=None, help="Address to listen on.  [default: 127.0.0.1 if the hostname is localhost, else 0.0.0.0]")
 @STATE_DIR

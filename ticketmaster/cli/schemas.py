@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ticketmaster.cli.options import CONFIG
+from ticketmaster.cli.options import CONFIG, FILE
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.schemas import SchemaReport
@@ -24,14 +24,15 @@ def schemas() -> None:
 
 @schemas.command()
 @CONFIG
+@click.option("--avro", "avro_dir", type=FILE, metavar="DIR", help="Check the files *.avsc there, not the schemas of this release.")
 @_JSON
-def check(config_file: Path | None, *, as_json: bool) -> None:
+def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> None:
     """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not. Nothing is changed."""
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.schemas import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    reports = run_check(load_properties(config_file).registry)
+    reports = run_check(load_properties(config_file).registry, avro_dir)
     _show(reports, as_json=as_json)
     sys.exit(1 if any(report.incompatible for report in reports) else 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, METRICS_PORT, PORT, limit
+from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, METRICS_PORT, PORT, hostname, limit
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.config.telemetry import read_telemetry
 
@@ -17,7 +17,7 @@ from ticketmaster.config.telemetry import read_telemetry
 @click.command()
 @click.option("-p", "--port", default=4403, type=PORT, help="Port to listen on; 0 takes a free one.")
 @click.option("-d", "--state-dir", default=Path("./data"), type=FILE, help="Directory of the log and the state; created if need be.")
-@click.option("-h", "--hostname", default="localhost", help="Name of this machine in the addresses that are shown.")
+@hostname("Name of this machine in the addresses that are shown.")
 @click.option("--bind", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every interface.")
 @HTTP_OPTIONS
 @METRICS_PORT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,14 +45,19 @@ class Property:
         return f"Property({self.key!r} at {self.place})"
 
 
+def read_file(file: Path) -> bytes:
+    """The content of a file that people write; raises OSError, also when it is too large to be one."""
+    with file.open("rb") as source:
+        content = source.read(_BYTES_MAX + 1)
+    if len(content) > _BYTES_MAX:
+        raise OSError(errno.EFBIG, f"it has more than {_BYTES_MAX:,} bytes")
+    return content
+
+
 def read_properties(file: Path) -> dict[str, Property]:
     """The keys of a file; raises UsageError when it can't be read."""
     try:
-        with file.open("rb") as source:
-            data = source.read(_BYTES_MAX + 1)
-        if len(data) > _BYTES_MAX:
-            raise UsageError(f"{file}: has more than {_BYTES_MAX:,} bytes; name a properties file")
-        text = data.decode()
+        text = read_file(file).decode()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; name a properties file that can be read") from error
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from ticketmaster.broker.kafka.settings import KafkaSecurity, OauthClient
+from ticketmaster.config.properties import read_file
 from ticketmaster.config.values import URL, Kind, Values, one_of
 from ticketmaster.errors import UsageError
 
@@ -186,7 +187,7 @@ def _pem(values: Values, prefix: str, store: str, inline_names: tuple[str, ...])
     if any(inline):
         raise values.error(location, f"contradicts ssl.{store}.{_given(inline_names, inline)}: give one of them")
     try:
-        content = Path(path).read_bytes()
+        content = read_file(Path(path))
     except OSError as cause:
         raise values.error(location, f"{path}: {cause.strerror}") from cause
     if store_type in {"JKS", "PKCS12"} or b"-----BEGIN" not in content:

@@ -41,7 +41,7 @@ def free_port(address: str, port: int) -> int:
             bound: int = probe.getsockname()[1]
             return bound
     except OSError as cause:
-        hint = "; choose another with -p" if cause.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        hint = "; choose another port" if cause.errno in (errno.EADDRINUSE, errno.EACCES) else ""
         raise UsageError(f"can't listen on {address}:{port}: {cause.strerror or cause}{hint}") from cause
 
 

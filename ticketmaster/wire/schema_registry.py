@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
@@ -56,9 +57,9 @@ class Subject(NamedTuple):
     schema: str
 
 
-def subjects() -> list[Subject]:
-    """The subjects of the six topics."""
-    return [Subject(f"{topic.name}-value", topic.record, json.dumps(load_schema(topic.record))) for topic in _SUBJECT_TOPICS]
+def subjects(folder: Path | None = None) -> list[Subject]:
+    """The subjects of the six topics, with the schemas of this release or those of a folder. UsageError: one can't be read there."""
+    return [Subject(f"{topic.name}-value", topic.record, json.dumps(load_schema(topic.record, folder))) for topic in _SUBJECT_TOPICS]
 
 
 class _Conflict(UsageError):
