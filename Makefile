@@ -46,6 +46,11 @@ chaos: $(DEV) ## Sell on a cluster of three while FAULTS (100) of all kinds happ
 reliability-report: $(DEV) ## Run all that docs/reliability.md shows, for hours, and write it (OPTIONS="--help" for parts)
 	$(PYTHON_IN_VENV) scripts/reliability/report $(OPTIONS)
 
+.PHONY: docs
+docs: $(DEV) ## Write what documents have from the code: the page at /docs, and the lists in docs/
+	$(PYTHON_IN_VENV) scripts/docs/render.py
+	$(PYTHON_IN_VENV) scripts/docs/reference.py
+
 .PHONY: format
 format: $(DEV) ## Format the code and fix what ruff can fix
 	$(PYTHON_IN_VENV) -m ruff check --fix-only .

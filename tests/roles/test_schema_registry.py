@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import json
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from ticketmaster.wire.registry import frame, load_schema
 from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, register_schemas, subjects
 from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION
 
+AVRO = Path(__file__).parents[2] / "avro"
 COMMANDS = next(subject for subject in subjects() if subject.name == f"{CREATE_RESERVATION.name}-value")
 
 
@@ -120,6 +123,27 @@ def test_the_commands_tell_what_is_there_and_what_they_did(url: str, tmp_path: P
     assert {report["schema_id"] for report in json.loads(before.stdout)} == {None}
     assert json.loads(after.stdout) == json.loads(registered.stdout)
     assert all(report["schema_id"] > 0 for report in json.loads(after.stdout))
+
+
+async def test_changed_files_are_checked_before_anybody_runs_them(registry: SchemaRegistry, url: str, tmp_path: Path) -> None:
+    await register_schemas(registry, pytest.fail)
+    config, folder = tmp_path / "client.properties", tmp_path / "avro"
+    config.write_text(f"schema.registry.url={url}")
+    shutil.copytree(AVRO, folder)
+
+    async def check(changed: str) -> subprocess.CompletedProcess[str]:
+        (folder / "CreateReservation.avsc").write_text(changed)
+        return await asyncio.to_thread(run, "schemas", "check", "-c", str(config), "--avro", str(folder), cwd=tmp_path)
+
+    good, bad = await check(json.dumps(other_schema(note=NOTE))), await check(json.dumps(other_schema(userId=NUMERIC_USER)))
+    broken = await check("{")
+
+    assert (good.returncode, bad.returncode) == (0, 1)
+    assert "CreateReservation is compatible and not registered yet" in good.stdout
+    assert "CreateReservation is INCOMPATIBLE" in bad.stdout
+    one_clear_line(broken, ["CreateReservation.avsc", "is no Avro schema that can be read"])
+    assert await registry.lookup(COMMANDS) is not None
+    assert await registry.lookup(COMMANDS._replace(schema=json.dumps(other_schema(note=NOTE)))) is None
 
 
 async def test_ids_that_nobody_gave_out_have_no_schema(registry: SchemaRegistry) -> None:

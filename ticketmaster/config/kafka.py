@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from ticketmaster.broker.kafka.settings import KafkaSettings, compressions
+from ticketmaster.config.keys import CREDENTIALS_SOURCES, KAFKA_SECURITY, REGISTRY
 from ticketmaster.config.properties import Property
 from ticketmaster.config.security import kafka_security, sasl_credentials, ssl_context
 from ticketmaster.config.values import SERVERS, URL, WORD, Kind, Values, integer, one_of
@@ -59,6 +60,7 @@ STREAM_KEYS: Final = (
 )
 COMPRESSION: Final = "compression.type"
 ACKS: Final = "acks"
+ACKS_KIND: Final = one_of({"all": "all", "-1": "all", "1": "1"})
 # Keys that may hold one thing only, because anything else would break a promise: the value, and the promise.
 FIXED: Final = {
     "processing.guarantee": (
@@ -117,8 +119,6 @@ WITHOUT_MEANING: Final = {
     "value.subject.name.strategy": "subjects are <topic>-value",
 }
 _PREFIXES: Final = ("main.consumer.", "restore.consumer.", "global.consumer.", "consumer.", "producer.", "admin.", "topic.")
-_ACKS: Final = one_of({"all": "all", "-1": "all", "1": "1"})
-_CREDENTIALS_SOURCES: Final = one_of({name: name for name in ("URL", "USER_INFO", "SASL_INHERIT")}, fold=True)
 _ACKS_1_NOTE: Final = "a command that was acknowledged is lost if a broker dies before it is replicated; leave it out, or set all"
 
 
@@ -131,7 +131,7 @@ def read_kafka(values: Values, notes: list[str]) -> KafkaSettings:
         settings = replace(settings, compression=values.get(compression, kind))
     acks = _lookup(values, ACKS, PRODUCER)
     if acks:
-        settings = replace(settings, acks=values.get(acks, _ACKS) or "all")
+        settings = replace(settings, acks=values.get(acks, ACKS_KIND) or "all")
         if settings.acks != "all":
             notes.append(f"{values.place(acks)}: {acks}: {_ACKS_1_NOTE}")
     if settings.heartbeat_interval_ms * 2 > settings.session_timeout_ms:
@@ -165,7 +165,7 @@ def read_registry(values: Values, notes: list[str]) -> RegistrySettings:
         url = URL.parse(first)
     except ValueError:
         raise values.error(key, f"must be {URL.expected}") from None
-    source = values.get("basic.auth.credentials.source", _CREDENTIALS_SOURCES) or "URL"
+    source = values.get("basic.auth.credentials.source", CREDENTIALS_SOURCES) or "URL"
     url, username, password = _credentials(values, url, source)
     secure = url.startswith("https:")
     return RegistrySettings(
@@ -220,11 +220,12 @@ def note_of(found: Property) -> str:
         if name.startswith(prefix):
             name = name.removeprefix(prefix)
             break
-    known = [key.name for key in (*KAFKA_KEYS, *STREAM_KEYS)] + [COMPRESSION, ACKS, *FIXED, "schema.registry.url", "security.protocol"]
+    simple, read_by_hand = (*KAFKA_KEYS, *STREAM_KEYS), (*KAFKA_SECURITY, *REGISTRY)
+    known = [COMPRESSION, ACKS, *FIXED, *(key.name for key in simple), *(entry.name for entry in read_by_hand)]
     if name in WITHOUT_MEANING:
         reason = WITHOUT_MEANING[name]
     elif name in known:
-        reason = f"it has no meaning with this prefix; set {name}"
+        reason = "nothing that is set makes use of it" if name == found.key else f"it has no meaning with this prefix; set {name}"
     else:
         close = difflib.get_close_matches(name, [*known, *WITHOUT_MEANING], n=1, cutoff=0.8)
         reason = f"there is no such key; did you mean {close[0]}?" if close else "there is no such key"

@@ -46,9 +46,10 @@ def answering(what: str) -> Iterator[None]:
     try:
         yield
     except (KafkaError, TimeoutError, OSError) as cause:
+        text = f"Kafka does not tell about {what}: {cause!r}"
         if isinstance(cause, KafkaError) and not cause.retriable:
-            raise UsageError(f"Kafka does not tell about {what}: {cause!r}") from cause
-        raise Retriable(f"Kafka does not tell about {what}: {cause!r}") from cause
+            raise UsageError(f"{text}; may this user ask for it (docs/security.md)?") from cause
+        raise Retriable(text) from cause
 
 
 class Complaint(NamedTuple):
