@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from ticketmaster.telemetry.logs import LibraryHandler, OccasionalLog, configure_logs
+from ticketmaster.telemetry.logs import LibraryHandler, LogObserver, OccasionalLog, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -117,4 +117,20 @@ def test_an_outage_is_told_at_once_and_then_once_a_minute_by_its_latest_reason(c
         ("reading_failed", "reason 60", 59),
         ("reading_failed", "reason 120", 59),
         ("reading_failed", "another reader's", 0),
+    ]
+
+
+def test_a_task_that_fails_again_and_again_is_told_once_for_each_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+    observer = LogObserver()
+
+    for reason in ("no permission", "no permission", "another reason", "no permission"):
+        observer.task_restarted("event-service-1", reason)
+        observer.task_restarted("event-service-2", reason)
+
+    assert [(line["task"], line["reason"]) for line in lines(capsys)] == [
+        ("event-service-1", "no permission"),
+        ("event-service-2", "no permission"),
+        ("event-service-1", "another reason"),
+        ("event-service-2", "another reason"),
     ]

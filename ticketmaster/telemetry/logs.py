@@ -88,11 +88,14 @@ class LogObserver(Observer):
         self._log = structlog.get_logger()
         self._occasional = OccasionalLog(SystemClock().monotonic_s)
 
+    def _warn(self, event: str, *key: str, **facts: str) -> None:
+        self._occasional.log(logging.WARNING, (event, *key), event, **facts)
+
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self._log.debug("partitions_assigned", role=application_id, partitions=list(partitions), generation=generation)
 
     def reading_failed(self, application_id: str, reason: str) -> None:
-        self._occasional.log(logging.WARNING, ("reading_failed", application_id), "reading_failed", role=application_id, reason=reason)
+        self._warn("reading_failed", application_id, role=application_id, reason=reason)
 
     def task_restoring(self, task: str, records: int, part: float) -> None:
         self._log.info("task_restoring", task=task, records=records, percent=round(100 * part))
@@ -107,7 +110,7 @@ class LogObserver(Observer):
         self._log.debug("task_restored", task=task, records=records)
 
     def task_restarted(self, task: str, reason: str) -> None:
-        self._log.warning("task_restarted", task=task, reason=reason)
+        self._warn("task_restarted", task, reason, task=task, reason=reason)
 
     def task_migrated(self, task: str, reason: str) -> None:
-        self._log.warning("task_migrated", task=task, reason=reason)
+        self._warn("task_migrated", task, reason, task=task, reason=reason)
