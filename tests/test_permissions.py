@@ -1,0 +1,54 @@
+"""The permissions in docs/security.md are those that the roles need, by what their topologies read and write."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from ticketmaster.event.processor import event_topology
+from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.streams.dead_letters import dead_letter_topic
+from ticketmaster.streams.topology import Topology
+from ticketmaster.wire import topics
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
+RESERVATION, EVENT = reservation_topology(1, AreaCache(1)), event_topology(1)
+
+
+def granted() -> dict[tuple[str, str], set[str]]:
+    """Of each user and operation, the topics, groups and transactional ids that are named."""
+    found = defaultdict(set)
+    for line in DOCUMENT.replace("\\\n", "").splitlines():
+        user = re.search(r"--allow-principal User:(\w+)", line)
+        if line.startswith("acls") and user:
+            for operation in re.findall(r"--operation (\w+)", line):
+                found[user[1], operation] |= set(re.findall(r"--(?:topic|group|transactional-id) (\S+)", line))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("user", "topology", "tables", "outputs"),
+    [
+        ("reservation", RESERVATION, {topics.AREA_STATUS}, {topics.RESERVE_SEAT, topics.USER_RESERVATION}),
+        ("event", EVENT, set(), {topics.AREA_REPARTITION, topics.AREA_STATUS, topics.RESERVATION_RESULT}),
+    ],
+)
+def test_a_role_may_read_its_sources_and_write_what_it_decides(
+    user: str, topology: Topology, tables: set[topics.Topic], outputs: set[topics.Topic]
+) -> None:
+    permissions, group = granted(), topology.application_id
+
+    assert permissions[user, "Read"] == {*topology.sources, topology.changelog, *(table.name for table in tables), group}
+    letters = {dead_letter_topic(source) for source in topology.sources}
+    assert permissions[user, "Write"] == {topology.changelog, *(topic.name for topic in outputs), *letters, f"{group}-"}
+
+
+def test_the_gateway_may_write_commands_and_read_its_tables() -> None:
+    permissions = granted()
+
+    assert permissions["ticket", "Write"] == {topics.CREATE_EVENT.name, topics.CREATE_RESERVATION.name}
+    assert permissions["ticket", "Read"] == {topics.USER_RESERVATION.name, topics.AREA_STATUS.name, topics.TICKET_SERVICE}
