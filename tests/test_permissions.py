@@ -21,7 +21,7 @@ RESERVATION, EVENT = reservation_topology(1, AreaCache(1)), event_topology(1)
 
 def granted() -> dict[tuple[str, str], set[str]]:
     """Of each user and operation, the topics, groups and transactional ids that are named."""
-    found = defaultdict(set)
+    found = defaultdict[tuple[str, str], set[str]](set)
     for line in DOCUMENT.replace("\\\n", "").splitlines():
         user = re.search(r"--allow-principal User:(\w+)", line)
         if line.startswith("acls") and user:

@@ -186,9 +186,7 @@ def registry_url() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "options", [("ticket", "-p", "0"), ("ticket", "-p", "0", "-a", "2"), ("reservation",), ("event", "--workers", "2")]
-)
+@pytest.mark.parametrize("options", [("ticket", "-p", "0"), ("event", "--workers", "2")])
 def test_a_role_that_waits_for_its_brokers_ends_when_it_is_told_to(tmp_path: Path, registry_url: str, options: tuple[str, ...]) -> None:
     config = tmp_path / "client.properties"
     config.write_text(f"bootstrap.servers=127.0.0.1:1\nschema.registry.url={registry_url}\n")

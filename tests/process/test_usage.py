@@ -260,12 +260,16 @@ def _device(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "parts"),
-    [(_directory, ["Is a directory"]), (_binary, ["UTF-8"]), (_huge, ["1,048,576 bytes"]), (_device, ["1,048,576 bytes"])],
+    ("option", "make", "parts"),
+    [
+        ("-c", _directory, ["Is a directory"]),
+        ("-sc", _binary, ["UTF-8"]),
+        ("-pc", _huge, ["1,048,576 bytes"]),
+        ("-c", _device, ["1,048,576 bytes"]),
+    ],
 )
-@pytest.mark.parametrize("option", ["-c", "-sc", "-pc"])
 def test_a_file_that_holds_no_properties_is_one_clear_line(
-    tmp_path: Path, make: Callable[[Path], None], parts: list[str], option: str
+    tmp_path: Path, option: str, make: Callable[[Path], None], parts: list[str]
 ) -> None:
     make(tmp_path / "client.properties")
     one_clear_line(run("ticket", option, "client.properties", cwd=tmp_path), ["client.properties", *parts])
