@@ -19,9 +19,11 @@ from ticketmaster.broker.kafka.settings import KafkaSettings, compressions
 from ticketmaster.cli import PREFIX, main
 from ticketmaster.cli.environment import variables
 from ticketmaster.config.kafka import ACKS, ACKS_KIND, COMPRESSION, FIXED, KAFKA_KEYS, PRODUCER, STREAM_KEYS, WITHOUT_MEANING, Key
-from ticketmaster.config.keys import KAFKA_SECURITY, REGISTRY, Entry
-from ticketmaster.config.values import integer, one_of
+from ticketmaster.config.keys import KAFKA_SECURITY, REGISTRY
+from ticketmaster.config.telemetry import VARIABLES
+from ticketmaster.config.values import Entry, integer, one_of
 from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.telemetry.metrics import INSTRUMENTS
 from ticketmaster.wire import topics
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -116,9 +118,9 @@ def keys() -> str:
     return table(("key", "value", "default", "unit", "prefixes", "what"), rows)
 
 
-def _entries(entries: Sequence[Entry]) -> str:
+def _entries(entries: Sequence[Entry], head: str = "key") -> str:
     rows = [(code(entry.name), entry.kind.expected, entry.default, entry.meaning) for entry in entries]
-    return table(("key", "value", "default", "what"), rows)
+    return table((head, "value", "default", "what"), rows)
 
 
 def fixed() -> str:
@@ -151,6 +153,17 @@ def problems() -> str:
     found = _OPENAPI["components"]["schemas"]["ProblemCode"]["x-enum"]
     rows = [(str(one["status"]), code(name), one["meaning"], one["advice"]) for name, one in found.items()]
     return table(("status", "code", "what it means", "what to do"), rows)
+
+
+# --- Telemetry -------------------------------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Every number that is counted."""
+    rows = [
+        (code(one.name), one.kind.value, ", ".join(map(code, one.labels)), one.unit, one.meaning.removesuffix(".")) for one in INSTRUMENTS
+    ]
+    return table(("metric", "type", "labels", "unit", "what"), rows)
 
 
 # --- Topics ----------------------------------------------------------------------------------------------------------
@@ -194,6 +207,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "ignored keys": ignored,
     "operations": operations,
     "problems": problems,
+    "metrics": metrics,
+    "telemetry variables": lambda: _entries(VARIABLES, head="variable"),
     "topics": topic_list,
     "dead letters": dead_letters,
 }

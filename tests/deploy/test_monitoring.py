@@ -20,8 +20,6 @@ from scripts.docs.panels import expression
 from scripts.kafka.clusters import free_ports
 from tests.process.server import serving
 from tests.support.prometheus import Prometheus, prometheus, promtool
-from ticketmaster.config.telemetry import VARIABLES
-from ticketmaster.telemetry.metrics import INSTRUMENTS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DASHBOARD: Final = ROOT / "deploy" / "observability" / "ticketmaster.json"
@@ -145,17 +143,6 @@ def test_the_dashboard_is_drawn_from_its_file(sale: tuple[Prometheus, str], tmp_
     assert [panel["title"] for panel in panels() if f">{panel['title']}</text>" not in drawn] == []
     assert drawn.count("No data") <= len(MAY_BE_EMPTY)
     assert ">play</text>" in drawn
-
-
-def test_the_documentation_lists_every_metric_and_every_variable_as_the_program_has_it() -> None:
-    listed = re.findall(r"^\| `ticketmaster_.*\|$", (ROOT / "docs" / "observability.md").read_text(), re.MULTILINE)
-    variables = re.findall(r"^\| `OTEL_.*\|$", (ROOT / "docs" / "observability.md").read_text(), re.MULTILINE)
-
-    assert variables == [f"| `{name}` | {default and f'`{default}`'} | {what} |" for name, (_, default, what) in VARIABLES.items()]
-    assert listed == [f"| `{one.name}` | {one.kind.value} | {', '.join(one.labels)} | {one.unit} | {one.meaning} |" for one in INSTRUMENTS]
-
-
-# --- The files ---------------------------------------------------------------------------------------------------------------
 
 
 def test_promtool_accepts_the_configuration_where_compose_mounts_it(tmp_path: Path) -> None:

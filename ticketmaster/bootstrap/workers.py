@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ticketmaster.telemetry.metrics import Family
-
 from ticketmaster.errors import UsageError
+from ticketmaster.telemetry.metrics import Family
 
 _VARIABLE = "TICKETMASTER_WORKER"
 _LOOK_S = 0.05

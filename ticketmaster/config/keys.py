@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from ticketmaster.config.security import HOSTNAME_CHECK, MECHANISM, PROTOCOL, STORE_TYPE, TLS_VERSIONS
-from ticketmaster.config.values import SECRET, TEXT, URL, WORD, Kind, one_of
+from ticketmaster.config.values import SECRET, TEXT, URL, WORD, Entry, Kind, one_of
 
 CREDENTIALS_SOURCES: Final = one_of({name: name for name in ("URL", "USER_INFO", "SASL_INHERIT")}, fold=True)
 _FILE: Final = Kind("a PEM file", str)
-
-
-class Entry(NamedTuple):
-    """A key: what it may hold, what holds without it (nothing: it may be left out), and what it means."""
-
-    name: str
-    kind: Kind[Any]
-    default: str
-    meaning: str
 
 
 # Each is there twice: of the brokers, and with the prefix `schema.registry.` of the registry.

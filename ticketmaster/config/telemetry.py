@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ticketmaster.config.values import URL, Kind, integer, one_of
+from ticketmaster.config.values import URL, Entry, Kind, integer, one_of
 from ticketmaster.errors import UsageError
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -49,28 +49,28 @@ def _pairs(text: str) -> str:
 _RATIO: Final = Kind("a number from 0 to 1", _ratio)
 _PAIRS: Final = Kind("name=value, or several with commas between", _pairs, shown=False)
 
-# The variables that are looked at here: what each may hold, its default, and what it is for.
-VARIABLES: Final[Mapping[str, tuple[Kind[Any], str, str]]] = {
-    _ENDPOINT: (URL, "", "where a collector listens; traces are on once it is set"),
-    _TRACES_ENDPOINT: (URL, "", "as above, for traces only"),
-    _METRICS_ENDPOINT: (URL, "", "as above, for metrics only"),
-    _PROTOCOL: (_PROTOCOLS, "grpc", "how a collector is spoken to"),
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": (_PROTOCOLS, "", "as above, for traces only"),
-    _METRICS_PROTOCOL: (_PROTOCOLS, "", "as above, for metrics only"),
-    "OTEL_EXPORTER_OTLP_HEADERS": (_PAIRS, "", "what each request to a collector carries, as a key; never logged"),
-    "OTEL_EXPORTER_OTLP_TIMEOUT": (integer(1), "10", "seconds that a request to a collector may take"),
-    _TRACES: (one_of({name: name for name in ("otlp", "console", "none")}), "otlp", "where traces go, if an endpoint is set"),
-    _METRICS: (one_of({name: name for name in ("otlp", "none")}), "none", "`otlp`: metrics are sent to the collector as well"),
-    _INTERVAL: (integer(1), "60000", "milliseconds between two sendings of metrics"),
-    _SAMPLER: (_SAMPLERS, "parentbased_always_on", "which requests are traced"),
-    _SAMPLER_ARG: (_RATIO, "1", "of the ratio samplers: how many of all requests are traced"),
-    "OTEL_BSP_SCHEDULE_DELAY": (integer(1), "5000", "milliseconds that spans wait for company"),
-    "OTEL_BSP_MAX_QUEUE_SIZE": (integer(1), "2048", "spans that wait at most; more are dropped"),
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": (integer(1), "512", "spans of a request to a collector"),
-    "OTEL_BSP_EXPORT_TIMEOUT": (integer(1), "30000", "milliseconds that sending a batch of spans may take"),
-    "OTEL_RESOURCE_ATTRIBUTES": (_PAIRS, "", "what every span says of its process"),
-    _DISABLED: (_BOOLEAN, "false", "`true`: no traces, and no metrics to a collector, whatever else is set"),
-}
+# The variables that are looked at here.
+VARIABLES: Final = (
+    Entry(_ENDPOINT, URL, "", "where a collector listens; traces are on once it is set"),
+    Entry(_TRACES_ENDPOINT, URL, "", "as above, for traces only"),
+    Entry(_METRICS_ENDPOINT, URL, "", "as above, for metrics only"),
+    Entry(_PROTOCOL, _PROTOCOLS, "grpc", "how a collector is spoken to"),
+    Entry("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", _PROTOCOLS, "", "as above, for traces only"),
+    Entry(_METRICS_PROTOCOL, _PROTOCOLS, "", "as above, for metrics only"),
+    Entry("OTEL_EXPORTER_OTLP_HEADERS", _PAIRS, "", "what each request to a collector carries, as a key; never logged"),
+    Entry("OTEL_EXPORTER_OTLP_TIMEOUT", integer(1), "10", "seconds that a request to a collector may take"),
+    Entry(_TRACES, one_of({name: name for name in ("otlp", "console", "none")}), "otlp", "where traces go, if an endpoint is set"),
+    Entry(_METRICS, one_of({name: name for name in ("otlp", "none")}), "none", "`otlp`: metrics are sent to the collector as well"),
+    Entry(_INTERVAL, integer(1), "60000", "milliseconds between two sendings of metrics"),
+    Entry(_SAMPLER, _SAMPLERS, "parentbased_always_on", "which requests are traced"),
+    Entry(_SAMPLER_ARG, _RATIO, "1", "of the ratio samplers: how many of all requests are traced"),
+    Entry("OTEL_BSP_SCHEDULE_DELAY", integer(1), "5000", "milliseconds that spans wait for company"),
+    Entry("OTEL_BSP_MAX_QUEUE_SIZE", integer(1), "2048", "spans that wait at most; more are dropped"),
+    Entry("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", integer(1), "512", "spans of a request to a collector"),
+    Entry("OTEL_BSP_EXPORT_TIMEOUT", integer(1), "30000", "milliseconds that sending a batch of spans may take"),
+    Entry("OTEL_RESOURCE_ATTRIBUTES", _PAIRS, "", "what every span says of its process"),
+    Entry(_DISABLED, _BOOLEAN, "false", "`true`: no traces, and no metrics to a collector, whatever else is set"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class TelemetrySettings:
 def read_telemetry(environment: Mapping[str, str]) -> TelemetrySettings:
     """The settings of an environment. UsageError: a variable holds what it can't."""
     found: dict[str, Any] = {}
-    for name, (kind, _, _) in VARIABLES.items():
+    for name, kind, _, _ in VARIABLES:
         # An empty one is one that is not set, says the specification.
         if text := environment.get(name, "").strip():
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ticketmaster.config.properties import Place, Property
@@ -25,6 +25,15 @@ class Kind(NamedTuple, Generic[T]):
     parse: Callable[[str], T]
     # False: a wrong value is not repeated in the error.
     shown: bool = True
+
+
+class Entry(NamedTuple):
+    """A key, or a variable of the environment: what it may hold, what holds without it (nothing: it may be left out), and what it means."""
+
+    name: str
+    kind: Kind[Any]
+    default: str
+    meaning: str
 
 
 class Values:

@@ -63,6 +63,10 @@ class CountingObserver(LogObserver):
         super().reading_failed(application_id, reason)
         self._metrics.add(metrics.READS_FAILED, 1, self._role_of(application_id))
 
+    def commands_not_acknowledged(self, reason: str) -> None:
+        super().commands_not_acknowledged(reason)
+        self._metrics.add(metrics.COMMANDS_FAILED, 1, "ticket")
+
     def task_restoring(self, task: str, records: int, part: float) -> None:
         super().task_restoring(task, records, part)
         self._restored[task] = part

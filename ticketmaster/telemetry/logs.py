@@ -97,6 +97,9 @@ class LogObserver(Observer):
     def reading_failed(self, application_id: str, reason: str) -> None:
         self._warn("reading_failed", application_id, role=application_id, reason=reason)
 
+    def commands_not_acknowledged(self, reason: str) -> None:
+        self._warn("commands_not_acknowledged", reason=reason)
+
     def task_restoring(self, task: str, records: int, part: float) -> None:
         self._log.info("task_restoring", task=task, records=records, percent=round(100 * part))
 

@@ -51,6 +51,9 @@ TASKS_FENCED: Final = Instrument(f"{_P}tasks_fenced_total", Kind.COUNTER, (), "T
 TASKS_RESTARTED: Final = Instrument(f"{_P}tasks_restarted_total", Kind.COUNTER, (), "Times that a task failed and started over.")
 DEAD_LETTERS: Final = Instrument(f"{_P}dead_letters_total", Kind.COUNTER, ("topic",), "Records that can't be read.")
 READS_FAILED: Final = Instrument(f"{_P}reads_failed_total", Kind.COUNTER, (), "Times that the broker did not deliver.")
+COMMANDS_FAILED: Final = Instrument(
+    f"{_P}commands_failed_total", Kind.COUNTER, (), "Times that the log did not acknowledge commands that were sent together."
+)
 DECISION_DURATION: Final = Instrument(
     f"{_P}decision_duration_seconds",
     Kind.HISTOGRAM,

@@ -43,6 +43,9 @@ class Observer:
     def reading_failed(self, application_id: str, reason: str) -> None:
         """The broker did not deliver; it is asked again."""
 
+    def commands_not_acknowledged(self, reason: str) -> None:
+        """The log has not taken commands, or has not said so."""
+
     def task_restoring(self, task: str, records: int, part: float) -> None:
         """A task's restoration takes long: it has read ``records``, about this part (0 to 1) of all."""
 

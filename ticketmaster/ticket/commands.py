@@ -8,7 +8,8 @@ from collections import defaultdict
 from ticketmaster.broker.port import Headers, Pair, Producer, TopicPartition
 from ticketmaster.errors import Fatal, Retriable
 from ticketmaster.streams.pace import Pace
-from ticketmaster.telemetry.tracing import NO_HEADERS, Kind, Tracer
+from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.tracing import NO_HEADERS, Kind
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import TEXT, Responder, refuse
@@ -17,9 +18,9 @@ from ticketmaster.ticket.responding import TEXT, Responder, refuse
 class Commands:
     """What has come since the last hand-over, and who gets its ids once it is durable."""
 
-    def __init__(self, producer: Producer, tracer: Tracer) -> None:
+    def __init__(self, producer: Producer, observer: Observer) -> None:
         self._producer = producer
-        self._tracer = tracer
+        self._observer = observer
         self._records: dict[TopicPartition, list[Pair]] = defaultdict(list)
         self._headers: dict[TopicPartition, dict[int, Headers]] = {}
         self._acknowledge: list[tuple[Responder, bytes]] = []
@@ -53,11 +54,12 @@ class Commands:
         pace.note(len(acknowledge), loop.time())
         try:
             await self._send(records, headers)
-        except Retriable:
+        except (Retriable, Fatal) as reason:
+            # Its clients are only told that it is so.
+            self._observer.commands_not_acknowledged(str(reason))
             _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
-        except Fatal:
-            _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
-            raise
+            if isinstance(reason, Fatal):
+                raise
         else:
             for responder, key in acknowledge:
                 responder.response_bytes(200, TEXT, key)
@@ -71,7 +73,7 @@ class Commands:
         # A child of the first traced request, linked to all others.
         first, *others = (found for of_partition in headers.values() for found in of_partition.values())
         attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.batch.message_count": sum(map(len, records.values()))}
-        span = self._tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others)
+        span = self._observer.tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others)
         try:
             await self._producer.send(records, headers)
         except BaseException as failure:

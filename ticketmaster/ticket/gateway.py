@@ -94,7 +94,7 @@ class Gateway:
         self._forwarding = Forwarding(partitions, ask)
         self._durations = observer.decision_durations
         self._traced = observer.tracer.enabled
-        self._commands = Commands(producer, observer.tracer)
+        self._commands = Commands(producer, observer)
         self._traces = ReservationTraces(observer.tracer, clock)
         # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
         self._undecided: dict[bytes, int] = {}
