@@ -130,8 +130,8 @@ class Program:
     def stop(self) -> None:
         """Ends it by SIGTERM, and fails unless it ends as it should."""
         self.send(signal.SIGTERM)
-        code = self.wait()
-        assert (code, self.stderr.read_text()) == (0, ""), self.stdout.read_text()[-2_000:]
+        code, errors = self.wait(), self.stderr.read_text()
+        assert (code, errors) == (0, ""), f"it ended with {code}: {errors[-2_000:]}{self.stdout.read_text()[-2_000:]}"
         # A library may still say something while Python clears its objects away.
         assert [line["event"] for line in self.lines() if line["event"] != "library"][-1] == "stopped"
 

@@ -105,7 +105,7 @@ def _status_lost() -> AbstractContextManager[Any]:
 
 @mutant("a command is acknowledged before the log has it")
 def _acknowledged_early() -> AbstractContextManager[Any]:
-    async def hand_over(self: Commands, _pace: Pace, *, may_rest: bool = True) -> None:
+    async def hand_over(self: Commands, _pace: Pace) -> None:
         await self._wake.wait()
         self._wake.clear()
         records, acknowledge = dict(self._records), self._acknowledge

@@ -25,6 +25,8 @@ class Commands:
         self._headers: dict[TopicPartition, dict[int, Headers]] = {}
         self._acknowledge: list[tuple[Responder, bytes]] = []
         self._handed_over = 0
+        self.rests = True
+        """Whether commands may gather; not when no more will come."""
         self._wake = asyncio.Event()
 
     @property
@@ -41,11 +43,11 @@ class Commands:
         self._acknowledge.append((responder, key))
         self._wake.set()
 
-    async def hand_over(self, pace: Pace, *, may_rest: bool = True) -> None:
+    async def hand_over(self, pace: Pace) -> None:
         """Sends what has come since the last time: the busier the log and the more there is, the more goes at once."""
         loop = asyncio.get_running_loop()
         await self._wake.wait()
-        if may_rest and (rest_s := pace.rest_s(loop.time())):
+        if self.rests and (rest_s := pace.rest_s(loop.time())):
             await asyncio.sleep(rest_s)
         self._wake.clear()
         records, headers, acknowledge = self._records, self._headers, self._acknowledge

@@ -194,7 +194,7 @@ class Gateway:
     async def hand_over(self, pace: Pace) -> None:
         """Sends commands to the log, for ever."""
         while True:
-            await self._commands.hand_over(pace, may_rest=not self.draining)
+            await self._commands.hand_over(pace)
 
     async def _announce(
         self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
@@ -292,6 +292,7 @@ class Gateway:
     async def drain(self) -> None:
         """Takes nothing new on; returns when all that was is answered, those who wait too long with 503."""
         self.draining = True
+        self._commands.rests = False
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.drain_ms / 1000
         while (self.commands_in_flight or self.waiting) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life

@@ -86,7 +86,7 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
 
 
 async def set_cleanup_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
-    """Changes a topic's policy and nothing else. UsageError: the cluster refuses."""
+    """Changes a topic's policy and nothing else; returns when the cluster tells the new one. UsageError: it refuses, or never does."""
     entries = (await _configs(admin, [ConfigResource(ConfigResourceType.TOPIC, name, None)]))[name]
     # The request replaces all that was ever set on the topic: what is not sent along would go back to the cluster's default.
     kept = {key: value for key, value, _, source, *_ in entries if source == _SET_ON_TOPIC}
@@ -96,6 +96,12 @@ async def set_cleanup_policy(admin: AIOKafkaAdminClient, name: str, policy: str)
     for code, message, *_ in altered.resources:
         if code:
             raise UsageError(f"topic {name}: cleanup.policy can't be set to {policy}: {for_code(code).__name__}: {message}")
+    # Brokers learn of it one after the other, and whoever asks next may ask another one.
+    for _ in range(_VISIBLE_TRIES):
+        if (await describe_topics(admin, [name]))[name].cleanup_policy == policy:
+            return
+        await asyncio.sleep(_VISIBLE_POLL_S)
+    raise UsageError(f"topic {name}: its brokers do not tell the new cleanup.policy after {_VISIBLE_TRIES * _VISIBLE_POLL_S:g} s")
 
 
 async def _default_replication_factor(admin: AIOKafkaAdminClient) -> int:
