@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -221,7 +222,14 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     loop = asyncio.get_running_loop()
     notes = _Notes(loop)
     stopped = loop.create_future()
-    signal.add_cb(lambda: loop.call_soon_threadsafe(stopped.set_result, None))
+
+    def on_stopped() -> None:
+        # In a thread of Granian's, which would end its runtime next. What is left there, of bodies never finished, holds objects of
+        # Python's: dropped by a thread of the runtime they would abort the process. So this does not return: the process ends soon.
+        loop.call_soon_threadsafe(stopped.set_result, None)
+        threading.Event().wait()
+
+    signal.add_cb(on_stopped)
 
     def schedule(watcher: Any) -> None:
         # In Granian's thread, which keeps what this raises for whoever comes next, and would fail them all.
