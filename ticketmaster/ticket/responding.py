@@ -24,6 +24,20 @@ def refuse(responder: Responder, problem: Problem) -> None:
     responder.response_bytes(*problem.response)
 
 
+class Counted:
+    """A responder whose response is counted by its status."""
+
+    __slots__ = ("_counts", "_responder")
+
+    def __init__(self, responder: Responder, counts: dict[int, int]) -> None:
+        self._responder = responder
+        self._counts = counts
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        self._responder.response_bytes(status, headers, body)
+        self._counts[status] = self._counts.get(status, 0) + 1
+
+
 class Watched:
     """A responder whose response is looked at."""
 
