@@ -215,6 +215,8 @@ async def test_a_consumer_knows_how_far_it_is_behind(broker: Broker, source: Top
     assert reader.behind(source) == 0
     reader.seek(source, offsets[4])
     assert reader.behind(source) == 6
+    reader.pause(source)
+    assert reader.behind(source) == 6
     assert reader.behind(TopicPartition(source.topic, 1)) == 0
     await reader.stop()
 

@@ -182,8 +182,30 @@ async def test_a_collector_that_is_away_costs_no_sale_and_no_patience(tmp_path: 
         ("OTEL_METRIC_EXPORT_INTERVAL", "1s", "an integer"),
         ("OTEL_SDK_DISABLED", "yes", "TRUE or FALSE"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "an integer"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10", "at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense", "name=value"),
     ],
 )
 def test_a_wrong_variable_is_one_clear_line(tmp_path: Path, variable: str, value: str, expected: str) -> None:
     one_clear_line(run("standalone", "-p", "0", cwd=tmp_path, env={variable: value}), [variable, expected])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_EXPORTER_OTLP_COMPRESSION", "foo"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"), ("OTEL_PROPAGATORS", "foo")],
+)
+def test_what_only_the_sdk_knows_to_be_wrong_is_one_line_too(tmp_path: Path, variable: str, value: str) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", variable: value}
+    done = run("standalone", "-p", "0", cwd=tmp_path, env=env)
+    assert done.returncode == 2, done.stderr
+    assert "OpenTelemetry's variables (OTEL_*) can't be used" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+async def test_the_last_numbers_are_sent_at_the_end(tmp_path: Path) -> None:
+    env = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
+    with collecting() as collector:
+        with serving(tmp_path / "data", env=endpoint(collector, "grpc") | env) as (_, address):
+            assert (await ask(address, "POST", "/v1/event", CONCERT)).status == 200
+            await bought(address)
+        assert [last["ticketmaster_decisions"].sum.data_points[0].as_double for last in collector.metrics] == [1]

@@ -10,7 +10,7 @@ from tests.support.engine import CHANGELOG, COUNTS, MORE_WORDS, TOPOLOGY, WORDS,
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.state.overlay import Overlay
-from ticketmaster.streams.task import LEGAL_MOVES, Task, TaskState
+from ticketmaster.streams.task import LEGAL_MOVES, Task, TaskState, Undone
 
 SIZES = TopicPartition("sizes", 0)
 
@@ -59,6 +59,22 @@ def test_a_plan_has_the_outputs_the_changelog_and_the_offsets(task: Task) -> Non
     }
     assert plan.offsets == {WORDS: 10, MORE_WORDS: 4}
     assert task.queued_records == 0
+
+
+def test_what_is_undone_is_what_was_fetched_and_not_committed(task: Task) -> None:
+    for number in range(3):
+        task.queue(batch(WORDS, [b"a"] * 3, 3 * number)._replace(timestamp_ms=1_000 + number))
+    task.queue(batch(MORE_WORDS, [b"a"])._replace(timestamp_ms=5))
+
+    assert task.undone == {WORDS: Undone(9, 1_000), MORE_WORDS: Undone(1, 5)}
+    # A plan that is not committed changes nothing of that.
+    task.decide(6)
+    assert task.undone == {WORDS: Undone(9, 1_000), MORE_WORDS: Undone(1, 5)}
+    assert task.in_plan == {WORDS.topic: 6}
+    task.committed({})
+    assert task.undone == {WORDS: Undone(3, 1_002), MORE_WORDS: Undone(1, 5)}
+    task.drop_queue()
+    assert task.undone == {}
 
 
 def test_a_transaction_has_whole_batches_up_to_about_its_limit(task: Task) -> None:

@@ -24,6 +24,7 @@ class Collecting:
         self._settings = settings
         self._clock = clock
         self._provider = start_sdk(service, ticketmaster.__version__, f"{socket.gethostname()}-{os.getpid()}")
+        self._push: MetricsPush | None = None
         self._pushing: asyncio.Task[None] | None = None
         self.tracer: Tracer = NO_TRACER
         if settings.traces:
@@ -34,10 +35,12 @@ class Collecting:
         settings = self._settings
         if settings.metrics:
             push = MetricsPush(new_exporter(settings.metrics_protocol), self._provider.resource, families, self._clock)
+            self._push = push
             self._pushing = asyncio.create_task(push.run(settings.metrics_interval_ms), name="metrics-push")
 
     async def stop(self) -> None:
         """Sends what waits, as long as that does not take too long."""
-        if self._pushing:
+        if self._push and self._pushing:
             await cancel(self._pushing)
+            await asyncio.to_thread(self._push.stop)
         await asyncio.to_thread(stop_sdk, self._provider)

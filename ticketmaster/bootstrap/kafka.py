@@ -74,7 +74,7 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
     async with SchemaRegistry(config.registry) as registry:
         ids = await register_schemas(registry, partial(on_waiting, "waiting_for_schema_registry"))
         use_schema_ids(ids)
-        translate = Incoming(registry, ids, observer.reading_failed).translate
+        translate = Incoming(registry, ids, lambda topic, reason: observer.reading_failed(application_id, f"{topic}: {reason}")).translate
         broker = KafkaBroker(config.kafka, clock, translate, headers=observer.tracer.enabled)
 
         async def connect() -> tuple[int, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import Clock
 from ticketmaster.config.telemetry import TelemetrySettings
+from ticketmaster.errors import UsageError
 from ticketmaster.telemetry import metrics
 from ticketmaster.telemetry.counting import CountingObserver
 from ticketmaster.telemetry.metrics import Family, Metrics
@@ -28,7 +29,7 @@ _TICKET = "ticket"
 class Measuring:
     """For a process of one of the three roles, or of all of them (``standalone``).
 
-    As a context it sends to a collector what environment variables say, from its beginning to its end.
+    As a context it sends to a collector what environment variables say, from its beginning to its end. UsageError: they say what can't be.
     """
 
     def __init__(self, application_id: str, clock: Clock, settings: TelemetrySettings, *, scraped: bool) -> None:
@@ -44,16 +45,23 @@ class Measuring:
             self.observer.decision_durations = self._metrics.histogram(metrics.DECISION_DURATION, _TICKET)
 
     async def __aenter__(self) -> Self:
-        settings = self._settings
-        if settings.traces or settings.metrics:
-            # Imported here: who sends nothing does without 30 MiB.
-            from ticketmaster.bootstrap.collecting import Collecting  # noqa: PLC0415
-
-            service = "ticketmaster" if self._role == "standalone" else f"ticketmaster-{self._role}"
-            self._collecting = Collecting(settings, service, self._clock)
-            self.observer.tracer = self._collecting.tracer
-            self._collecting.start(self.families)
+        if self._settings.traces or self._settings.metrics:
+            try:
+                self._collecting = self._collect()
+            except Exception as cause:
+                # Variables beyond those that are checked ahead: the SDK raises whatever comes to it, some while it is imported.
+                raise UsageError(f"OpenTelemetry's variables (OTEL_*) can't be used: {cause}") from cause
         return self
+
+    def _collect(self) -> Collecting:
+        # Imported here: who sends nothing does without 30 MiB.
+        from ticketmaster.bootstrap.collecting import Collecting  # noqa: PLC0415
+
+        service = "ticketmaster" if self._role == "standalone" else f"ticketmaster-{self._role}"
+        collecting = Collecting(self._settings, service, self._clock)
+        self.observer.tracer = collecting.tracer
+        collecting.start(self.families)
+        return collecting
 
     async def __aexit__(self, *_: object) -> None:
         if self._collecting:
@@ -70,9 +78,12 @@ class Measuring:
 
         return [*self._metrics.families(), *process_families(self._role)]
 
-    def watch_process(self, state_dir: Path, ready: Callable[[], bool]) -> None:
-        """Whether it serves, and how much state it has."""
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
+        """Whether it serves: from the start, for who waits for Kafka does not."""
         self._metrics.watch_number(metrics.READY, self._role, lambda: float(ready()))
+
+    def watch_state(self, state_dir: Path) -> None:
+        """How much state it has."""
         self._metrics.watch_number(metrics.STATE_BYTES, self._role, lambda: float(_bytes_below(state_dir)))
 
     def watch_partitions(self, part: StreamWorker | OwnedTable) -> None:

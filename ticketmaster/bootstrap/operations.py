@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import structlog
+
 from ticketmaster.telemetry.metrics import Family
 
 if TYPE_CHECKING:
@@ -24,11 +26,19 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
     # Imported here: a role that serves no HTTP does without 10 MiB.
     from ticketmaster.telemetry.prometheus import CONTENT_TYPE, exposition  # noqa: PLC0415
     from ticketmaster.ticket.operations import OperationRoutes  # noqa: PLC0415
+    from ticketmaster.ticket.problems import INTERNAL_ERROR  # noqa: PLC0415
+    from ticketmaster.ticket.responding import refuse  # noqa: PLC0415
     from ticketmaster.ticket.server import HttpServer  # noqa: PLC0415
     from ticketmaster.ticket.settings import ServerSettings  # noqa: PLC0415
 
     async def answer(responder: Responder) -> None:
-        responder.response_bytes(200, [("content-type", CONTENT_TYPE), ("cache-control", "no-store")], exposition(await families()))
+        try:
+            text = exposition(await families())
+        except Exception as failure:  # noqa: BLE001 - whatever it is, whoever scrapes gets an answer
+            structlog.get_logger().error("request_failed", exc_info=failure)
+            refuse(responder, INTERNAL_ERROR)
+        else:
+            responder.response_bytes(200, [("content-type", CONTENT_TYPE), ("cache-control", "no-store")], text)
 
     jobs: set[asyncio.Task[None]] = set()
 

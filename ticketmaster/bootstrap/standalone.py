@@ -82,7 +82,8 @@ class _Standalone:
         watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
         server_settings = ServerSettings(config.bind, config.port, config.selectors, connections_max=config.connections_max)
         self._server = HttpServer(routes, server_settings, watch)
-        measuring.watch_process(directory, lambda: self._ready)
+        measuring.watch_ready(lambda: self._ready)
+        measuring.watch_state(directory)
         for part in (self._reservations, self._reservation, self._event):
             measuring.watch_partitions(part)
         measuring.watch_gateway(gateway, watch)

@@ -61,6 +61,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
         def ready() -> bool:
             return bool(parts) and all(part.ready for part in parts)
 
+        measuring.watch_ready(ready)
         if not link:
             # From the start: who asks learns that it is not ready yet.
             await stack.enter_async_context(operations(config.metrics_port, config.bind, ready, measuring.asked_families))
@@ -69,7 +70,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
         context = await unless_stopped(stack.enter_async_context(role_context(config, application_id, measuring.observer)), signals)
         if context:
             parts += _parts(application_id, context)
-            measuring.watch_process(context.slot.folder, ready)
+            measuring.watch_state(context.slot.folder)
             for part in parts:
                 if isinstance(part, StreamWorker):
                     measuring.watch_partitions(part)

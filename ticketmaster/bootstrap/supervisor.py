@@ -70,7 +70,8 @@ class _Supervisor:
     async def _families(self) -> list[Family]:
         """The numbers of all workers that live."""
         links = sorted(self._links.items())
-        return merged([(str(number), of_worker) for number, link in links for of_worker in [await link.families()]])
+        found = await asyncio.gather(*(link.families() for _, link in links))
+        return merged([(str(number), of_worker) for (number, _), of_worker in zip(links, found, strict=True)])
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Keeps the workers running."""

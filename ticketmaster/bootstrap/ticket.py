@@ -58,9 +58,14 @@ async def _run(config: TicketConfig, link: WorkerLink | None, on_ready: Callable
         if link:
             link.watch(signals, measuring.families)
         running: list[_Ticket] = []
+
+        def ready() -> bool:
+            return any(one.ready for one in running)
+
+        measuring.watch_ready(ready)
         if not link:
             # From the start: who asks learns that it is not ready yet.
-            listening = operations(role.metrics_port, role.bind, lambda: any(one.ready for one in running), measuring.asked_families)
+            listening = operations(role.metrics_port, role.bind, ready, measuring.asked_families)
             await stack.enter_async_context(listening)
         # It may wait long for the registry.
         starting = stack.enter_async_context(role_context(role, topics.TICKET_SERVICE, measuring.observer))
@@ -108,7 +113,7 @@ class _Ticket:
             logs=config.request_logging,
             tracer=measuring.observer.tracer,
         )
-        measuring.watch_process(context.slot.folder, lambda: self.ready)
+        measuring.watch_state(context.slot.folder)
         measuring.watch_partitions(self._reservations)
         measuring.watch_gateway(self._gateway, requests)
 

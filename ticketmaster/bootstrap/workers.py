@@ -20,8 +20,8 @@ from ticketmaster.telemetry.metrics import Family
 
 _VARIABLE = "TICKETMASTER_WORKER"
 _LOOK_S = 0.05
-# A worker that is as busy as can be answers within less.
-_NUMBERS_TIMEOUT_S = 5.0
+# A worker that is as busy as can be answers within less; whoever scrapes waits not much longer for all of them.
+_NUMBERS_TIMEOUT_S = 2.0
 _READY, _NOT_READY, _NUMBERS = b"1", b"0", b"n"
 _ASK = b"?"
 _HEAD = struct.Struct(">cI")
@@ -129,6 +129,8 @@ class SupervisorLink:
 
     async def families(self) -> list[Family]:
         """The worker's numbers; none if it does not answer."""
+        if self._writer.is_closing():
+            return []
         answer: asyncio.Future[list[Family]] = asyncio.get_running_loop().create_future()
         self._asking.append(answer)
         self._writer.write(_ASK)

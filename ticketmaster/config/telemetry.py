@@ -26,6 +26,10 @@ _INTERVAL: Final = "OTEL_METRIC_EXPORT_INTERVAL"
 _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _METRICS_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
 
+_QUEUE: Final = "OTEL_BSP_MAX_QUEUE_SIZE"
+_BATCH: Final = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+_QUEUE_DEFAULT, _BATCH_DEFAULT = 2_048, 512
+
 _PARENT_BASED: Final = "parentbased_"
 _ROOT_RATIOS: Final[Mapping[str, float | None]] = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
 _BOOLEAN: Final = one_of({"TRUE": True, "FALSE": False}, fold=True)
@@ -65,8 +69,8 @@ VARIABLES: Final = (
     Entry(_SAMPLER, _SAMPLERS, "parentbased_always_on", "which requests are traced"),
     Entry(_SAMPLER_ARG, _RATIO, "1", "of the ratio samplers: how many of all requests are traced"),
     Entry("OTEL_BSP_SCHEDULE_DELAY", integer(1), "5000", "milliseconds that spans wait for company"),
-    Entry("OTEL_BSP_MAX_QUEUE_SIZE", integer(1), "2048", "spans that wait at most; more are dropped"),
-    Entry("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", integer(1), "512", "spans of a request to a collector"),
+    Entry(_QUEUE, integer(1), f"{_QUEUE_DEFAULT}", "spans that wait at most; more are dropped"),
+    Entry(_BATCH, integer(1), f"{_BATCH_DEFAULT}", "spans of a request to a collector"),
     Entry("OTEL_BSP_EXPORT_TIMEOUT", integer(1), "30000", "milliseconds that sending a batch of spans may take"),
     Entry("OTEL_RESOURCE_ATTRIBUTES", _PAIRS, "", "what every span says of its process"),
     Entry(_DISABLED, _BOOLEAN, "false", "`true`: no traces, and no metrics to a collector, whatever else is set"),
@@ -98,6 +102,9 @@ def read_telemetry(environment: Mapping[str, str]) -> TelemetrySettings:
             except ValueError:
                 but = f", not {text!r}" if kind.shown else ""
                 raise UsageError(f"the environment variable {name} must be {kind.expected}{but}") from None
+    queue, batch = found.get(_QUEUE, _QUEUE_DEFAULT), found.get(_BATCH, _BATCH_DEFAULT)
+    if batch > queue:
+        raise UsageError(f"the environment variable {_QUEUE} must be at least {_BATCH}: a batch of {batch} never comes together in {queue}")
     enabled = not found.get(_DISABLED, False)
     sampler = environment.get(_SAMPLER, "").strip() or "parentbased_always_on"
     root = _ROOT_RATIOS[sampler.removeprefix(_PARENT_BASED)]

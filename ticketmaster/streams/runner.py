@@ -192,8 +192,10 @@ class TaskRunner:
             self._written_at = now
 
     def lags(self) -> Iterator[Lag]:
-        """How far each source is behind its log."""
-        undone = self.task.undone if self.task.state is TaskState.RUNNING else {}
+        """How far each source is behind its log, while the partition is served: before that nobody here knows."""
+        if not self.serving:
+            return
+        undone = self.task.undone
         for source in self.task.sources:
             records, oldest_ms = undone.get(source, (0, None))
             yield Lag(source, records + self._consumer.behind(source), oldest_ms)

@@ -50,7 +50,9 @@ REBALANCES: Final = Instrument(f"{_P}rebalances_total", Kind.COUNTER, (), "Times
 TASKS_FENCED: Final = Instrument(f"{_P}tasks_fenced_total", Kind.COUNTER, (), "Times that another process had taken a task over.")
 TASKS_RESTARTED: Final = Instrument(f"{_P}tasks_restarted_total", Kind.COUNTER, (), "Times that a task failed and started over.")
 DEAD_LETTERS: Final = Instrument(f"{_P}dead_letters_total", Kind.COUNTER, ("topic",), "Records that can't be read.")
-READS_FAILED: Final = Instrument(f"{_P}reads_failed_total", Kind.COUNTER, (), "Times that the broker did not deliver.")
+READS_FAILED: Final = Instrument(
+    f"{_P}reads_failed_total", Kind.COUNTER, (), "Times that the broker did not deliver, or the registry did not tell what a record is."
+)
 COMMANDS_FAILED: Final = Instrument(
     f"{_P}commands_failed_total", Kind.COUNTER, (), "Times that the log did not acknowledge commands that were sent together."
 )
@@ -79,7 +81,7 @@ LAG_RECORDS: Final = Instrument(
     f"{_P}lag_records",
     Kind.GAUGE,
     ("topic", "partition"),
-    "Records of the log that are not worked off, transactions' marks included.",
+    "Records of the log as of the last fetch that are not worked off, transactions' marks included.",
 )
 LAG_SECONDS: Final = Instrument(
     f"{_P}lag_seconds", Kind.GAUGE, ("topic", "partition"), "Age of the oldest record that was fetched and is not worked off.", "s"

@@ -108,7 +108,8 @@ class OtelTracer(Tracer):
     def wants(self, traceparent: str | None) -> bool:
         if traceparent and (client := _client(traceparent, None)):
             return client.trace_flags.sampled if self._parent_based else self._is_drawn(client.trace_id)
-        if self._to_skip:
+        # Above 0, not unequal to it: several threads of the server may count at once.
+        if self._to_skip > 0:
             self._to_skip -= 1
             return False
         self._to_skip = self._draw()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -26,6 +28,7 @@ from ticketmaster.clock import Clock
 from ticketmaster.telemetry.metrics import Family, Kind
 
 _TIMEOUT_MS: Final = 10_000
+_LAST_S: Final = 2.0
 
 
 def new_exporter(protocol: str) -> MetricExporter:
@@ -52,13 +55,24 @@ class MetricsPush:
 
     async def run(self, interval_ms: int) -> None:
         """Sends every ``interval_ms``, for ever."""
+        while True:
+            await asyncio.sleep(interval_ms / 1000)
+            # In a thread: the exporter waits, and asks again if need be.
+            await asyncio.to_thread(self._send)
+
+    def _send(self) -> None:
         try:
-            while True:
-                await asyncio.sleep(interval_ms / 1000)
-                # In a thread: the exporter waits, and asks again if need be. What fails it logs.
-                await asyncio.to_thread(self._exporter.export, self._data(), _TIMEOUT_MS)
-        finally:
-            self._exporter.shutdown()
+            self._exporter.export(self._data(), _TIMEOUT_MS)
+        except Exception:
+            # What it could foresee it has logged itself.
+            logging.getLogger(__name__).exception("Metrics were not sent")
+
+    def stop(self) -> None:
+        """Sends once more, as long as that does not take too long, and never again."""
+        ending = threading.Thread(target=self._send, name="metrics-last", daemon=True)
+        ending.start()
+        ending.join(_LAST_S)
+        self._exporter.shutdown()
 
     def _data(self) -> MetricsData:
         now_ns = self._clock.now_ns()

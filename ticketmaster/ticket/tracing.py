@@ -59,7 +59,7 @@ class ReservationTraces:
             watched.span = self._tracer.start(_GET, Kind.SERVER, parent, _attributes(key))
             return watched
         if elsewhere:
-            watched.started_ns = self._clock.now_ns()
+            watched.started_ns = watched.started_ns or self._clock.now_ns()
             return watched
         return responder
 

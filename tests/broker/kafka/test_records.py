@@ -10,8 +10,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
-from ticketmaster.broker.kafka.records import BatchRecords
-from ticketmaster.broker.port import Batch, Headers
+from ticketmaster.broker.kafka.records import BatchRecords, merged
+from ticketmaster.broker.port import Batch, Headers, TopicPartition
 
 CODECS = {"none": 0, "lz4": 3}
 TRACED: Headers = [("traceparent", b"00-1-1-01")]
@@ -37,6 +37,19 @@ def written(offsets: Sequence[int], codec: int) -> bytes:
 def read(data: bytes, start: int) -> list[Batch]:
     """What a fetch from ``start`` on delivers of these bytes."""
     return list(BatchRecords(KafkaTopicPartition("t", 0), MemoryRecords(data), [], start, None, None, True, READ_COMMITTED))  # noqa: FBT003
+
+
+def test_batches_that_become_one_are_as_old_as_the_oldest() -> None:
+    source = TopicPartition("t", 0)
+    older, younger, marker = (
+        Batch(source, [(b"k", b"v")], [3], 4, 1_000, {0: TRACED}),
+        Batch(source, [(b"l", b"w")], [4], 5, 60_000, {0: TRACED}),
+        Batch(source, [], (), 6, 90_000),
+    )
+
+    assert merged([older, younger, marker]) == Batch(source, [(b"k", b"v"), (b"l", b"w")], [3, 4], 6, 1_000, {0: TRACED, 1: TRACED})
+    assert merged([older, marker]).timestamp_ms == 1_000
+    assert merged([marker]).timestamp_ms == 90_000
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

@@ -40,6 +40,8 @@ class Reader:
     def __init__(self, broker: Readable, positions: Mapping[TopicPartition, int]) -> None:
         self._broker = broker
         self.positions = dict(positions)
+        # Where those go on that deliver nothing for a while.
+        self._paused: dict[TopicPartition, int] = {}
         self._wake = asyncio.Event()
         broker.add_reader(self)
 
@@ -75,13 +77,15 @@ class Reader:
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         self.positions[source] = offset
+        self._paused.pop(source, None)
         self._wake.set()
 
     def pause(self, source: TopicPartition) -> None:
-        self.positions.pop(source, None)
+        if source in self.positions:
+            self._paused[source] = self.positions.pop(source)
 
     def behind(self, source: TopicPartition) -> int:
-        position = self.positions.get(source)
+        position = self.positions.get(source, self._paused.get(source))
         return 0 if position is None else self._broker.durable_end(source) - position
 
     async def stop(self) -> None:
@@ -127,6 +131,7 @@ class GroupMember(Reader):
     async def _give_up(self) -> None:
         if self._owned:
             self.positions.clear()
+            self._paused.clear()
             owned, self._owned = self._owned, set()
             await self._listener.on_revoked(sorted(owned))
 

@@ -70,7 +70,7 @@ def _headers(found: Sequence[DefaultRecordProtocol]) -> PlacedHeaders:
 
 
 def merged(batches: Sequence[Batch]) -> Batch:
-    """Batches of one partition that follow each other, as one."""
+    """Batches of one partition that follow each other, as one; its time is that of the oldest with records."""
     last = batches[-1]
     filled = [batch for batch in batches if batch.records]
     if len(filled) == 1:
@@ -83,7 +83,8 @@ def merged(batches: Sequence[Batch]) -> Batch:
             headers[len(records) + at] = found
         records += batch.records
         offsets += batch.offsets
-    return Batch(last.source, records, offsets, last.next_offset, last.timestamp_ms, headers)
+    oldest_ms = filled[0].timestamp_ms if filled else last.timestamp_ms
+    return Batch(last.source, records, offsets, last.next_offset, oldest_ms, headers)
 
 
 def with_markers(batches: Sequence[Batch]) -> list[Batch]:
