@@ -60,18 +60,24 @@ async def test_what_was_added_goes_as_one_write_and_each_client_gets_its_id() ->
     assert commands.in_flight == 0
 
 
-@pytest.mark.parametrize("failure", [Retriable("no permission"), Fatal("the log is gone")])
-async def test_commands_that_are_not_acknowledged_are_refused_and_the_reason_is_logged_once(failure: Exception) -> None:
-    commands, clients = Commands(Log(failure), LogObserver()), [Client(), Client(), Client()]
+async def test_commands_that_are_not_acknowledged_are_refused_and_the_reason_is_logged_once() -> None:
+    commands, clients = Commands(Log(Retriable("no permission")), LogObserver()), [Client(), Client(), Client()]
     with structlog.testing.capture_logs() as lines:
         for client in clients:
             commands.add(SOURCE, b"1", b"command", client)
-            if isinstance(failure, Fatal):
-                with pytest.raises(Fatal):
-                    await commands.hand_over(Pace(0))
-            else:
-                await commands.hand_over(Pace(0))
+            await commands.hand_over(Pace(0))
 
     assert [client.answer[0] for client in clients] == [503, 503, 503]
-    assert lines == [{"event": "commands_not_acknowledged", "reason": str(failure), "log_level": "warning"}]
+    assert lines == [{"event": "commands_not_acknowledged", "reason": "no permission", "log_level": "warning"}]
     assert commands.in_flight == 0
+
+
+async def test_a_log_that_is_gone_ends_the_work_and_says_why_by_itself() -> None:
+    commands, client = Commands(Log(Fatal("the disk is full")), LogObserver()), Client()
+    commands.add(SOURCE, b"1", b"command", client)
+
+    with pytest.raises(Fatal), structlog.testing.capture_logs() as lines:
+        await commands.hand_over(Pace(0))
+
+    assert client.answer[0] == 503
+    assert lines == []

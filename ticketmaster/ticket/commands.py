@@ -56,12 +56,13 @@ class Commands:
         pace.note(len(acknowledge), loop.time())
         try:
             await self._send(records, headers)
-        except (Retriable, Fatal) as reason:
-            # Its clients are only told that it is so.
+        except Retriable as reason:
+            # Their clients are only told that it is so.
             self._observer.commands_not_acknowledged(str(reason))
             _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
-            if isinstance(reason, Fatal):
-                raise
+        except Fatal:
+            _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
+            raise
         else:
             for responder, key in acknowledge:
                 responder.response_bytes(200, TEXT, key)
