@@ -12,6 +12,7 @@ from typing import NamedTuple
 _WIDTH, _ROW, _HEAD, _FOOT = 1200.0, 30.0, 64.0, 30.0
 _NAMES, _RIGHT = 470.0, 20.0
 _COLOURS = {"ticket": "#4269d0", "reservation": "#3ca951", "event": "#ff725c"}
+_OTHER = "#888"
 _INDENT = 16.0
 _CHARACTER = 7.0
 
@@ -102,7 +103,7 @@ def picture(found: Sequence[Drawn]) -> str:
     ]
     for number, (depth, span) in enumerate(rows):
         y, x = _HEAD + _ROW * number, _NAMES + (span.start_us - start) * scale
-        width, colour = max((span.end_us - span.start_us) * scale, 2), _COLOURS.get(span.service, "#888")
+        width, colour = max((span.end_us - span.start_us) * scale, 2), _COLOURS.get(span.service, _OTHER)
         linked = f", linked to {span.links} more" if span.links else ""
         label = f"{(span.end_us - span.start_us) / 1000:.2f} ms{linked}"
         # Beside the bar where there is room.
@@ -118,7 +119,7 @@ def picture(found: Sequence[Drawn]) -> str:
     legend = "".join(
         f'<rect x="{12 + 130 * at}" y="{height - 20}" width="12" height="12" fill="{colour}"/>'
         f'<text x="{30 + 130 * at}" y="{height - 10}" fill="#222">{service}</text>'
-        for at, (service, colour) in enumerate(_COLOURS.items())
+        for at, (service, colour) in enumerate(sorted({(span.service, _COLOURS.get(span.service, _OTHER)) for span in found}))
     )
     return "\n".join([*parts, legend, "</svg>\n"])
 

@@ -182,6 +182,7 @@ async def test_a_collector_that_is_away_costs_no_sale_and_no_patience(tmp_path: 
         ("OTEL_METRIC_EXPORT_INTERVAL", "1s", "an integer"),
         ("OTEL_SDK_DISABLED", "yes", "TRUE or FALSE"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "an integer"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a-key", "name=value"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10", "at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense", "name=value"),
     ],

@@ -288,3 +288,13 @@ def test_the_help_names_every_option_with_its_default(tmp_path: Path) -> None:
     for option in ("-p, --port", "-d, --state-dir", "-h, --hostname", "-n, --max-threads", "-r, --request-logging", "-s, --selectors"):
         assert option in text
     assert text.count("[default: ") >= 15
+
+
+def test_a_directory_whose_log_is_gone_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    with serving(directory):
+        pass
+    for file in directory.glob("log.db*"):
+        file.unlink()
+
+    one_clear_line(run("standalone", "-p", "0", "-d", str(directory), cwd=tmp_path), [str(directory), "no log.db", "backup"])

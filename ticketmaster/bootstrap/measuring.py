@@ -103,6 +103,7 @@ class Measuring:
 
     def watch_gateway(self, gateway: Gateway, requests: RequestWatch) -> None:
         """What a gateway answers, who waits there, and what is left of each event."""
+        self._metrics.add(metrics.COMMANDS_FAILED, 0, _TICKET)
         self._metrics.watch_number(metrics.WAITING, _TICKET, lambda: gateway.waiting)
         self._metrics.watch_number(metrics.IN_FLIGHT, _TICKET, lambda: gateway.commands_in_flight)
         self._metrics.watch(metrics.HTTP_REQUESTS, lambda: [((_TICKET, *labels), count) for labels, count in requests.readings()])

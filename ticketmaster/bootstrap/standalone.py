@@ -18,7 +18,7 @@ from ticketmaster.broker.port import Pair, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.datadir import locked_data_directory
-from ticketmaster.errors import Fatal
+from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
@@ -37,11 +37,17 @@ from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
+# In the data directory.
+_LOG, _STATE = "log.db", "state"
+
 
 def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) -> int:
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
+        if (directory / _STATE).exists() and not (directory / _LOG).exists():
+            # The log is the truth: without it every seat would be free again.
+            raise UsageError(f"{directory} has state but no {_LOG}: put that back from a backup, or choose another directory with -d")
         return run(_run(config, directory, on_ready))
 
 
@@ -61,7 +67,7 @@ class _Standalone:
         self._directory = directory
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
-            SqliteStorage(directory / "log.db"), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
+            SqliteStorage(directory / _LOG), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
         )
         limits = ticket_limits(config)
         areas = AreaCache(partitions)
@@ -89,7 +95,7 @@ class _Standalone:
         measuring.watch_gateway(gateway, watch)
 
     def _open_store(self, application_id: str, store: str, partition: int) -> StateStore:
-        folder = self._directory / "state" / application_id / str(partition)
+        folder = self._directory / _STATE / application_id / str(partition)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:

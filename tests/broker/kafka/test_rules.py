@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection
 from itertools import groupby
 
 import pytest
+from aiokafka import client
 from aiokafka.admin import NewTopic
 from aiokafka.codec import lz4_encode
 from aiokafka.errors import NotCoordinatorForGroupError
@@ -20,6 +21,7 @@ from tests.support.consuming import Member, committed, read_records, take, until
 from tests.support.kafka_proxy import CUT, DROP_ANSWER, END_TXN, HOLD, HOLD_AND_CUT, TXN_OFFSET_COMMIT, KafkaProxy
 from ticketmaster.broker.kafka import groups, protocol
 from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.producer import KafkaProducer
 from ticketmaster.broker.kafka.protocol import NewerRequests, OlderRequests, Requests, Written
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
@@ -489,3 +491,23 @@ async def test_a_partition_is_read_from_its_start_where_its_group_never_committe
     assert len(await take(reader, 3)) >= 1
     await reader.stop()
     assert await committed(broker, name, source) is None
+
+
+async def test_a_producer_with_something_under_way_is_stopped_in_time_while_the_brokers_are_away(
+    broker: KafkaBroker, source: TopicPartition, proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = broker.producer()
+    await producer.send({source: [PAIR]})
+
+    async def nobody_answers(*_: object, **__: object) -> None:
+        raise OSError("connection refused")
+
+    monkeypatch.setattr(client, "create_conn", nobody_answers)
+    await proxy.close()
+    sending = asyncio.create_task(producer.send({source: [PAIR]}))
+    await asyncio.sleep(0.2)
+    sending.cancel()
+
+    assert isinstance(producer, KafkaProducer)
+    async with asyncio.timeout(3 * REQUEST_TIMEOUT_MS / 1000):
+        await producer.stop()

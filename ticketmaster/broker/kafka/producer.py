@@ -139,9 +139,16 @@ class KafkaProducer:
             return self._producer
 
     async def stop(self) -> None:
-        if self._producer:
-            await self._producer.stop()
-            self._producer = None
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        # aiokafka waits until everything is acknowledged, however long the brokers are away. Whoever sent it has been told by then.
+        stopping = asyncio.ensure_future(producer.stop())
+        _, late = await asyncio.wait({stopping}, timeout=self._settings.request_timeout_ms / 1000)
+        if late:
+            stopping.cancel()
+            await producer._sender.close()  # noqa: SLF001 - it would go on asking
+            await producer.client.close()
 
 
 def translated(cause: KafkaError, doing: str) -> Retriable | Fatal:
