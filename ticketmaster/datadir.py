@@ -13,6 +13,7 @@ import msgspec
 from ticketmaster.errors import UsageError
 
 _FORMAT = 1
+LOG_FILE = "log.db"
 _MARKER = "ticketmaster.json"
 _NEW_MARKER = "ticketmaster.new"
 _LOCK = "ticketmaster.lock"

@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from tests.chaos.fleet import PARTITIONS, Fleet
 from tests.process.client import connected
 from tests.process.sale import Sale
-from tests.process.server import run
+from tests.process.server import one_clear_line, run
 from tests.support.kafka import Cluster
 from tests.support.kafka_topics import delete_topics
 from ticketmaster.audit.rules import Rule
@@ -95,6 +95,10 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         gone = sale.sold()
         assert all(area["sold"] == len(gone["concert", area["area_id"]]) for area in document["areas"])
         digest = document["digest"]
+
+        # A directory that is none of theirs is no proof of anything.
+        nowhere = run("audit", "-c", str(fleet.config), "-d", str(fleet.folder / "nowhere"), cwd=fleet.folder)
+        one_clear_line(nowhere, ["nowhere", "no state of this cluster"])
 
         # Traced: every record has its own place and time.
         reservation_id = next(key for key, body in sale.decisions.items() if b'"RESERVED"' in body)

@@ -16,11 +16,10 @@ from ticketmaster.bootstrap.kafka import data_id_of, reading_context
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.config.roles import Loaded
-from ticketmaster.datadir import partitions_of_data_directory
-from ticketmaster.errors import TaskCorrupted
+from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
+from ticketmaster.errors import TaskCorrupted, UsageError
 from ticketmaster.wire import topics
 
-LOG_FILE = "log.db"
 _LOGS = {
     (topics.EVENT_SERVICE, "AreaStatus"): topics.AREA_CHANGELOG,
     (topics.RESERVATION_SERVICE, "Reservation"): topics.RESERVATION_CHANGELOG,
@@ -51,6 +50,8 @@ async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_prog
         report = (await read_books(broker, partitions, settle_ms, on_progress)).close()
         # Only those of this cluster and these schema ids: no role would use others any more.
         stores = _stores(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
+        if state_dir and not stores:
+            raise UsageError(f"{state_dir} has no state of this cluster: name the -d that the roles have, or leave it out")
         found = [await _compared(store, lambda: nullcontext(broker)) for store in stores]
     return AuditResult(report, len(stores), [*report.findings, *filter(None, found)])
 

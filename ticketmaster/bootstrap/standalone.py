@@ -17,7 +17,7 @@ from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.port import Pair, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.standalone import StandaloneConfig
-from ticketmaster.datadir import locked_data_directory
+from ticketmaster.datadir import LOG_FILE, locked_data_directory
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
@@ -37,17 +37,16 @@ from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
-# In the data directory.
-_LOG, _STATE = "log.db", "state"
+_STATE = "state"
 
 
 def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) -> int:
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
-        if (directory / _STATE).exists() and not (directory / _LOG).exists():
+        if (directory / _STATE).exists() and not (directory / LOG_FILE).exists():
             # The log is the truth: without it every seat would be free again.
-            raise UsageError(f"{directory} has state but no {_LOG}: put that back from a backup, or choose another directory with -d")
+            raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
         return run(_run(config, directory, on_ready))
 
 
@@ -67,7 +66,7 @@ class _Standalone:
         self._directory = directory
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
-            SqliteStorage(directory / _LOG), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
+            SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
         )
         limits = ticket_limits(config)
         areas = AreaCache(partitions)

@@ -8,11 +8,10 @@ from pathlib import Path
 import uvloop
 
 from ticketmaster.audit.trace import Progress, Trace, trace
-from ticketmaster.bootstrap.audit import LOG_FILE
 from ticketmaster.bootstrap.kafka import reading_context
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.config.roles import Loaded
-from ticketmaster.datadir import partitions_of_data_directory
+from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket.ids import is_reservation_id
 
