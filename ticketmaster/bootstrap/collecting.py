@@ -42,5 +42,5 @@ class Collecting:
         """Sends what waits, as long as that does not take too long."""
         if self._push and self._pushing:
             await cancel(self._pushing)
-            await asyncio.to_thread(self._push.stop)
+            await self._push.stop()
         await asyncio.to_thread(stop_sdk, self._provider)

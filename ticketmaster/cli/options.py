@@ -87,13 +87,12 @@ GATEWAY_LIMITS = combined(
     ),
 )
 
-METRICS_PORT = click.option(
-    "--metrics-port",
-    default=0,
-    type=PORT,
-    metavar="PORT",
-    help="Port of GET /metrics and /v1/health_check for operators; 0 is none.",
-)
+
+def metrics_port(*older_names: str) -> Callable[[Any], Any]:
+    """Where operators ask."""
+    text = "Port of GET /metrics and /v1/health_check for operators; 0 is none."
+    return click.option("--metrics-port", *older_names, default=0, type=PORT, metavar="PORT", help=text)
+
 
 HTTP_OPTIONS = combined(
     click.option("-n", "--max-threads", default=0, type=click.IntRange(min=0), metavar="N", help="Most requests in flight; 0 is no limit."),

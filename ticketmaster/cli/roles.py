@@ -16,12 +16,12 @@ from ticketmaster.cli.options import (
     GATEWAY_LIMITS,
     HTTP_OPTIONS,
     LOG_LEVEL,
-    METRICS_PORT,
     PORT,
     STATE_DIR,
     STREAM_CONFIG,
     combined,
     hostname,
+    metrics_port,
 )
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ _STREAM_ROLE = combined(
     CONFIG,
     STREAM_CONFIG,
     click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes to run, each a member of the group."),
-    click.option(
-        "--metrics-port",
-        "--health-port",
-        default=0,
-        type=PORT,
-        metavar="PORT",
-        help="Port of GET /metrics and /v1/health_check for operators; 0 is none.",
-    ),
+    metrics_port("--health-port"),
     click.option("--bind", default=_LOOPBACK, help="Address of the metrics port; 0.0.0.0 is every interface."),
     LOG_LEVEL,
 )
@@ -81,7 +74,7 @@ def _role_config(options: dict[str, Any], *, workers: int, bind: str, producer_c
 @click.option("-pc", "--producer-config", type=FILE, metavar="FILE", help="Producer properties that override those of -c.")
 @HTTP_OPTIONS
 @click.option("-a", "--acceptors", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes that share the port.")
-@METRICS_PORT
+@metrics_port()
 @LOG_LEVEL
 @GATEWAY_LIMITS
 def ticket(**options: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, METRICS_PORT, PORT, hostname, limit
+from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, PORT, hostname, limit, metrics_port
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.config.telemetry import read_telemetry
 
@@ -20,7 +20,7 @@ from ticketmaster.config.telemetry import read_telemetry
 @hostname("Name of this machine in the addresses that are shown.")
 @click.option("--bind", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every interface.")
 @HTTP_OPTIONS
-@METRICS_PORT
+@metrics_port()
 @LOG_LEVEL
 @click.option(
     "--partitions",

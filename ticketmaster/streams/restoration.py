@@ -20,14 +20,9 @@ async def restore(broker: Broker, changelog: TopicPartition, store: StateStore, 
     A store that can't be read, or that is ahead of its changelog, is cleared and restored whole. ``observer`` is told once a second
     how far ``task`` has come.
     """
-    span = observer.tracer.start_root(f"restore {task}", Kind.INTERNAL)
-    try:
+    with observer.tracer.start_root(f"restore {task}", Kind.INTERNAL) as span:
         restored = await _restore(broker, changelog, store, task, observer)
-    except BaseException as failure:
-        span.end(str(failure) or type(failure).__name__)
-        raise
-    span.set({"ticketmaster.records": restored})
-    span.end()
+        span.set({"ticketmaster.records": restored})
     return restored
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition, TransactionalProducer
@@ -18,7 +17,7 @@ from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import Task, TaskState
 from ticketmaster.streams.topology import CommitPlan, Topology
 from ticketmaster.telemetry.observer import Observer
-from ticketmaster.telemetry.tracing import Kind
+from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span
 
 
 class Lag(NamedTuple):
@@ -151,7 +150,7 @@ class TaskRunner:
                 continue
             async with self._committing:
                 began, records = loop.time(), task.in_plan
-                with self._traced(plan, records):
+                with self._span(plan, records):
                     ends = await commit(plan.outputs, plan.offsets, group, plan.outputs.headers)
                 task.committed(ends)
                 self._positions.update(plan.offsets)
@@ -161,21 +160,13 @@ class TaskRunner:
             if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
                 await asyncio.sleep(rest_s)
 
-    @contextmanager
-    def _traced(self, plan: CommitPlan, records: Mapping[str, int]) -> Iterator[None]:
+    def _span(self, plan: CommitPlan, records: Mapping[str, int]) -> Span:
         """The transaction's own span, where it serves traced records: a child of the first one's, linked to those of all others."""
         if not plan.spans:
-            yield
-            return
+            return NOT_TRACED
         first, *others = (span.headers for span in plan.spans)
         attributes: dict[str, str | int] = {"ticketmaster.task": self._name, "messaging.batch.message_count": sum(records.values())}
-        span = self._observer.tracer.start(f"transaction {self._name.partition('-')[0]}", Kind.PRODUCER, first, attributes, others)
-        try:
-            yield
-        except BaseException as failure:
-            span.end(str(failure) or type(failure).__name__)
-            raise
-        span.end()
+        return self._observer.tracer.start(f"transaction {self._name.partition('-')[0]}", Kind.PRODUCER, first, attributes, others)
 
     def _resume_paused(self) -> None:
         while self._paused:

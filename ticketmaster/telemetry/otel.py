@@ -24,12 +24,6 @@ from ticketmaster.broker.port import Headers
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span, Tracer
 
 _W3C: Final = TraceContextTextMapPropagator()
-_KINDS: Final = {
-    Kind.SERVER: trace.SpanKind.SERVER,
-    Kind.CONSUMER: trace.SpanKind.CONSUMER,
-    Kind.PRODUCER: trace.SpanKind.PRODUCER,
-    Kind.INTERNAL: trace.SpanKind.INTERNAL,
-}
 _RANDOM_BITS: Final = 53
 # A collector that is away must not hold up the end of a process for longer.
 _SHUTDOWN_S: Final = 3.0
@@ -60,9 +54,14 @@ class OtelSpan(Span):
 
 def _parent(headers: Headers) -> trace.SpanContext | None:
     """What headers say; None if they say nothing, or that nothing shall be traced."""
-    carrier = {name: value.decode("ascii", "replace") for name, value in headers}
+    found = _said({name: value.decode("ascii", "replace") for name, value in headers})
+    return found if found and found.trace_flags.sampled else None
+
+
+def _said(carrier: dict[str, str]) -> trace.SpanContext | None:
+    """The context that was sent along; None if it makes no sense."""
     found = trace.get_current_span(_W3C.extract(carrier)).get_span_context()
-    return found if found.is_valid and found.trace_flags.sampled else None
+    return found if found.is_valid else None
 
 
 class OtelTracer(Tracer):
@@ -133,14 +132,14 @@ class OtelTracer(Tracer):
         start_ns: int | None = None,
     ) -> Span:
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent) if parent else trace.INVALID_SPAN)
-        return OtelSpan(self._tracer.start_span(name, context, _KINDS[kind], attributes=attributes, links=links, start_time=start_ns))
+        return OtelSpan(
+            self._tracer.start_span(name, context, trace.SpanKind[kind.name], attributes=attributes, links=links, start_time=start_ns)
+        )
 
 
 def _client(traceparent: str, tracestate: str | None) -> trace.SpanContext | None:
     """What a client says of its own span; None if it makes no sense."""
-    carrier = {"traceparent": traceparent, "tracestate": tracestate or ""}
-    found = trace.get_current_span(_W3C.extract(carrier)).get_span_context()
-    return found if found.is_valid else None
+    return _said({"traceparent": traceparent, "tracestate": tracestate or ""})
 
 
 def _sampled(context: trace.SpanContext) -> trace.SpanContext:

@@ -57,19 +57,22 @@ class MetricsPush:
         """Sends every ``interval_ms``, for ever."""
         while True:
             await asyncio.sleep(interval_ms / 1000)
-            # In a thread: the exporter waits, and asks again if need be.
-            await asyncio.to_thread(self._send)
+            # Read here, where they change; sent in a thread, for the exporter waits, and asks again if need be.
+            await asyncio.to_thread(self._send, self._data())
 
-    def _send(self) -> None:
+    def _send(self, data: MetricsData) -> None:
         try:
-            self._exporter.export(self._data(), _TIMEOUT_MS)
+            self._exporter.export(data, _TIMEOUT_MS)
         except Exception:
             # What it could foresee it has logged itself.
             logging.getLogger(__name__).exception("Metrics were not sent")
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Sends once more, as long as that does not take too long, and never again."""
-        ending = threading.Thread(target=self._send, name="metrics-last", daemon=True)
+        await asyncio.to_thread(self._send_last, self._data())
+
+    def _send_last(self, data: MetricsData) -> None:
+        ending = threading.Thread(target=self._send, args=(data,), name="metrics-last", daemon=True)
         ending.start()
         ending.join(_LAST_S)
         self._exporter.shutdown()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
 from ticketmaster.broker.port import Headers
 
@@ -36,6 +36,12 @@ class Span:
 
     def end(self, error: str = "") -> None:
         """It is over; ``error`` says why it failed. Ends once: later calls change nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, _: object) -> None:
+        self.end(str(failure) or type(failure).__name__ if failure else "")
 
 
 NOT_TRACED: Final = Span()

@@ -76,13 +76,8 @@ class Commands:
         # A child of the first traced request, linked to all others.
         first, *others = (found for of_partition in headers.values() for found in of_partition.values())
         attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.batch.message_count": sum(map(len, records.values()))}
-        span = self._observer.tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others)
-        try:
+        with self._observer.tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others):
             await self._producer.send(records, headers)
-        except BaseException as failure:
-            span.end(str(failure) or type(failure).__name__)
-            raise
-        span.end()
 
     def give_up(self, problem: Problem) -> None:
         """Those that were not handed over to the log never will be, and their clients are told."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.admin import NewTopic
 
 from tests.support.consuming import offsets_of, read_batches, records_of
 from ticketmaster.broker.kafka.broker import KafkaBroker
-from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Batch, TopicPartition
-from ticketmaster.clock import SystemClock
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.restoration import restore
 from ticketmaster.telemetry.observer import Observer
@@ -21,14 +18,6 @@ from ticketmaster.telemetry.observer import Observer
 # A segment is closed when a record comes that is so much younger, and only closed ones are compacted.
 SEGMENT_MS = 100
 KEYS = [b"a", b"b", b"a", b"c", b"a", b"d"]
-
-
-@pytest.fixture
-async def broker(kafka_bootstrap_servers: str) -> AsyncIterator[KafkaBroker]:
-    broker = KafkaBroker(KafkaSettings(bootstrap_servers=kafka_bootstrap_servers), SystemClock())
-    await broker.start()
-    yield broker
-    await broker.close()
 
 
 @pytest.fixture

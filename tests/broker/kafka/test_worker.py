@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from tests.support.consuming import read_records, until
 from tests.support.engine import Notes
 from ticketmaster.broker.kafka.broker import KafkaBroker
-from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
-from ticketmaster.clock import SystemClock
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Outputs, State, Topology
@@ -38,14 +36,6 @@ class Counting:
 
     def end_transaction(self, state: State, outputs: Outputs) -> None:
         """Nothing."""
-
-
-@pytest.fixture
-async def broker(kafka_bootstrap_servers: str) -> AsyncIterator[KafkaBroker]:
-    broker = KafkaBroker(KafkaSettings(bootstrap_servers=kafka_bootstrap_servers), SystemClock())
-    await broker.start()
-    yield broker
-    await broker.close()
 
 
 @pytest.fixture
