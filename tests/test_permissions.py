@@ -41,10 +41,11 @@ def test_a_role_may_read_its_sources_and_write_what_it_decides(
     user: str, topology: Topology, tables: set[topics.Topic], outputs: set[topics.Topic]
 ) -> None:
     permissions, group = granted(), topology.application_id
+    changelogs = {store.changelog for store in topology.stores}
 
-    assert permissions[user, "Read"] == {*topology.sources, topology.changelog, *(table.name for table in tables), group}
+    assert permissions[user, "Read"] == {*topology.sources, *changelogs, *(table.name for table in tables), group}
     letters = {dead_letter_topic(source) for source in topology.sources}
-    assert permissions[user, "Write"] == {topology.changelog, *(topic.name for topic in outputs), *letters, f"{group}-"}
+    assert permissions[user, "Write"] == {*changelogs, *(topic.name for topic in outputs), *letters, f"{group}-"}
 
 
 def test_the_gateway_may_write_commands_and_read_its_tables() -> None:

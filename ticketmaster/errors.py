@@ -11,6 +11,10 @@ class Retriable(TicketmasterError):
     """It did not happen and may work later: rebuild the task, or answer 503."""
 
 
+class Refused(TicketmasterError):
+    """The broker will not take these records, however often they are sent: the text names topic, size and setting."""
+
+
 class TaskMigrated(TicketmasterError):
     """Another process owns the task now: close it, keep the process."""
 

@@ -178,6 +178,7 @@ _USES: Final = {
     topics.USER_RESERVATION: ("reservation id", "reservation", "ticket"),
     topics.AREA_REPARTITION: ("`event#area`", "event", "event"),
     topics.AREA_CHANGELOG: ("`event#area`", "event", "event, when a task starts"),
+    topics.HOLDER_CHANGELOG: ("reservation id", "event", "event, when a task starts"),
     topics.RESERVATION_CHANGELOG: ("reservation id", "reservation", "reservation, when a task starts"),
 }
 
@@ -188,7 +189,8 @@ def topic_list() -> str:
     rows = []
     for topic in topics.ALL_TOPICS:
         key, writer, reader = _USES[topic]
-        rows.append((code(topic.name), key, f"[{topic.record}](../avro/{topic.record}.avsc)", writer, reader, policies[topic.name]))
+        value = f"[{topic.record}](../avro/{topic.record}.avsc)" if topic.record else "[bytes of ours](#holders)"
+        rows.append((code(topic.name), key, value, writer, reader, policies[topic.name]))
     return table(("topic", "key", "value", "written by", "read by", "cleanup"), rows)
 
 

@@ -50,6 +50,7 @@ def test_sound_books_close_without_a_finding(sale: Sale) -> None:
         "commands": 4,
         "unreadable": 0,
         "repeated": 0,
+        "answered_again": 0,
         "decisions": 4,
         "reserved": 2,
         "failed": 2,

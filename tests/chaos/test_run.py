@@ -246,12 +246,13 @@ def test_a_slow_disk_is_slow_for_sqlite(tmp_path: Path) -> None:
     needs("cc", "a slow disk")
     program = """
 import pathlib, sys, time
-from ticketmaster.state.sqlite import SqliteStore
-store = SqliteStore(pathlib.Path(sys.argv[1]))
+from ticketmaster.state.port import Update
+from ticketmaster.state.sqlite import SqliteStores
+stores = SqliteStores(pathlib.Path(sys.argv[1]), ("Store",))
 began = time.monotonic()
-store.write({b"key": b"value"}, 1)
+stores.write({"Store": Update({b"key": b"value"}, 1)})
 print(time.monotonic() - began)
-store.close()
+stores.close()
 """
 
     env = {**os.environ, **slow_disk(tmp_path), "CHAOS_WRITE_US": "200000"}

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.stores import NAME, OnlyStore
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.embedded.storage import MemoryStorage, Storage
@@ -16,9 +17,9 @@ from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Broker, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.port import StateStore
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.state.port import StateStores
+from ticketmaster.state.sqlite import SqliteStores
 
 
 class Cluster(Protocol):
@@ -117,28 +118,34 @@ def source(topic: str) -> TopicPartition:
     return TopicPartition(topic, 2)
 
 
-OpenStateStore = Callable[[], StateStore]
+OpenStateStores = Callable[[], StateStores]
 
 
-def _memory_stores(_: Path) -> OpenStateStore:
-    store = MemoryStore()
-    return lambda: store
+def _memory_stores(_: Path) -> OpenStateStores:
+    stores = MemoryStores()
+    return lambda: stores
 
 
-def _sqlite_stores(folder: Path) -> OpenStateStore:
-    return lambda: SqliteStore(folder / "state.db")
+def _sqlite_stores(folder: Path) -> OpenStateStores:
+    return lambda: SqliteStores(folder / "state.db", (NAME, "Side"))
 
 
 @pytest.fixture(params=[_memory_stores, _sqlite_stores], ids=["memory", "sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStateStore:
-    """Opens the state store, with what was written to it before."""
-    new_stores: Callable[[Path], OpenStateStore] = request.param
+def open_stores(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStateStores:
+    """Opens the state stores, with what was written to them before."""
+    new_stores: Callable[[Path], OpenStateStores] = request.param
     return new_stores(tmp_path)
 
 
 @pytest.fixture
-def store(open_store: OpenStateStore) -> Iterator[StateStore]:
-    """An open state store."""
-    opened = open_store()
+def stores(open_stores: OpenStateStores) -> Iterator[StateStores]:
+    """Open state stores."""
+    opened = open_stores()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def store(stores: StateStores) -> OnlyStore:
+    """One of them."""
+    return OnlyStore(stores)

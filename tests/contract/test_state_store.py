@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.conftest import OpenStateStore
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.port import StateStore
-from ticketmaster.state.sqlite import SqliteStore
+from tests.contract.conftest import OpenStateStores
+from tests.support.stores import NAME, OnlyStore
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.state.port import StateStores, Update
+from ticketmaster.state.sqlite import SqliteStores
 
 
-def test_a_new_store_is_empty_and_never_was_complete(store: StateStore) -> None:
+def test_a_new_store_is_empty_and_never_was_complete(store: OnlyStore) -> None:
     assert store.get(b"k") is None
     assert list(store.items()) == []
     assert store.checkpoint() is None
 
 
-def test_a_write_is_read_back(store: StateStore) -> None:
+def test_a_write_is_read_back(store: OnlyStore) -> None:
     store.write({b"k": b"v", b"empty": b""}, 7)
 
     assert store.get(b"k") == b"v"
@@ -31,7 +31,7 @@ def test_a_write_is_read_back(store: StateStore) -> None:
     assert store.checkpoint() == 7
 
 
-def test_a_later_write_replaces_and_deletes(store: StateStore) -> None:
+def test_a_later_write_replaces_and_deletes(store: OnlyStore) -> None:
     store.write({b"a": b"1", b"b": b"1", b"c": b"1"}, 3)
     store.write({b"a": b"2", b"b": None, b"unknown": None}, 6)
 
@@ -40,7 +40,7 @@ def test_a_later_write_replaces_and_deletes(store: StateStore) -> None:
     assert store.checkpoint() == 6
 
 
-def test_a_deleted_key_may_come_back(store: StateStore) -> None:
+def test_a_deleted_key_may_come_back(store: OnlyStore) -> None:
     store.write({b"k": b"1"}, 1)
     store.write({b"k": None}, 2)
     store.write({b"k": b"2"}, 3)
@@ -48,42 +48,66 @@ def test_a_deleted_key_may_come_back(store: StateStore) -> None:
     assert store.get(b"k") == b"2"
 
 
-def test_a_write_may_move_the_checkpoint_only(store: StateStore) -> None:
+def test_a_write_may_move_the_checkpoint_only(store: OnlyStore) -> None:
     store.write({b"k": b"v"}, 1)
     store.write({}, 5)
 
     assert (store.get(b"k"), store.checkpoint()) == (b"v", 5)
 
 
-def test_items_are_in_the_order_of_their_keys(store: StateStore) -> None:
+def test_items_are_in_the_order_of_their_keys(store: OnlyStore) -> None:
     keys = [b"b", b"a", b"\xff", b"", b"\x00", b"ab", b"B"]
     store.write(dict.fromkeys(keys, b"v"), 1)
 
     assert [key for key, _ in store.items()] == sorted(keys)
 
 
-def test_a_store_opened_again_has_what_was_written(open_store: OpenStateStore) -> None:
-    store = open_store()
+def test_a_store_opened_again_has_what_was_written(open_stores: OpenStateStores) -> None:
+    store = OnlyStore(open_stores())
     store.write({b"a": b"1", b"z": b"26"}, 9)
     store.close()
 
-    again = open_store()
+    again = OnlyStore(open_stores())
     assert list(again.items()) == [(b"a", b"1"), (b"z", b"26")]
     assert (again.get(b"z"), again.checkpoint()) == (b"26", 9)
     again.close()
 
 
-def test_a_cleared_store_is_new(open_store: OpenStateStore) -> None:
-    store = open_store()
+def test_a_cleared_store_is_new(open_stores: OpenStateStores) -> None:
+    store = OnlyStore(open_stores())
     store.write({b"k": b"v"}, 9)
     store.clear()
     assert (store.get(b"k"), list(store.items()), store.checkpoint()) == (None, [], None)
 
     store.write({b"a": b"1"}, 2)
     store.close()
-    again = open_store()
+    again = OnlyStore(open_stores())
     assert (list(again.items()), again.checkpoint()) == ([(b"a", b"1")], 2)
     again.close()
+
+
+def test_stores_of_a_task_are_written_together_and_know_nothing_of_each_other(open_stores: OpenStateStores) -> None:
+    stores = open_stores()
+    stores.write({NAME: Update({b"k": b"1"}, 3), "Side": Update({b"k": b"2", b"l": b"2"}, 7)})
+    stores.write({"Side": Update({b"l": None}, 8)})
+    stores.close()
+
+    again = open_stores()
+    found = [(dict(again.table(name).items()), again.table(name).checkpoint()) for name in (NAME, "Side")]
+    assert found == [({b"k": b"1"}, 3), ({b"k": b"2"}, 8)]
+    assert again.table(NAME).get(b"l") is None
+    again.clear()
+    assert [again.table(name).checkpoint() for name in (NAME, "Side")] == [None, None]
+    again.close()
+
+
+def test_what_was_written_is_found_right(stores: StateStores) -> None:
+    stores.write({NAME: Update({b"%d" % number: b"v" for number in range(10)}, 1), "Side": Update({b"": b"v"}, 1)})
+
+    slices = 0
+    while stores.check(4):
+        slices += 1
+    assert slices <= 5
 
 
 _KEYS = st.binary(max_size=3)
@@ -95,8 +119,7 @@ _CHANGES = st.dictionaries(_KEYS, st.none() | st.binary(max_size=3), max_size=8)
 @given(rounds=st.lists(_CHANGES, max_size=6), asked=st.lists(_KEYS, max_size=8))
 def test_a_store_equals_a_dictionary(kind: str, rounds: list[dict[bytes, bytes | None]], asked: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        open_store: Callable[[], StateStore] = MemoryStore if kind == "memory" else lambda: SqliteStore(Path(folder) / "state.db")
-        store = open_store()
+        store = OnlyStore(MemoryStores() if kind == "memory" else SqliteStores(Path(folder) / "state.db", (NAME,)))
         model: dict[bytes, bytes] = {}
         for checkpoint, changes in enumerate(rounds):
             store.write(changes, checkpoint)

@@ -16,7 +16,7 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
-from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.memory import MemoryStores
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import EMBEDDED
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
@@ -45,10 +45,10 @@ class Site:
         self.storage = GatedStorage()
         self._broker = broker = EmbeddedBroker(self.storage, clock)
         areas = AreaCache(PARTITIONS)
-        self._event = StreamWorker(event_topology(PARTITIONS), broker, self._open_store, streams, observer)
-        self._reservation = StreamWorker(reservation_topology(PARTITIONS, areas), broker, self._open_store, streams, observer)
+        self._event = StreamWorker(event_topology(PARTITIONS), broker, self._open_stores, streams, observer)
+        self._reservation = StreamWorker(reservation_topology(PARTITIONS, areas), broker, self._open_stores, streams, observer)
         self._reservations = OwnedTable(
-            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_store, streams, observer
+            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, streams, observer
         )
         self.gateway = Gateway(broker.producer(), self._reservations, Catalog(), PARTITIONS, clock, limits)
 
@@ -61,8 +61,8 @@ class Site:
         self._jobs: list[asyncio.Task[None]] = []
 
     @staticmethod
-    def _open_store(_application_id: str, _store: str, _partition: int) -> MemoryStore:
-        return MemoryStore()
+    def _open_stores(_application_id: str, _names: Sequence[str], _partition: int) -> MemoryStores:
+        return MemoryStores()
 
     @property
     def address(self) -> str:

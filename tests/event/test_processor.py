@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from tests.support.records import Seat, area_status, create_event, failure, reserve_seat, success
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.event.processor import EventProcessor, event_topology
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.overlay import Overlay
+from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, against_repeating, event_topology
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.state.overlay import Overlays
+from ticketmaster.state.port import StateTable, Update
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
+from ticketmaster.wire.holders import read_holder
 
 PARTITION, PARTITIONS = 3, 20
 STATUSES = TopicPartition(topics.AREA_STATUS.name, PARTITION)
@@ -26,7 +28,8 @@ class Role:
     """One task of the event role on a store in memory. Each call is a transaction of its own."""
 
     def __init__(self, cached_bytes_max: int = 1 << 20) -> None:
-        self.overlay = Overlay(MemoryStore())
+        self.overlays = Overlays(MemoryStores(), (AREAS, HOLDERS))
+        self.overlay = self.overlays[AREAS]
         self.processor = EventProcessor(PARTITION, PARTITIONS, cached_bytes_max)
         self.position = 0
 
@@ -34,10 +37,11 @@ class Role:
         """What a transaction of these batches writes; it is then committed."""
         outputs = Outputs()
         for topic, records in batches:
-            self.processor.process(topic.name, records, self.overlay, outputs)
-        self.processor.end_transaction(self.overlay, outputs)
-        self.position += len(self.overlay.open_writes)
-        self.overlay.commit(self.position)
+            self.processor.process(topic.name, records, self.overlays, outputs)
+        self.processor.end_transaction(self.overlays, outputs)
+        for overlay in self.overlays.values():
+            self.position += len(overlay.open_writes)
+            overlay.commit(self.position)
         return outputs
 
     def open(self, rows: int, cols: int, area: str = "A") -> None:
@@ -221,9 +225,10 @@ def test_what_is_not_committed_is_not_sold() -> None:
     role = Role()
     role.open(1, 2)
     outputs = Outputs()
-    role.processor.process(topics.RESERVE_SEAT.name, [(b"show#A", reserve_seat("r1"))], role.overlay, outputs)
-    role.processor.end_transaction(role.overlay, outputs)
-    role.overlay.open_writes.clear()
+    role.processor.process(topics.RESERVE_SEAT.name, [(b"show#A", reserve_seat("r1"))], role.overlays, outputs)
+    role.processor.end_transaction(role.overlays, outputs)
+    for overlay in role.overlays.values():
+        overlay.forget_open()
 
     role.processor = EventProcessor(PARTITION, PARTITIONS)
 
@@ -265,7 +270,7 @@ def test_areas_that_only_refuse_leave_memory_too() -> None:
         role.open(1, 1, area)
 
     for area in "ABC":
-        role.reserve(reserve_seat("r", count=2, area=area), area=area)
+        role.reserve(reserve_seat(f"r-{area}", count=2, area=area), area=area)
 
     assert cached(role) == [b"show#C"]
 
@@ -319,7 +324,7 @@ def test_the_role_is_what_its_names_say() -> None:
 
     assert topology.application_id == "event-service"
     assert topology.sources == (topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name)
-    assert (topology.store, topology.changelog) == ("AreaStatus", "event-service-AreaStatus-changelog")
+    assert topology.stores == (("AreaStatus", "event-service-AreaStatus-changelog"), ("Holder", "event-service-Holder-changelog"))
     assert isinstance(topology.new_processor(0), EventProcessor)
     assert topology.new_processor(0) is not topology.new_processor(0)
 
@@ -348,7 +353,7 @@ def test_records_beside_rubbish_are_worked_on() -> None:
     assert results == [success("r1", [(0, 0)]), success("r2", [(0, 1)])]
 
 
-def test_a_command_for_an_area_whose_state_cant_be_read_is_rejected() -> None:
+def test_a_command_for_an_area_whose_state_cant_be_read_is_put_aside_and_answered() -> None:
     role = Role()
     role.overlay.put(b"show#A", b"rubbish")
 
@@ -356,7 +361,100 @@ def test_a_command_for_an_area_whose_state_cant_be_read_is_rejected() -> None:
 
     ((at, reason),) = outputs.rejected
     assert at == 0
-    assert "state can't be read" in reason
+    assert "the state of its area can't be read" in reason
+    results = [record for source, records in outputs.items() if source.topic == topics.RESERVATION_RESULT.name for record in records]
+    assert results == [(b"r1", failure("r1", "INTERNAL_ERROR", "the area's state can't be read"))]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("command", [reserve_seat("r1", count=2), reserve_seat("r1", "SELF_PICK", 1, [(1, 1)])])
+def test_a_command_that_comes_again_is_answered_as_it_was_and_takes_nothing(command: bytes, *, restarted: bool) -> None:
+    role = Role()
+    role.open(2, 2)
+    first = role.reserve(command)
+    before = role.status()
+    if restarted:
+        role.processor = EventProcessor(PARTITION, PARTITIONS)
+
+    outputs = role.run((topics.RESERVE_SEAT, [(b"show#A", command), (b"show#A", command)]))
+
+    assert [value for records in outputs.values() for _, value in records] == first * 2
+    assert role.status() == before
+    assert role.overlays[HOLDERS].open_writes == {}
+
+
+def test_a_command_that_was_refused_for_an_unknown_area_stays_refused_when_that_is_announced() -> None:
+    role = Role()
+    (refused,) = role.reserve(reserve_seat("r1"))
+    role.open(1, 1)
+
+    assert role.reserve(reserve_seat("r1")) == [refused]
+    assert role.status() == area_status(1, 1)
+
+
+def test_a_refusal_that_comes_again_names_the_same_seat() -> None:
+    role = Role()
+    role.open(1, 3)
+    role.reserve(reserve_seat("r1", "SELF_PICK", 1, [(0, 1)]))
+    (refused,) = role.reserve(reserve_seat("r2", "SELF_PICK", 2, [(0, 0), (0, 1)]))
+    role.reserve(reserve_seat("r3", "SELF_PICK", 1, [(0, 0)]))
+
+    assert role.reserve(reserve_seat("r2", "SELF_PICK", 2, [(0, 0), (0, 1)])) == [refused]
+
+
+def test_the_holder_of_seats_is_known() -> None:
+    role = Role()
+    role.open(2, 2)
+    role.reserve(reserve_seat("r1", count=2), reserve_seat("r2", count=3), reserve_seat("r3", "SELF_PICK", 1, [(1, 0)]))
+
+    held = {key: read_holder(key, value) for key, value in role.overlays[HOLDERS]._newer.items() if value is not None}
+    seats = {b"r1": [(0, 0), (0, 1)], b"r2": [], b"r3": [(1, 0)]}
+    assert held == {key: (b"show", b"A", held_seats) for key, held_seats in seats.items()}
+
+
+def test_a_command_whose_holder_cant_be_read_is_put_aside() -> None:
+    role = Role()
+    role.open(1, 1)
+    role.overlays[HOLDERS].put(b"r1", b"rubbish")
+
+    outputs = role.run((topics.RESERVE_SEAT, [(b"show#A", reserve_seat("r1"))]))
+
+    assert [at for at, _ in outputs.rejected] == [0]
+    assert role.status() == area_status(1, 1)
+
+
+def tables_of(overlays: Overlays) -> dict[str, StateTable]:
+    """The stores as they are restored."""
+    return {name: overlay.table for name, overlay in overlays.items()}
+
+
+def test_commands_may_be_read_again_where_every_taken_seat_has_its_holder() -> None:
+    role = Role()
+    role.open(2, 2)
+    role.reserve(reserve_seat("r1", count=2))
+    role.overlays.write_behind()
+    role.overlays.write_behind()
+    sources = [topics.RESERVE_SEAT.name]
+
+    assert against_repeating(tables_of(role.overlays), sources) == ""
+    stores = MemoryStores()
+    stores.write({AREAS: Update({b"show#A": area_status(2, 2, {(0, 0), (0, 1), (1, 1)})}, 1)})
+    unheld = Overlays(stores, (AREAS, HOLDERS))
+    assert "3 of 3 taken seats have no known holder" in against_repeating(tables_of(unheld), sources)
+    assert "ticketmaster topics refill" in against_repeating(tables_of(unheld), sources)
+    assert against_repeating(tables_of(unheld), [topics.AREA_REPARTITION.name]) == ""
+
+
+def test_a_command_whose_area_cant_be_written_is_answered_when_it_is_given_up() -> None:
+    role, outputs = Role(), Outputs()
+    for topic in (topics.CREATE_EVENT, topics.AREA_REPARTITION, topics.RESERVE_SEAT):
+        for value in (None, b"rubbish"):
+            role.processor.give_up(topic.name, (b"show#A", value), role.overlays, outputs)
+    assert outputs == {}
+    role.processor.give_up(topics.RESERVE_SEAT.name, (b"show#A", reserve_seat("r1")), role.overlays, outputs)
+
+    ((record,),) = outputs.values()
+    assert record == (b"r1", failure("r1", "INTERNAL_ERROR", "the area's new state can't be written"))
 
 
 def test_a_command_whose_key_is_no_text_is_rejected() -> None:

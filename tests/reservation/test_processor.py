@@ -12,11 +12,11 @@ import pytest
 from tests.support.records import area_status, create_reservation, failure, reserve_seat, success
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.event.processor import EventProcessor
+from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import ReservationProcessor, reservation_topology
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.overlay import Overlay
+from ticketmaster.reservation.processor import RESERVATIONS, ReservationProcessor, reservation_topology
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.topology import Outputs, Processor
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.registry import SCHEMA_IDS, frame
@@ -31,18 +31,20 @@ COMMANDS = TopicPartition(topics.RESERVE_SEAT.name, partition_of(b"show#A", PART
 class Role:
     """One task of a role on a store in memory."""
 
-    def __init__(self, processor: Processor) -> None:
+    def __init__(self, processor: Processor, *names: str) -> None:
         self.processor = processor
-        self.overlay = Overlay(MemoryStore())
+        self.overlays = Overlays(MemoryStores(), names or (RESERVATIONS,))
+        self.overlay = next(iter(self.overlays.values()))
         self.position = 0
 
     def run(self, topic: topics.Topic, records: Sequence[Pair]) -> Outputs:
         """What a transaction of these records writes; it is then committed."""
         outputs = Outputs()
-        self.processor.process(topic.name, records, self.overlay, outputs)
-        self.processor.end_transaction(self.overlay, outputs)
-        self.position += len(self.overlay.open_writes)
-        self.overlay.commit(self.position)
+        self.processor.process(topic.name, records, self.overlays, outputs)
+        self.processor.end_transaction(self.overlays, outputs)
+        for overlay in self.overlays.values():
+            self.position += len(overlay.open_writes)
+            overlay.commit(self.position)
         return outputs
 
 
@@ -190,7 +192,7 @@ def test_the_role_is_what_its_names_say(areas: AreaCache) -> None:
 
     assert topology.application_id == "reservation-service"
     assert topology.sources == (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name)
-    assert (topology.store, topology.changelog) == ("Reservation", "reservation-service-Reservation-changelog")
+    assert topology.stores == (("Reservation", "reservation-service-Reservation-changelog"),)
     assert isinstance(topology.new_processor(0), ReservationProcessor)
 
 
@@ -200,7 +202,7 @@ class Sale:
     def __init__(self) -> None:
         self.areas = AreaCache(1)
         self.reservation = Role(ReservationProcessor(0, 1, self.areas))
-        self.event = Role(EventProcessor(0, 1))
+        self.event = Role(EventProcessor(0, 1), AREAS, HOLDERS)
         self.log: dict[str, list[Pair]] = {}
 
     def append(self, outputs: Outputs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import click
@@ -13,6 +14,8 @@ from ticketmaster.simulation.simulation import Outcome, Size, simulate
 MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS
 SIZE = Size(commands=150, faults=20, steps_max=200_000)
 SEEDS_MAX = 40
+# What a process dies of that calls a planted function with what it does not take.
+_MISMADE = re.compile(r"died of (TypeError|AttributeError|NameError)")
 
 
 def catch(name: str) -> Outcome | None:
@@ -20,6 +23,8 @@ def catch(name: str) -> Outcome | None:
     for seed in range(SEEDS_MAX):
         with MUTANTS[name]():
             outcome = simulate(seed, SIZE)
+        if broken := [text for text in outcome.violations if _MISMADE.search(text)]:
+            raise AssertionError(f"the bug itself is made wrong: {broken[0]}")
         if outcome.violations:
             found = simulate(seed, SIZE).violations
             if found:

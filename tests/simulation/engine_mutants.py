@@ -12,13 +12,15 @@ from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.errors import Retriable, TaskCorrupted
-from ticketmaster.simulation.disk import SimulatedStore
+from ticketmaster.simulation.disk import SimulatedStores, _File
 from ticketmaster.simulation.network import LinkedBroker
-from ticketmaster.state.overlay import Overlay
-from ticketmaster.streams import restoration, runner
+from ticketmaster.state.overlay import Overlay, Overlays
+from ticketmaster.state.port import Update
+from ticketmaster.streams import restoration
+from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.runner import TaskRunner
-from ticketmaster.streams.table import OwnedTable
-from ticketmaster.streams.task import Task, TaskState
+from ticketmaster.streams.table import _TablePartition
+from ticketmaster.streams.task import Task
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -30,9 +32,10 @@ def _store_first() -> AbstractContextManager[Any]:
 
     def decide_and_write(self: Task, records_max: int) -> Any:
         plan = decide(self, records_max)
-        overlay = self.overlay
-        if overlay.open_writes and overlay.position is not None:
-            overlay._store.write(dict(overlay.open_writes), overlay.position + len(overlay.open_writes))
+        for name, overlay in self.overlays.items():
+            if overlay.open_writes and overlay.position is not None:
+                update = Update(dict(overlay.open_writes), overlay.position + len(overlay.open_writes))
+                self.overlays._stores.write({name: update})
         return plan
 
     return replaced(Task, "decide", decide_and_write)
@@ -41,7 +44,7 @@ def _store_first() -> AbstractContextManager[Any]:
 @mutant("offsets are committed outside the transaction")
 def _offsets_outside() -> AbstractContextManager[Any]:
     async def commit(
-        self: Any, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self: Any, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str, _headers: Any = ()
     ) -> dict[TopicPartition, int]:
         if self._epoch is None or self._broker.is_fenced(self._id, self._epoch):
             raise Retriable("fenced")
@@ -55,7 +58,7 @@ def _offsets_outside() -> AbstractContextManager[Any]:
 @mutant("offsets are committed before the records")
 def _offsets_first() -> AbstractContextManager[Any]:
     async def commit(
-        self: Any, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str
+        self: Any, outputs: Mapping[TopicPartition, Sequence[Pair]], offsets: Mapping[TopicPartition, int], group: str, _headers: Any = ()
     ) -> dict[TopicPartition, int]:
         if self._epoch is None or self._broker.is_fenced(self._id, self._epoch):
             raise Retriable("fenced")
@@ -75,34 +78,36 @@ def _no_fencing() -> AbstractContextManager[Any]:
 def _restored_first() -> AbstractContextManager[Any]:
     async def take_over(self: TaskRunner) -> None:
         task = self.task
-        task.move_to(TaskState.FENCING)
-        offsets = await self._broker.committed(self._topology.application_id, task.sources)
-        task.move_to(TaskState.RESTORING)
-        store = self._open_store()
+        self._lifecycle.move_to(PartitionState.FENCING)
+        self._committed = await self._broker.committed(self._topology.application_id, task.sources)
+        self._starts, self._ends = await self._broker.start_offsets(task.sources), await self._broker.end_offsets(task.sources)
+        self._lifecycle.move_to(PartitionState.RESTORING)
+        stores = self._open_stores()
         try:
-            await restoration.restore(self._broker, task.changelog, store, self._name, self._observer)
-            overlay = Overlay(store)
-            self._producer = self._broker.transactional_producer(self._name)
+            await restoration.restore(self._broker, self._changelogs, stores, self.name, self._observer)
+            overlays = Overlays(stores, tuple(self._changelogs))
+            self._producer = self._broker.transactional_producer(self.name)
             await self._producer.start()
+            self._check_assigned()
+            self._begin(overlays)
         except BaseException:
-            store.close()
+            stores.close()
             raise
-        task.start(overlay)
-        self._positions = {source: offsets.get(source, 0) for source in task.sources}
-        if self._assigned.is_set():
-            self._seek()
+        self.overlays = overlays
+        self._lifecycle.move_to(PartitionState.RUNNING)
+        self._seek()
 
     return replaced(TaskRunner, "_take_over", take_over)
 
 
 @mutant("a restoration stops early")
 def _restored_half() -> AbstractContextManager[Any]:
-    read = restoration._read
+    read = restoration._Restoration._read
 
-    async def read_half(broker: Any, changelog: Any, position: int, end: int, *others: Any) -> int:
-        return await read(broker, changelog, position, max(position, end - 3), *others)
+    async def read_half(self: Any, checkpoints: Any, starts: Any, ends: Mapping[TopicPartition, int]) -> None:
+        await read(self, checkpoints, starts, {source: max(0, end - 3) for source, end in ends.items()})
 
-    return replaced(restoration, "_read", read_half)
+    return replaced(restoration._Restoration, "_read", read_half)
 
 
 @mutant("a commit whose outcome is unknown is sent again")
@@ -128,34 +133,34 @@ def _commit_again() -> AbstractContextManager[Any]:
 
 @mutant("an aborted transaction leaks into the state")
 def _leak() -> AbstractContextManager[Any]:
-    close = Overlay.close
+    close = Overlays.close
 
-    def close_all(self: Overlay, *, write_behind: bool = True) -> None:
-        self._newer.update(self._open)
+    def close_all(self: Overlays, *, write_behind: bool = True) -> None:
+        for overlay in self.values():
+            overlay._newer.update(overlay._open)
         close(self, write_behind=write_behind)
 
-    return replaced(Overlay, "close", close_all)
+    return replaced(Overlays, "close", close_all)
 
 
 @mutant("the store claims more than it has")
 def _ahead() -> AbstractContextManager[Any]:
-    def write_behind(self: Overlay) -> None:
-        if self._position is not None:
-            self._store.write(dict(self._older), self._position)
-        self._older, self._older_position, self._newer = self._newer, self._position, {}
+    def all_of_it(self: Overlay) -> Update | None:
+        return None if self._position is None else Update(dict(self._older), self._position)
 
-    return replaced(Overlay, "write_behind", write_behind)
+    return replaced(Overlay, "due", all_of_it)
 
 
 @mutant("a damaged store is read as if it were whole")
 def _damage_ignored() -> AbstractContextManager[Any]:
-    def check(self: SimulatedStore) -> None:
-        if self._file.damaged:
-            self._file.damaged = False
-            for key in sorted(self._file.values)[::2]:
-                del self._file.values[key]
+    def check(self: _File) -> None:
+        if self.damaged:
+            self.damaged = False
+            for table in self.tables.values():
+                for key in sorted(table.values)[::2]:
+                    del table.values[key]
 
-    return replaced(SimulatedStore, "_check", check)
+    return replaced(_File, "check", check)
 
 
 @mutant("a task that comes straight back begins where it once began")
@@ -174,7 +179,7 @@ def _skipped() -> AbstractContextManager[Any]:
     release = TaskRunner._release
 
     def release_and_skip(self: TaskRunner, *, write_behind: bool) -> None:
-        if self.task.state is TaskState.RUNNING and self.task.queued_records:
+        if self.state is PartitionState.RUNNING and self.task.queued_records:
             self._skip = dict(self._positions)  # type: ignore[attr-defined]
         release(self, write_behind=write_behind)
 
@@ -196,31 +201,25 @@ def _skipped() -> AbstractContextManager[Any]:
 
 @mutant("a table begins at the end of its topic")
 def _table_from_its_end() -> AbstractContextManager[Any]:
-    async def open_at_the_end(self: OwnedTable, partition: int, *, anew: bool) -> None:
-        source = TopicPartition(self._topic, partition)
-        end = (await self._broker.end_offsets([source]))[source]
-        if partition not in self._overlays:
-            self._overlays[partition] = Overlay(self._open_store(self.application_id, self._store, partition))
-        self._consumer.seek(source, end)
+    async def open_at_the_end(self: _TablePartition) -> None:
+        end = (await self._broker.end_offsets([self._source]))[self._source]
+        self._lifecycle.move_to(PartitionState.FENCING)
+        self._check_assigned()
+        self._lifecycle.move_to(PartitionState.RESTORING)
+        self.overlays = Overlays(self._open_stores(), (self._store,))
+        self._lifecycle.move_to(PartitionState.RUNNING)
+        self._following.seek({self._source: end})
+        self._on_readable()
 
-    return replaced(OwnedTable, "_open", open_at_the_end)
+    return replaced(_TablePartition, "_take_over", open_at_the_end)
 
 
 @mutant("a corrupted task is never mended")
 def _never_mended() -> AbstractContextManager[Any]:
-    @contextmanager
-    def both() -> Iterator[None]:
-        async def restore(broker: Any, changelog: Any, store: Any, *others: Any) -> int:
-            end = (await broker.end_offsets([changelog]))[changelog]
-            return await restoration._read(broker, changelog, store.checkpoint() or 0, end, store, *others)
+    def clear(_: SimulatedStores) -> None:
+        raise TaskCorrupted("it can't be cleared either")
 
-        def clear(_: SimulatedStore) -> None:
-            raise TaskCorrupted("it can't be cleared either")
-
-        with replaced(runner, "restore", restore), replaced(SimulatedStore, "clear", clear):
-            yield
-
-    return both()
+    return replaced(SimulatedStores, "clear", clear)
 
 
 # The broker.

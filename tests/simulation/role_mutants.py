@@ -11,10 +11,11 @@ from tests.simulation.planting import Mutants, replaced
 from ticketmaster.broker.port import Pair
 from ticketmaster.errors import Retriable
 from ticketmaster.event import processor as event_role
-from ticketmaster.event.processor import EventProcessor
+from ticketmaster.event.processor import HOLDERS, EventProcessor
 from ticketmaster.reservation import processor as reservation_role
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.streams.pace import Pace
+from ticketmaster.streams.task import Task
 from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import IdMint
@@ -72,6 +73,36 @@ def _decided_again() -> AbstractContextManager[Any]:
         return decision
 
     return replaced(reservation_role, "decided", decide)
+
+
+@mutant("nobody knows who holds a seat")
+def _holders_unknown() -> AbstractContextManager[Any]:
+    reserve = EventProcessor._reserve
+
+    class Forgetful:
+        def __init__(self, holders: Any) -> None:
+            self.put = holders.put
+
+        def get(self, _: bytes) -> None:
+            return None
+
+    def reserve_again(self: EventProcessor, records: Sequence[Pair], state: Any, holders: Any, outputs: Any) -> None:
+        reserve(self, records, state, Forgetful(holders), outputs)
+
+    return replaced(EventProcessor, "_reserve", reserve_again)
+
+
+@mutant("a holder is another transaction's business")
+def _holder_outside() -> AbstractContextManager[Any]:
+    committed, told = Task.committed, [0]
+
+    def lose_holders(self: Task, ends: Any) -> None:
+        told[0] += 1
+        if HOLDERS in self.overlays and told[0] % 3 == 0:
+            self.overlays[HOLDERS].forget_open()
+        committed(self, ends)
+
+    return replaced(Task, "committed", lose_holders)
 
 
 @mutant("seats that somebody has may be chosen")

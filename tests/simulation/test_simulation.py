@@ -29,8 +29,17 @@ FOUND = [
 ]
 
 KINDS = {
-    *("killed, state kept", "killed, state torn", "killed, state lost", "killed, state damaged", "paused", "expelled", "restarted"),
-    *("one more", "one less", "network cut", "network rough", "clock jumps", "disk full", "disk damaged", "power lost"),
+    *(
+        "killed, state kept",
+        "killed, state torn",
+        "killed, state lost",
+        "killed, state damaged",
+        "offsets lost",
+        "paused",
+        "expelled",
+        "restarted",
+    ),
+    *("one more", "one less", "network cut", "network rough", "clock jumps", "disk full", "disk damaged", "power lost", "offsets lost"),
     *("event announced again", "commands repeated", "bad records", "answer lost", "question lost", "fetch failed"),
     *("request lost", "request late", "request twice", "reply lost"),
 }

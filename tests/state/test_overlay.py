@@ -2,39 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.stores import NAME
 from ticketmaster.errors import Fatal
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.overlay import Overlay
+from ticketmaster.state.memory import MemoryStores, MemoryTable
+from ticketmaster.state.overlay import Overlay, Overlays
+from ticketmaster.state.port import Update
 
 
-class NotedStore(MemoryStore):
-    """Counts look-ups, notes writes, and fails them if told so."""
+class NotedTable(MemoryTable):
+    """Notes look-ups."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[bytes] = []
-        self.writes: list[tuple[dict[bytes, bytes | None], int]] = []
-        self.failing = False
-        self.closed = False
 
     def get(self, key: bytes) -> bytes | None:
         self.asked.append(key)
         return super().get(key)
 
-    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
+
+class NotedStore(MemoryStores):
+    """One store that notes look-ups and writes, and fails these if told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = NotedTable()
+        self.writes: list[tuple[dict[bytes, bytes | None], int]] = []
+        self.failing = False
+        self.closed = False
+
+    def table(self, name: str) -> MemoryTable:
+        return self.only
+
+    @property
+    def asked(self) -> list[bytes]:
+        return self.only.asked
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return self.only.items()
+
+    def checkpoint(self) -> int | None:
+        return self.only.checkpoint()
+
+    def fill(self, changes: dict[bytes, bytes | None], checkpoint: int) -> None:
+        """What was there before."""
+        self.only.write(changes, checkpoint)
+
+    def write(self, updates: Mapping[str, Update]) -> None:
         if self.failing:
             raise Fatal("the disk is full")
-        self.writes.append((dict(changes), checkpoint))
-        super().write(changes, checkpoint)
+        for update in updates.values():
+            self.writes.append((dict(update.changes), update.checkpoint))
+            self.only.write(*update)
 
     def close(self) -> None:
         self.closed = True
+
+
+class OnlyOverlay(Overlay):
+    """The overlay of a store that is alone."""
+
+    def __init__(self, stores: MemoryStores) -> None:
+        self.overlays = Overlays(stores, (NAME,))
+        super().__init__(stores.table(NAME))
+        self.overlays[NAME] = self
+
+    def write_behind(self) -> None:
+        self.overlays.write_behind()
+
+    def close(self, *, write_behind: bool = True) -> None:
+        self.overlays.close(write_behind=write_behind)
 
 
 @pytest.fixture
@@ -43,12 +86,12 @@ def store() -> NotedStore:
 
 
 @pytest.fixture
-def overlay(store: NotedStore) -> Overlay:
-    return Overlay(store)
+def overlay(store: NotedStore) -> OnlyOverlay:
+    return OnlyOverlay(store)
 
 
-def test_the_open_transaction_is_looked_up_first_and_the_store_last(overlay: Overlay, store: NotedStore) -> None:
-    store.write({b"stored": b"s", b"older": b"s", b"newer": b"s", b"open": b"s"}, 1)
+def test_the_open_transaction_is_looked_up_first_and_the_store_last(overlay: OnlyOverlay, store: NotedStore) -> None:
+    store.fill({b"stored": b"s", b"older": b"s", b"newer": b"s", b"open": b"s"}, 1)
     overlay.put(b"older", b"o")
     overlay.put(b"newer", b"o")
     overlay.put(b"open", b"o")
@@ -63,7 +106,7 @@ def test_the_open_transaction_is_looked_up_first_and_the_store_last(overlay: Ove
     assert store.asked == [b"stored"]
 
 
-def test_what_was_just_written_is_not_read_back(overlay: Overlay, store: NotedStore) -> None:
+def test_what_was_just_written_is_not_read_back(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.commit(1)
     overlay.write_behind()
@@ -78,8 +121,8 @@ def test_what_was_just_written_is_not_read_back(overlay: Overlay, store: NotedSt
     assert store.asked == [b"k"]
 
 
-def test_a_deleted_key_is_gone_whatever_lies_below(overlay: Overlay, store: NotedStore) -> None:
-    store.write({b"k": b"v"}, 1)
+def test_a_deleted_key_is_gone_whatever_lies_below(overlay: OnlyOverlay, store: NotedStore) -> None:
+    store.fill({b"k": b"v"}, 1)
     overlay.put(b"k", None)
 
     assert overlay.get(b"k") is None
@@ -92,7 +135,7 @@ def test_a_deleted_key_is_gone_whatever_lies_below(overlay: Overlay, store: Note
     assert list(store.items()) == []
 
 
-def test_nothing_reaches_the_store_before_it_is_committed(overlay: Overlay, store: NotedStore) -> None:
+def test_nothing_reaches_the_store_before_it_is_committed(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.write_behind()
     overlay.write_behind()
@@ -101,7 +144,7 @@ def test_nothing_reaches_the_store_before_it_is_committed(overlay: Overlay, stor
     assert overlay.open_writes == {b"k": b"v"}
 
 
-def test_the_open_transaction_is_forgotten_when_the_overlay_is_closed(overlay: Overlay, store: NotedStore) -> None:
+def test_the_open_transaction_is_forgotten_when_the_overlay_is_closed(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"committed", b"v")
     overlay.commit(4)
     overlay.put(b"open", b"v")
@@ -112,7 +155,7 @@ def test_the_open_transaction_is_forgotten_when_the_overlay_is_closed(overlay: O
     assert store.closed
 
 
-def test_a_store_that_is_not_trusted_is_closed_as_it_is(overlay: Overlay, store: NotedStore) -> None:
+def test_a_store_that_is_not_trusted_is_closed_as_it_is(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.commit(4)
     overlay.close(write_behind=False)
@@ -121,7 +164,7 @@ def test_a_store_that_is_not_trusted_is_closed_as_it_is(overlay: Overlay, store:
     assert store.closed
 
 
-def test_a_store_that_cannot_be_written_is_closed_all_the_same(overlay: Overlay, store: NotedStore) -> None:
+def test_a_store_that_cannot_be_written_is_closed_all_the_same(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.commit(4)
     store.failing = True
@@ -131,7 +174,7 @@ def test_a_store_that_cannot_be_written_is_closed_all_the_same(overlay: Overlay,
     assert store.closed
 
 
-def test_a_failed_write_keeps_the_values_in_memory(overlay: Overlay, store: NotedStore) -> None:
+def test_a_failed_write_keeps_the_values_in_memory(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.commit(4)
     overlay.write_behind()
@@ -143,7 +186,7 @@ def test_a_failed_write_keeps_the_values_in_memory(overlay: Overlay, store: Note
     assert store.checkpoint() is None
 
 
-def test_a_transaction_without_writes_does_not_move_the_position(overlay: Overlay) -> None:
+def test_a_transaction_without_writes_does_not_move_the_position(overlay: OnlyOverlay) -> None:
     overlay.commit(5)
     overlay.commit(None)
 
@@ -151,13 +194,13 @@ def test_a_transaction_without_writes_does_not_move_the_position(overlay: Overla
 
 
 def test_the_position_begins_at_the_checkpoint(store: NotedStore) -> None:
-    store.write({b"k": b"v"}, 9)
+    store.fill({b"k": b"v"}, 9)
 
-    assert Overlay(store).position == 9
-    assert Overlay(MemoryStore()).position is None
+    assert OnlyOverlay(store).position == 9
+    assert OnlyOverlay(MemoryStores()).position is None
 
 
-def test_a_store_that_is_up_to_date_is_not_written(overlay: Overlay, store: NotedStore) -> None:
+def test_a_store_that_is_up_to_date_is_not_written(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.commit(1)
     overlay.write_behind()
@@ -168,7 +211,7 @@ def test_a_store_that_is_up_to_date_is_not_written(overlay: Overlay, store: Note
     assert len(store.writes) == written
 
 
-def test_a_table_takes_records_without_a_transaction(overlay: Overlay, store: NotedStore) -> None:
+def test_a_table_takes_records_without_a_transaction(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.apply([(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)], 4)
 
     assert (overlay.get(b"a"), overlay.get(b"b"), overlay.position) == (b"2", None, 4)
@@ -187,8 +230,8 @@ _STEP = st.one_of(
 def test_the_store_is_never_ahead_and_leads_with_the_rest_of_the_log_to_what_was_committed(
     steps: list[tuple[str, int, int | None]],
 ) -> None:
-    store = MemoryStore()
-    overlay = Overlay(store)
+    store = NotedStore()
+    overlay = OnlyOverlay(store)
     log: list[tuple[bytes, bytes | None]] = []
     seen: dict[bytes, bytes | None] = {}
     for what, key_number, value_number in steps:
@@ -206,8 +249,8 @@ def test_the_store_is_never_ahead_and_leads_with_the_rest_of_the_log_to_what_was
         else:
             # Only the store survives, and the log.
             at = store.checkpoint() or 0
-            store.write(dict(log[at:]), len(log))
-            overlay = Overlay(store)
+            store.fill(dict(log[at:]), len(log))
+            overlay = OnlyOverlay(store)
             seen = dict(log)
         at = store.checkpoint() or 0
         assert at <= len(log)
@@ -217,3 +260,23 @@ def test_the_store_is_never_ahead_and_leads_with_the_rest_of_the_log_to_what_was
         }
         for key, expected in seen.items():
             assert overlay.get(key) == expected
+
+
+def test_several_stores_are_written_in_one_transaction() -> None:
+    written: list[dict[str, Update]] = []
+
+    class Noting(MemoryStores):
+        def write(self, updates: Mapping[str, Update]) -> None:
+            written.append(dict(updates))
+            super().write(updates)
+
+    overlays = Overlays(Noting(), ("A", "B", "C"))
+    for name, position in (("A", 3), ("B", 5)):
+        overlays[name].put(b"k", b"v")
+        overlays[name].commit(position)
+    assert not overlays.are_written
+    overlays.write_behind()
+    overlays.write_behind()
+
+    assert written == [{"A": Update({b"k": b"v"}, 3), "B": Update({b"k": b"v"}, 5)}]
+    assert overlays.are_written

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stores import NAME, OnlyStore
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.state import sqlite
+from ticketmaster.state.port import Update
+from ticketmaster.state.sqlite import SqliteStores
 
 
 @pytest.fixture
@@ -18,17 +21,28 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
+def opened(path: Path) -> OnlyStore:
+    """A store by itself."""
+    return OnlyStore(SqliteStores(path, (NAME,)))
+
+
+def connection_of(store: OnlyStore) -> sqlite3.Connection:
+    """What the store speaks to SQLite by."""
+    assert isinstance(store.stores, SqliteStores)
+    return store.stores._connection
+
+
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(path)
+def store(path: Path) -> Iterator[OnlyStore]:
+    store = opened(path)
     yield store
     store.close()
 
 
-def queries_of(store: SqliteStore) -> list[str]:
+def queries_of(store: OnlyStore) -> list[str]:
     """The statements that the store runs from now on."""
     statements: list[str] = []
-    store._connection.set_trace_callback(statements.append)
+    connection_of(store).set_trace_callback(statements.append)
     return statements
 
 
@@ -44,12 +58,12 @@ def damage(path: Path, *, first_page: int = 2) -> None:
 
 def filled(path: Path) -> None:
     """A store of many pages, closed."""
-    store = SqliteStore(path)
+    store = opened(path)
     store.write({b"key-%06d" % number: bytes(100) for number in range(2_000)}, 2_000)
     store.close()
 
 
-def test_a_key_above_the_highest_is_answered_without_a_query(store: SqliteStore) -> None:
+def test_a_key_above_the_highest_is_answered_without_a_query(store: OnlyStore) -> None:
     store.write({b"b": b"1", b"d": b"1"}, 1)
     statements = queries_of(store)
 
@@ -59,14 +73,14 @@ def test_a_key_above_the_highest_is_answered_without_a_query(store: SqliteStore)
     assert len(statements) == 2
 
 
-def test_the_highest_key_moves_with_writes_and_is_found_again_when_the_file_is_opened(store: SqliteStore, path: Path) -> None:
+def test_the_highest_key_moves_with_writes_and_is_found_again_when_the_file_is_opened(store: OnlyStore, path: Path) -> None:
     store.write({b"b": b"1"}, 1)
     store.write({b"c": b"2", b"a": b"2"}, 2)
     assert store.get(b"c") == b"2"
     store.write({b"c": None}, 3)
     assert store.get(b"b") == b"1"
 
-    again = SqliteStore(path)
+    again = opened(path)
     statements = queries_of(again)
     assert again.get(b"b") == b"1"
     assert again.get(b"bb") is None
@@ -74,7 +88,7 @@ def test_the_highest_key_moves_with_writes_and_is_found_again_when_the_file_is_o
     again.close()
 
 
-def test_a_cleared_store_forgets_the_highest_key(store: SqliteStore) -> None:
+def test_a_cleared_store_forgets_the_highest_key(store: OnlyStore) -> None:
     store.write({b"z": b"1"}, 1)
     store.clear()
     statements = queries_of(store)
@@ -84,7 +98,7 @@ def test_a_cleared_store_forgets_the_highest_key(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
-def test_however_many_are_written_at_once_all_are_there(store: SqliteStore, count: int) -> None:
+def test_however_many_are_written_at_once_all_are_there(store: OnlyStore, count: int) -> None:
     values: dict[bytes, bytes | None] = {b"%03d" % number: b"new" for number in range(count)}
     store.write(dict.fromkeys(list(values)[::2], b"old"), 1)
     store.write(dict(reversed(values.items())), 2)
@@ -93,9 +107,9 @@ def test_however_many_are_written_at_once_all_are_there(store: SqliteStore, coun
     assert store.checkpoint() == 2
 
 
-def test_a_write_is_whole_or_nothing(store: SqliteStore) -> None:
+def test_a_write_is_whole_or_nothing(store: OnlyStore) -> None:
     store.write({b"a": b"1"}, 1)
-    store._connection.execute("CREATE TRIGGER t BEFORE DELETE ON state BEGIN SELECT RAISE(ABORT, 'refused'); END")
+    connection_of(store).execute("CREATE TRIGGER t BEFORE DELETE ON state BEGIN SELECT RAISE(ABORT, 'refused'); END")
 
     with pytest.raises(Fatal, match=r"state\.db can't be written: refused"):
         store.write({b"a": None, b"b": b"2"}, 2)
@@ -105,13 +119,13 @@ def test_a_write_is_whole_or_nothing(store: SqliteStore) -> None:
 
 def test_a_damaged_page_is_told_and_clear_makes_the_file_anew(path: Path) -> None:
     filled(path)
-    store = SqliteStore(path)
+    store = opened(path)
     page = path.read_bytes().index(b"key-001000") // 4096
     with path.open("r+b") as file:
         file.seek(page * 4096)
         file.write(b"\xa5" * 4096)
     # Out of its cache.
-    store._connection.execute("PRAGMA shrink_memory")
+    connection_of(store).execute("PRAGMA shrink_memory")
 
     with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
         store.get(b"key-001000")
@@ -124,7 +138,7 @@ def test_a_damaged_page_is_told_and_clear_makes_the_file_anew(path: Path) -> Non
     store.write({b"k": b"v"}, 3)
     store.close()
 
-    again = SqliteStore(path)
+    again = opened(path)
     assert (list(again.items()), again.checkpoint()) == ([(b"k", b"v")], 3)
     again.close()
 
@@ -134,16 +148,16 @@ def test_a_file_whose_tables_are_damaged_is_opened_and_can_be_restored(path: Pat
     damage(path)
 
     # The changelog has it all: nobody need delete a file by hand.
-    store = SqliteStore(path)
+    store = opened(path)
     assert store.checkpoint() is None
     store.write({b"k": b"v"}, 1)
     assert store.get(b"k") == b"v"
     store.close()
 
 
-def test_a_full_disk_is_fatal(store: SqliteStore) -> None:
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+def test_a_full_disk_is_fatal(store: OnlyStore) -> None:
+    pages = connection_of(store).execute("PRAGMA page_count").fetchone()[0]
+    connection_of(store).execute(f"PRAGMA max_page_count = {pages}")
 
     with pytest.raises(Fatal, match=r"state\.db can't be written: database or disk is full"):
         store.write({b"%d" % number: bytes(1_000) for number in range(50)}, 1)
@@ -155,14 +169,14 @@ def test_another_programs_file_is_refused_and_left_alone(path: Path) -> None:
     path.write_bytes(content)
 
     with pytest.raises(UsageError, match=r"state\.db can't be used as a database"):
-        SqliteStore(path)
+        opened(path)
     assert path.read_bytes() == content
 
 
 def test_no_flipped_bit_changes_what_is_read(path: Path) -> None:
     choice = random.Random(7)
     written = {b"key-%06d" % number: choice.randbytes(200) for number in range(300)}
-    store = SqliteStore(path)
+    store = opened(path)
     store.write(written, 300)
     store.close()
     content = path.read_bytes()
@@ -178,23 +192,74 @@ def test_no_flipped_bit_changes_what_is_read(path: Path) -> None:
     assert outcomes <= {"what was written", "damage was found", "begun anew", "refused"}
 
 
-def test_a_key_that_has_changed_is_found_when_the_store_is_opened(path: Path) -> None:
-    store = SqliteStore(path)
+def test_a_key_that_has_changed_is_found_behind_the_work_and_nothing_is_answered_from_then_on(path: Path) -> None:
+    store = opened(path)
     store.write({b"key-%06d" % number: b"value" for number in range(300)}, 300)
     store.close()
     content = path.read_bytes()
-    # Else it could neither be found nor be missed, and a command that was decided long ago would be decided again.
+    # It can neither be found nor be missed, and a command that was decided long ago would be decided again.
     path.write_bytes(content.replace(b"key-000123", b"key-000133"))
 
-    store = SqliteStore(path)
-    assert (list(store.items()), store.checkpoint()) == ([], None)
+    store = opened(path)
+    assert store.get(b"key-000299") == b"value"
+    assert store.stores.check(100)
+    with pytest.raises(TaskCorrupted, match="not what was written"):
+        store.stores.check(100)
+    with pytest.raises(TaskCorrupted, match="not what was written"):
+        store.get(b"key-000299")
+    with pytest.raises(TaskCorrupted, match="not what was written"):
+        store.write({b"k": b"v"}, 301)
+    store.clear()
+    assert (list(store.items()), store.checkpoint(), store.stores.check(100)) == ([], None, False)
+    store.close()
+
+
+def test_a_store_is_opened_without_reading_its_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+    read: list[bytes] = []
+
+    def counted(rows: Iterator[tuple[bytes, bytes, int]], _: Path) -> Iterator[tuple[bytes, bytes]]:
+        for key, value, _sum in rows:
+            read.append(key)
+            yield key, value
+
+    monkeypatch.setattr(sqlite, "_checked", counted)
+
+    store = opened(path)
+    assert len(read) <= 2
+    store.close()
+
+
+def test_the_write_ahead_log_is_copied_by_another_thread(path: Path) -> None:
+    store = opened(path)
+    wal = Path(f"{path}-wal")
+    for number in range(60):
+        store.write({b"%04d" % number: bytes(200_000)}, number)
+        assert isinstance(store.stores, SqliteStores)
+        if store.stores._copying:
+            store.stores._copying.result()
+    assert wal.stat().st_size < 6 << 20
+    store.close()
+
+
+def test_a_file_of_an_earlier_release_has_its_store_and_gets_the_others(path: Path) -> None:
+    filled(path)
+
+    stores = SqliteStores(path, (NAME, "Side"))
+    assert stores.table(NAME).checkpoint() == 2_000
+    assert stores.table("Side").checkpoint() is None
+    stores.write({"Side": Update({b"k": b"v"}, 1)})
+    stores.close()
+    # And back.
+    store = opened(path)
+    assert store.checkpoint() == 2_000
     store.close()
 
 
 def _read(path: Path, written: dict[bytes, bytes]) -> str:
     """What comes of a file, in words."""
     try:
-        store = SqliteStore(path)
+        store = opened(path)
     except UsageError:
         return "refused"
     try:
@@ -210,7 +275,7 @@ def _read(path: Path, written: dict[bytes, bytes]) -> str:
 
 
 def test_a_store_of_a_release_without_checksums_is_begun_anew(path: Path) -> None:
-    SqliteStore(path).close()
+    opened(path).close()
     with sqlite3.connect(path) as database:
         database.executescript(
             "DROP TABLE state; DROP TABLE checkpoint; CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
@@ -219,7 +284,7 @@ def test_a_store_of_a_release_without_checksums_is_begun_anew(path: Path) -> Non
         )
     database.close()
 
-    store = SqliteStore(path)
+    store = opened(path)
     assert (list(store.items()), store.checkpoint()) == ([], None)
     store.write({b"k": b"v"}, 1)
     assert (store.get(b"k"), store.checkpoint()) == (b"v", 1)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engine import CHANGELOG, FragileStore
+from tests.support.engine import CHANGELOG, COUNTS_STORE, FragileStores
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import TaskCorrupted
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.state.port import Update
+from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.streams.restoration import restore
 from ticketmaster.telemetry.observer import Observer
 
@@ -34,83 +35,85 @@ RESTORED = [(b"0", b"8"), (b"1", b"9"), (b"2", b"6"), (b"3", b"7")]
 
 
 async def test_a_new_store_is_restored_whole(broker: EmbeddedBroker) -> None:
-    store = MemoryStore()
+    store = MemoryStores()
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
-    assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (RESTORED, 20)
 
 
 async def test_a_store_is_restored_from_its_checkpoint(broker: EmbeddedBroker) -> None:
-    store = MemoryStore()
+    store = MemoryStores()
     # A value that only a store with this checkpoint can have: nothing before it is read again.
-    store.write({b"2": b"6", b"kept": b"v"}, 13)
+    store.write({COUNTS_STORE: Update({b"2": b"6", b"kept": b"v"}, 13)})
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 7
-    assert (list(store.items()), store.checkpoint()) == (sorted([*RESTORED, (b"kept", b"v")]), 20)
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 7
+    assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (sorted([*RESTORED, (b"kept", b"v")]), 20)
 
 
 async def test_a_store_that_is_up_to_date_is_left_as_it_is(broker: EmbeddedBroker) -> None:
-    store = FragileStore()
+    store = FragileStores()
     store.opened = 1
-    store.write({b"k": b"v"}, 20)
+    store.write({COUNTS_STORE: Update({b"k": b"v"}, 20)})
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 0
-    assert (list(store.items()), store.writes) == ([(b"k", b"v")], [20])
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 0
+    assert (list(store.table(COUNTS_STORE).items()), store.writes) == ([(b"k", b"v")], [20])
 
 
 async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
-    store = MemoryStore()
-    store.write({b"from another log": b"v"}, 21)
+    store = MemoryStores()
+    store.write({COUNTS_STORE: Update({b"from another log": b"v"}, 21)})
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
-    assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (RESTORED, 20)
 
 
 async def test_a_store_whose_values_have_no_checkpoint_is_cleared(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
-    store.write({b"left over": b"v"}, 5)
+    store = SqliteStores(tmp_path / "state.db", (COUNTS_STORE,))
+    store.write({COUNTS_STORE: Update({b"left over": b"v"}, 5)})
     store._connection.execute("DELETE FROM checkpoint")
+    store.close()
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
-    assert list(store.items()) == RESTORED
+    store = SqliteStores(tmp_path / "state.db", (COUNTS_STORE,))
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert list(store.table(COUNTS_STORE).items()) == RESTORED
     store.close()
 
 
 async def test_a_store_that_cannot_be_read_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
-    store = FragileStore()
+    store = FragileStores()
     store.opened = 1
     store.damaged = True
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
-    assert (list(store.items()), store.cleared) == (RESTORED, 1)
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert (list(store.table(COUNTS_STORE).items()), store.cleared) == (RESTORED, 1)
 
 
 async def test_a_store_whose_damage_is_found_while_it_is_restored_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
-    class DamagedInside(MemoryStore):
+    class DamagedInside(MemoryStores):
         cleared = False
 
-        def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
+        def write(self, updates: Mapping[str, Update]) -> None:
             if not self.cleared:
                 raise TaskCorrupted("a page in the middle is damaged")
-            super().write(changes, checkpoint)
+            super().write(updates)
 
         def clear(self) -> None:
             self.cleared = True
             super().clear()
 
     store = DamagedInside()
-    store._checkpoint = 13
+    store.table(COUNTS_STORE)._checkpoint = 13
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 20
-    assert (list(store.items()), store.checkpoint()) == (RESTORED, 20)
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (RESTORED, 20)
 
 
 async def test_an_empty_changelog_leaves_an_empty_store() -> None:
     broker = EmbeddedBroker(MemoryStorage(), SystemClock())
     await broker.start()
     await broker.create_topics([TopicSpec(CHANGELOG.topic, 1, compacted=True)])
-    store = MemoryStore()
+    store = MemoryStores()
 
-    assert await restore(broker, CHANGELOG, store, "task", Observer()) == 0
-    assert (list(store.items()), store.checkpoint()) == ([], None)
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 0
+    assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == ([], None)
     await broker.close()

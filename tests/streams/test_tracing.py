@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.engine import CHANGELOG, COUNTS, TOPOLOGY, WORDS, batch
+from tests.support.engine import CHANGELOG, COUNTS, COUNTS_STORE, TOPOLOGY, WORDS, batch
 from ticketmaster.broker.port import Headers, Pair
-from ticketmaster.state.memory import MemoryStore
-from ticketmaster.state.overlay import Overlay
-from ticketmaster.streams.task import Task, TaskState
-from ticketmaster.streams.topology import CommitPlan, Outputs, Processor, State, Topology
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.state.overlay import Overlays
+from ticketmaster.streams.task import Task
+from ticketmaster.streams.topology import CommitPlan, Outputs, Processor, Stores, Topology
 from ticketmaster.telemetry.tracing import Kind, Span, Tracer
 
 UNREADABLE = b"?"
@@ -59,27 +59,28 @@ class Picky(Processor):
     def __init__(self, partition: int) -> None:
         self._inner = TOPOLOGY.new_processor(partition)
 
-    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         for at, record in enumerate(records):
             if record[0] == UNREADABLE:
                 outputs.reject(at, "unreadable")
             else:
-                self._inner.process(topic, [record], state, outputs)
+                self._inner.process(topic, [record], stores, outputs)
 
-    def end_transaction(self, state: State, outputs: Outputs) -> None:
-        self._inner.end_transaction(state, outputs)
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        self._inner.give_up(topic, record, stores, outputs)
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
+        self._inner.end_transaction(stores, outputs)
 
 
-PICKY = Topology(TOPOLOGY.application_id, TOPOLOGY.sources, TOPOLOGY.store, TOPOLOGY.changelog, Picky)
+PICKY = Topology(TOPOLOGY.application_id, TOPOLOGY.sources, TOPOLOGY.stores, Picky)
 KEYS = st.lists(st.sampled_from([b"a", b"b", b"c", UNREADABLE]), min_size=1, max_size=12)
 
 
 def planned(keys: Sequence[bytes], traced: Mapping[int, bytes], tracer: Tracer) -> CommitPlan:
     """The plan of one batch, some of whose records have a context."""
     task = Task(PICKY, 0, tracer)
-    task.move_to(TaskState.FENCING)
-    task.move_to(TaskState.RESTORING)
-    task.start(Overlay(MemoryStore()))
+    task.start(Overlays(MemoryStores(), (COUNTS_STORE,)))
     task.queue(batch(WORDS, keys, 7)._replace(headers={at: [("traceparent", context)] for at, context in traced.items()}))
     return task.decide(100)
 

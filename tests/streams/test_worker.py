@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.engine import (
     TOPOLOGY,
     WORDS,
     FailingBroker,
-    FragileStore,
+    FragileStores,
     NoConsumer,
     Notes,
     batch,
@@ -25,11 +26,12 @@ from tests.support.engine import (
 from ticketmaster.broker.port import Assignment, Pair, TopicPartition
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.simulation.loop import run_virtual
-from ticketmaster.state.port import StateStore
+from ticketmaster.state.port import StateStores, Update
+from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.pace import Pace
+from ticketmaster.streams.partition import Surroundings
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.task import TaskState
 from ticketmaster.streams.worker import StreamWorker
 
 
@@ -38,17 +40,18 @@ class Work:
 
     def __init__(self, broker: FailingBroker) -> None:
         self.broker = broker
-        self.stores: dict[int, FragileStore] = {number: FragileStore() for number in range(PARTITIONS)}
+        self.topology = TOPOLOGY
+        self.stores: dict[int, FragileStores] = {number: FragileStores() for number in range(PARTITIONS)}
         self.notes = Notes()
         self.jobs: list[asyncio.Task[None]] = []
 
-    def open_store(self, application_id: str, store: str, partition: int) -> StateStore:
+    def open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:
         opened = self.stores[partition]
         opened.opened += 1
         return opened
 
     def start(self, settings: StreamSettings = SETTINGS) -> StreamWorker:
-        worker = StreamWorker(TOPOLOGY, self.broker, self.open_store, settings, self.notes)
+        worker = StreamWorker(self.topology, self.broker, self.open_stores, settings, self.notes)
         self.jobs.append(asyncio.create_task(worker.run()))
         return worker
 
@@ -134,13 +137,9 @@ def test_a_partition_is_fenced_before_its_offsets_are_read_and_those_before_its_
         worker = work.start()
         await until(lambda: worker.ready, "ready")
 
-        steps = work.broker.steps
-        assert sorted(steps) == sorted(["started", "committed", "end_offsets"] * PARTITIONS)
-        for number in range(1, PARTITIONS + 1):
-            nth = [[index for index, step in enumerate(steps) if step == name][number - 1] for name in ("started", "end_offsets")]
-            assert nth == sorted(nth)
-        assert steps[0] == "started"
-        assert steps[-1] == "end_offsets"
+        for number in range(PARTITIONS):
+            steps = [step for step, partition in work.broker.steps if partition == number]
+            assert steps == ["started", "committed", "end of words", "end of counts-changelog"]
 
     on_virtual_time(test)
 
@@ -152,12 +151,12 @@ def test_a_worker_that_is_started_again_goes_on_where_it_stopped() -> None:
         await work.counted(2)
         await work.stop()
         await work.send(WORDS, [b"a"])
-        work.stores = {number: FragileStore() for number in range(PARTITIONS)}
+        work.stores = {number: FragileStores() for number in range(PARTITIONS)}
         work.start()
         await work.counted(3)
 
         assert await work.counts() == counting([b"a", b"b", b"a"])
-        assert work.notes.restored == [0, 0, 2, 0]
+        assert sorted(work.notes.restored) == [0, 0, 0, 2]
 
     on_virtual_time(test)
 
@@ -285,9 +284,9 @@ def test_a_partition_that_somebody_else_may_have_had_meanwhile_is_restored_again
         (owned,) = work.notes.assigned
         restored = len(work.notes.restored)
 
-        await worker.on_revoked(owned)
+        await worker.member.on_revoked(owned)
         # The group has had a generation without this worker.
-        worker.on_assigned(Assignment(owned, 10, {}))
+        worker.member.on_assigned(Assignment(owned, 10, {}))
         await until(lambda: len(work.notes.restored) == restored + len(owned), "all are restored")
 
     on_virtual_time(test)
@@ -344,12 +343,12 @@ class OneTask:
 
     def __init__(self, work: Work) -> None:
         self.consumer = NoConsumer()
-        open_store = lambda: work.open_store("", "", 0)  # noqa: E731 - as the worker makes it
-        self.runner = TaskRunner(TOPOLOGY, 0, work.broker, self.consumer, open_store, SETTINGS, work.notes, Pace(0))
+        around = Surroundings(TOPOLOGY.application_id, work.broker, self.consumer, SETTINGS, work.notes, lambda: None)
+        self.runner = TaskRunner(TOPOLOGY, 0, around, lambda: work.open_stores("", (), 0), Pace(0))
         self.job = asyncio.create_task(self.runner.run())
 
     async def running(self) -> None:
-        await until(lambda: self.runner.task.state is TaskState.RUNNING, "the task runs")
+        await until(lambda: self.runner.state is PartitionState.RUNNING, "the task runs")
 
 
 def test_a_partition_is_paused_when_too_much_is_queued_and_goes_on_when_it_is_worked_off() -> None:
@@ -391,7 +390,7 @@ def test_what_is_delivered_before_a_task_runs_is_not_taken() -> None:
         await one.runner.stop(one.job)
         one.runner.deliver(batch(WORDS, [b"a"]))
 
-        assert one.runner.task.state is TaskState.CLOSED
+        assert one.runner.state is PartitionState.CLOSED
         assert one.runner.task.queued_records == 0
 
     on_virtual_time(test)
@@ -399,6 +398,7 @@ def test_what_is_delivered_before_a_task_runs_is_not_taken() -> None:
 
 def test_a_task_that_starts_over_seeks_what_was_committed() -> None:
     async def test(work: Work) -> None:
+        await work.send(WORDS, [b"a"] * 6)
         one = OneTask(work)
         await one.running()
         one.runner.deliver(batch(WORDS, [b"a"] * 3, 0))
@@ -429,5 +429,281 @@ def test_the_store_is_written_behind_in_bulk_and_never_ahead_of_the_log() -> Non
 
         # Two seconds and more have passed: some writes, not one for each transaction.
         assert 1 <= len(work.stores[0].writes) < 20
+
+    on_virtual_time(test)
+
+
+# What a consumer delivers that it should not.
+
+
+def test_what_was_fetched_before_a_partition_came_back_is_dropped() -> None:
+    async def test(work: Work) -> None:
+        await work.send(WORDS, [b"a"] * 6)
+        one = OneTask(work)
+        await one.running()
+        one.runner.deliver(batch(WORDS, [b"a"] * 3, 0))
+        await work.counted(3)
+        stale = batch(WORDS, [b"a"] * 3, 3)
+        await one.runner.suspend()
+        one.runner.deliver(stale)
+        one.runner.resume()
+        # The same again, as it is fetched after the seek; then what was fetched before comes late.
+        one.runner.deliver(batch(WORDS, [b"a"] * 3, 3))
+        one.runner.deliver(stale)
+        one.runner.deliver(batch(WORDS, [b"a"] * 2, 0))
+        await work.counted(6)
+        await asyncio.sleep(1)
+
+        assert await work.counts() == counting([b"a"] * 6)
+        assert work.notes.dropped == 3 + 2
+        await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
+def test_what_comes_too_early_is_dropped_and_what_should_come_is_sought() -> None:
+    async def test(work: Work) -> None:
+        await work.send(WORDS, [b"%d" % number for number in range(9)])
+        one = OneTask(work)
+        await one.running()
+        one.consumer.sought.clear()
+        one.runner.deliver(batch(WORDS, [b"6", b"7", b"8"], 6))
+        assert one.consumer.sought == [(WORDS, 0)]
+        one.runner.deliver(batch(WORDS, [b"%d" % number for number in range(6)], 0))
+        one.runner.deliver(batch(WORDS, [b"6", b"7", b"8"], 6))
+        await work.counted(9)
+
+        assert [key for key, _ in await work.counts()] == [b"%d" % number for number in range(9)]
+        assert (work.notes.dropped, work.notes.restarted) == (3, [])
+        await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
+def test_a_task_whose_next_records_the_log_has_no_more_starts_over_and_tells_how_many_are_lost() -> None:
+    async def test(work: Work) -> None:
+        await work.send(WORDS, [b"a"])
+        one = OneTask(work)
+        await one.running()
+        one.runner.deliver(batch(WORDS, [b"a"], 0))
+        await work.counted(1)
+        await work.send(WORDS, [b"lost", b"lost", b"b"])
+        work.broker.starts[WORDS] = 3
+        for _ in range(2):
+            one.runner.deliver(batch(WORDS, [b"b"], 3))
+        await until(lambda: bool(work.notes.lost), "the task has seen it")
+        await until(lambda: one.runner.serving, "it goes on")
+        one.runner.deliver(batch(WORDS, [b"b"], 3))
+        await work.counted(2)
+
+        assert work.notes.lost == [("words", 2)]
+        assert await work.counts() == counting([b"a", b"b"])
+        assert await committed(work.broker, TOPOLOGY.application_id, WORDS) == 4
+        await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
+# What a group has forgotten.
+
+
+def test_a_task_with_state_whose_group_has_no_offsets_says_so_and_reads_again() -> None:
+    async def test(work: Work) -> None:
+        work.start()
+        await work.send(WORDS, [b"a"])
+        await work.counted(1)
+        await work.stop()
+        work.broker._committed.clear()
+        work.start()
+        await work.counted(2)
+
+        assert work.notes.repeated == ["words-0 from 0"]
+
+    on_virtual_time(test)
+
+
+def test_a_task_without_state_begins_without_a_word_and_one_that_read_nothing_of_a_source_has_its_offset() -> None:
+    async def test(work: Work) -> None:
+        work.start()
+        await work.send(WORDS, [b"a"])
+        await work.counted(1)
+        # Committed with the first transaction, so that to have none means that it was lost.
+        assert await committed(work.broker, TOPOLOGY.application_id, MORE_WORDS) == 0
+        await work.send(MORE_WORDS, [b"a"])
+        await work.stop()
+        work.start()
+        await work.counted(2)
+
+        assert (work.notes.repeated, work.notes.lost) == ([], [])
+
+    on_virtual_time(test)
+
+
+def test_a_task_whose_records_must_not_be_read_again_ends_with_what_mends_it() -> None:
+    async def test(work: Work) -> None:
+        work.start()
+        await work.send(WORDS, [b"a"])
+        await work.counted(1)
+        await work.stop()
+        work.broker._committed.clear()
+        work.topology = replace(TOPOLOGY, against_repeating=lambda _, topics: f"not {topics}: run `mend`")
+        work.start()
+
+        with pytest.raises(Fatal, match=r"counting-0 has state, but .* words-0 from 0: not \['words'\]: run `mend`"):
+            await asyncio.wait_for(work.jobs[1], 10)
+        assert await work.counts() == counting([b"a"])
+
+    on_virtual_time(test)
+
+
+def test_an_offset_behind_the_end_of_a_log_that_was_made_anew_is_none() -> None:
+    async def test(work: Work) -> None:
+        work.broker._committed[TOPOLOGY.application_id, WORDS] = 7
+        await work.send(WORDS, [b"a"])
+        work.start()
+        await work.counted(1)
+
+        assert await work.counts() == counting([b"a"])
+
+    on_virtual_time(test)
+
+
+# Trouble while letting go, and while taking over.
+
+
+@pytest.mark.parametrize("failure", [TaskCorrupted("a page is damaged"), Fatal("the disk is full")])
+def test_a_store_that_cant_be_written_when_a_task_starts_over_is_restored_and_ends_nothing(failure: Exception) -> None:
+    async def test(work: Work) -> None:
+        worker = work.start()
+        await work.send(WORDS, [b"a"])
+        await work.counted(1)
+        write = work.stores[0].write
+
+        def refuse(_: object) -> None:
+            work.stores[0].write = write  # type: ignore[method-assign]
+            raise failure
+
+        work.stores[0].write = refuse  # type: ignore[method-assign, assignment]
+        work.broker.failures = [Retriable("the outcome is unknown")]
+        await work.send(WORDS, [b"a"])
+        await work.counted(2)
+
+        assert not work.jobs[0].done()
+        assert worker.ready
+        assert work.notes.not_written == [str(failure)]
+        assert await work.counts() == counting([b"a", b"a"])
+
+    on_virtual_time(test)
+
+
+def test_a_task_that_is_closed_stops_its_producer_whatever_its_store_does() -> None:
+    async def test(work: Work) -> None:
+        def refuse(_: object) -> None:
+            raise TaskCorrupted("a page is damaged")
+
+        one = OneTask(work)
+        await one.running()
+        await work.send(WORDS, [b"a"])
+        one.runner.deliver(batch(WORDS, [b"a"], 0))
+        await work.counted(1)
+        work.stores[0].write = refuse  # type: ignore[method-assign, assignment]
+        await one.runner.stop(one.job)
+
+        assert work.broker.steps[-1] == ("stopped", 0)
+
+    on_virtual_time(test)
+
+
+def test_a_task_that_is_suspended_while_it_takes_over_does_not_fence_its_successor() -> None:
+    async def test(work: Work) -> None:
+        await work.send(WORDS, [b"a"])
+        one = OneTask(work)
+        await one.running()
+        work.broker.failures, work.broker.slow_stop = [Retriable("the outcome is unknown")], True
+        one.runner.deliver(batch(WORDS, [b"a"], 0))
+        # It starts over, and its old producer takes its time to stop.
+        await asyncio.sleep(0.3)
+        await one.runner.suspend()
+        successor = work.broker.transactional_producer("counting-0")
+        await successor.start()
+        await asyncio.sleep(5)
+
+        await successor.commit({}, {WORDS: 0}, TOPOLOGY.application_id)
+        work.broker.slow_stop = False
+        one.runner.resume()
+        await one.running()
+        await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
+def test_a_restoration_ends_when_its_task_is_suspended() -> None:
+    async def test(work: Work) -> None:
+        await work.broker.producer().send({CHANGELOG: [(b"%d" % number, b"1") for number in range(5_000)]})
+        write, suspended = work.stores[0].write, asyncio.Event()
+
+        def write_and_tell(updates: Mapping[str, Update]) -> None:
+            write(updates)
+            suspended.set()
+
+        work.stores[0].write = write_and_tell  # type: ignore[method-assign]
+        one = OneTask(work)
+        await suspended.wait()
+        await one.runner.suspend()
+        await asyncio.sleep(1)
+        assert (work.stores[0].opened, len(work.stores[0].writes) < 5) == (0, True)
+
+        one.runner.resume()
+        await one.running()
+        assert len(list(work.stores[0].items())) == 5_000
+        await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
+def test_damage_that_is_found_behind_the_work_is_mended() -> None:
+    async def test(work: Work) -> None:
+        worker = work.start()
+        await work.send(WORDS, [b"a"])
+        await work.counted(1)
+        work.stores[0].found = True
+        work.broker.failures = [Retriable("so that it is opened again")]
+        await work.send(WORDS, [b"a"])
+        await work.counted(2)
+        await until(lambda: work.stores[0].cleared > 0 and worker.ready, "the damage is found and mended")
+
+        assert await work.counts() == counting([b"a", b"a"])
+
+    on_virtual_time(test)
+
+
+# What can't be written.
+
+
+def test_a_transaction_that_fails_is_tried_again_with_half_of_its_records() -> None:
+    async def test(work: Work) -> None:
+        await work.send(WORDS, [b"a"] * 5)
+        work.broker.failures = [Retriable("it takes too long")] * 2
+        work.start()
+        await work.counted(5)
+
+        sizes = [int(value or 0) for _, value in await read_records(work.broker, TopicPartition("sizes", 0))]
+        assert sizes == [1, 2, 2]
+        assert await work.counts() == counting([b"a"] * 5)
+
+    on_virtual_time(test)
+
+
+def test_a_record_whose_consequences_are_refused_is_put_aside_and_the_others_are_worked_off() -> None:
+    async def test(work: Work) -> None:
+        keys = [b"a", b"b", b"poison", b"c", b"d"]
+        work.broker.poison = b"poison"
+        worker = work.start()
+        await work.send(WORDS, keys)
+        await work.counted(5)
+
+        assert await work.counts() == [(b"a", b"1"), (b"b", b"1"), (b"poison", b"given up"), (b"c", b"1"), (b"d", b"1")]
+        assert [(letter.offset, letter.reason) for letter in work.notes.letters] == [(2, "counts: 9 bytes")]
+        assert worker.ready
 
     on_virtual_time(test)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
 from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, RecordHeaders, TopicPartition, TopicSpec, TransactionalProducer
-from ticketmaster.errors import TaskCorrupted
+from ticketmaster.errors import Refused, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock
-from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.memory import MemoryStores, MemoryTable
+from ticketmaster.state.port import Update
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.streams.topology import Outputs, Store, Stores, Topology
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 PARTITIONS = 2
 SETTINGS = StreamSettings(transaction_records_max=5, queued_records_max=10)
+
+
+COUNTS_STORE = "Counts"
 
 
 class CountingProcessor:
@@ -26,7 +30,8 @@ class CountingProcessor:
         self._partition = partition
         self._records = 0
 
-    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        state = stores[COUNTS_STORE]
         for key, _ in records:
             if key == b"fail":
                 raise RuntimeError("a defect")
@@ -35,14 +40,18 @@ class CountingProcessor:
             outputs[TopicPartition("counts", self._partition)].append((key, count))
             self._records += 1
 
-    def end_transaction(self, state: State, outputs: Outputs) -> None:
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """Tells which record it was."""
+        outputs[TopicPartition("counts", self._partition)].append((record[0], b"given up"))
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Tells how many records the transaction had."""
         outputs[TopicPartition("sizes", self._partition)].append((b"size", b"%d" % self._records))
         self._records = 0
 
 
-TOPOLOGY = Topology("counting", ("words", "more-words"), "Counts", "counts-changelog", CountingProcessor)
-CHANGELOG = TopicPartition(TOPOLOGY.changelog, 0)
+TOPOLOGY = Topology("counting", ("words", "more-words"), (Store(COUNTS_STORE, "counts-changelog"),), CountingProcessor)
+CHANGELOG = TopicPartition("counts-changelog", 0)
 WORDS = TopicPartition("words", 0)
 MORE_WORDS = TopicPartition("more-words", 0)
 COUNTS = TopicPartition("counts", 0)
@@ -56,6 +65,10 @@ class Notes(Observer):
         self.restored: list[int] = []
         self.restarted: list[str] = []
         self.migrated: list[str] = []
+        self.dropped = 0
+        self.lost: list[tuple[str, int]] = []
+        self.repeated: list[str] = []
+        self.not_written: list[str] = []
         self.letters: list[DeadLetter] = []
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
@@ -73,6 +86,18 @@ class Notes(Observer):
     def task_migrated(self, task: str, reason: str) -> None:
         self.migrated.append(reason)
 
+    def records_dropped(self, application_id: str, topic: str, records: int) -> None:
+        self.dropped += records
+
+    def records_lost(self, task: str, topic: str, records: int) -> None:
+        self.lost.append((topic, records))
+
+    def records_repeated(self, task: str, sources: str) -> None:
+        self.repeated.append(sources)
+
+    def state_not_written(self, task: str, reason: str) -> None:
+        self.not_written.append(reason)
+
 
 class FailingBroker(EmbeddedBroker):
     """Fails commits as it is told: each error of ``failures`` is raised once, before the transaction is written."""
@@ -82,29 +107,41 @@ class FailingBroker(EmbeddedBroker):
         self.failures: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        # Every transaction that counts this word is refused for good.
+        self.poison = b""
+        # Where logs start, other than where they do.
+        self.starts: dict[TopicPartition, int] = {}
+        self.slow_stop = False
         self.commits: list[dict[TopicPartition, int]] = []
-        self.steps: list[str] = []
+        # What was asked for, and of which partition.
+        self.steps: list[tuple[str, int]] = []
 
     def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
-        return _FailingProducer(super().transactional_producer(transactional_id), self)
+        return _FailingProducer(super().transactional_producer(transactional_id), self, transactional_id)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        self.steps.append("committed")
+        (partition,) = {source.partition for source in sources}
+        self.steps.append(("committed", partition))
         return await super().committed(group, sources)
 
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await super().start_offsets(sources) | {at: start for at, start in self.starts.items() if at in sources}
+
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        self.steps.append("end_offsets")
+        (partition,) = {source.partition for source in sources}
+        self.steps.append((f"end of {next(iter(sources)).topic}", partition))
         return await super().end_offsets(sources)
 
 
 class _FailingProducer:
-    def __init__(self, producer: TransactionalProducer, broker: FailingBroker) -> None:
+    def __init__(self, producer: TransactionalProducer, broker: FailingBroker, transactional_id: str) -> None:
         self._producer = producer
         self._broker = broker
+        self._partition = int(transactional_id.rpartition("-")[2])
 
     async def start(self) -> None:
         await self._producer.start()
-        self._broker.steps.append("started")
+        self._broker.steps.append(("started", self._partition))
 
     async def commit(
         self,
@@ -114,6 +151,8 @@ class _FailingProducer:
         headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
         await self._broker.gate.wait()
+        if self._broker.poison and (self._broker.poison, b"1") in outputs.get(COUNTS, ()):
+            raise Refused("counts: 9 bytes")
         if self._broker.failures:
             raise self._broker.failures.pop(0)
         ends = await self._producer.commit(outputs, offsets, group, headers)
@@ -124,42 +163,68 @@ class _FailingProducer:
         return await self._producer.committed(group, sources)
 
     async def stop(self) -> None:
+        if self._broker.slow_stop:
+            await asyncio.sleep(0.5)
         await self._producer.stop()
+        self._broker.steps.append(("stopped", self._partition))
 
 
-class FragileStore(MemoryStore):
-    """Can be damaged; :meth:`clear` mends it."""
+class _FragileTable(MemoryTable):
+    def __init__(self, stores: FragileStores) -> None:
+        super().__init__()
+        self._stores = stores
+
+    def get(self, key: bytes) -> bytes | None:
+        self._stores.raise_if_damaged()
+        return super().get(key)
+
+    def checkpoint(self) -> int | None:
+        self._stores.raise_if_damaged()
+        return super().checkpoint()
+
+
+class FragileStores(MemoryStores):
+    """Can be damaged; :meth:`clear` mends it. It is asked about the one store that it has, whatever that is called."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.only = _FragileTable(self)
         self.damaged = False
+        self.found = False
         self.cleared = 0
         self.opened = 0
         self.writes: list[int] = []
 
-    def get(self, key: bytes) -> bytes | None:
-        self._check()
-        return super().get(key)
+    def table(self, name: str) -> MemoryTable:
+        return self.only
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return self.only.items()
 
     def checkpoint(self) -> int | None:
-        self._check()
-        return super().checkpoint()
+        return self.only.checkpoint()
 
-    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
-        self._check()
+    def write(self, updates: Mapping[str, Update]) -> None:
+        self.raise_if_damaged()
         assert self.opened == 1, f"written while it is open {self.opened} times"
-        self.writes.append(checkpoint)
-        super().write(changes, checkpoint)
+        for update in updates.values():
+            self.writes.append(update.checkpoint)
+            self.only.write(*update)
+
+    def check(self, rows_max: int) -> bool:
+        if self.found:
+            raise TaskCorrupted("the store is damaged")
+        return False
 
     def clear(self) -> None:
-        self.damaged = False
+        self.damaged = self.found = False
         self.cleared += 1
-        super().clear()
+        self.only.clear()
 
     def close(self) -> None:
         self.opened -= 1
 
-    def _check(self) -> None:
+    def raise_if_damaged(self) -> None:
         if self.damaged:
             raise TaskCorrupted("the store is damaged")
 
@@ -192,14 +257,12 @@ async def started_broker() -> FailingBroker:
     """A broker with the role's topics."""
     broker = FailingBroker()
     await broker.start()
-    names = ("words", "more-words", "counts", "sizes")
-    await broker.create_topics(
-        [*(TopicSpec(name, PARTITIONS) for name in names), TopicSpec(TOPOLOGY.changelog, PARTITIONS, compacted=True)]
-    )
+    names = ("words", "more-words", "counts", "sizes", "words.dlq")
+    await broker.create_topics([*(TopicSpec(name, PARTITIONS) for name in names), TopicSpec(CHANGELOG.topic, PARTITIONS, compacted=True)])
     return broker
 
 
 def batch(source: TopicPartition, keys: Sequence[bytes], offset: int = 0) -> Batch:
     """A batch of records without values to speak of."""
     offsets = range(offset, offset + len(keys))
-    return Batch(source, [(key, b"") for key in keys], offsets, offsets.stop, 0)
+    return Batch(source, [(key, b"") for key in keys], offsets, offsets.stop, 0, follows=offset)

@@ -88,6 +88,7 @@ class Books:
             commands=rows.commands,
             unreadable=rows.put_aside + self._areas.put_aside,
             repeated=rows.repeated,
+            answered_again=rows.answered_again,
             decisions=len(rows.rows) - states[NONE],
             reserved=sum(states[state] for state in LIVE),
             failed=states[State.FAILED],

@@ -35,8 +35,9 @@ class Totals(NamedTuple):
     commands: int
     # Commands, questions and answers that nobody can read: the roles put them aside.
     unreadable: int
-    # Of the commands, those that repeat an id.
+    # Of the commands, those that repeat an id; and answers of areas that were given before, and are the same.
     repeated: int
+    answered_again: int
     decisions: int
     reserved: int
     failed: int

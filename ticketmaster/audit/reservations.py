@@ -91,6 +91,7 @@ class Reservations:
         self._first_topic, self._first_at = self._column("b", 0), self._column("q", NONE)
         self._changelog_state, self._changelog_hash = self._column("b", NONE), self._column("q", 0)
         self._answer = self._column("q", 0)
+        self.answered_again = 0
         self.decision_state, self._decision_hash = self._column("b", NONE), self._column("q", 0)
         self._outcome = self._column("q", 0)
         self.digest = self._column("Q", 0)
@@ -199,6 +200,10 @@ class Reservations:
         row = self._row(key)
         earlier = self.place(_RESULT, row)
         seats = read_seats(encoded, 0)[0] if reason is None else None
+        if earlier and self._answer[row] == _outcome(seats, reason or b""):
+            # The question was read again, as offsets were lost or set back: the same answer does no harm.
+            self.answered_again += 1
+            return
         if earlier:
             self._findings.add(Rule.ANSWERED_AGAIN, text_of(key), earlier, here)
             if seats is not None and row in self.seats:

@@ -20,14 +20,15 @@ class Stored(NamedTuple):
     """A store as it was when it was read: values by their hashes, for a sale has millions."""
 
     file: Path
+    name: str
     checkpoint: int
     hashes: dict[bytes, int]
 
 
-def read_stored(file: Path) -> Stored:
-    """Reads a store, which may be in use, and changes nothing. TaskCorrupted: it can't be read."""
-    with reading_store(file) as (checkpoint, items):
-        return Stored(file, checkpoint, {key: hash(value) for key, value in items})
+def read_stored(file: Path, number: int, name: str) -> Stored:
+    """Reads a store of a task, which may be in use, and changes nothing. TaskCorrupted: it can't be read."""
+    with reading_store(file, number, name) as (checkpoint, items):
+        return Stored(file, name, checkpoint, {key: hash(value) for key, value in items})
 
 
 def damaged(reason: TaskCorrupted) -> Finding:
@@ -46,7 +47,7 @@ async def store_finding(log: Log, stored: Stored, source: TopicPartition) -> Fin
         if value != found.get(key):
             places = () if offset is None else (At(source.topic, source.partition, offset),)
             wrong.append(Example(text_of(key), places))
-    rule = f"the store {stored.file} is not what {source.topic}-{source.partition} holds"
+    rule = f"the store {stored.file} ({stored.name}) is not what {source.topic}-{source.partition} holds"
     return Finding(rule, len(wrong), wrong[:_EXAMPLES_MAX]) if wrong else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,15 @@ from ticketmaster.broker.port import TopicPartition
 from ticketmaster.config.roles import Loaded
 from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
 from ticketmaster.errors import TaskCorrupted, UsageError
+from ticketmaster.event.processor import AREAS, HOLDERS
+from ticketmaster.reservation.processor import RESERVATIONS
 from ticketmaster.wire import topics
 
-_LOGS = {
-    (topics.EVENT_SERVICE, "AreaStatus"): topics.AREA_CHANGELOG,
-    (topics.RESERVATION_SERVICE, "Reservation"): topics.RESERVATION_CHANGELOG,
-    (topics.TICKET_SERVICE, "Reservation"): topics.USER_RESERVATION,
+# The stores in a file of each role, which is called like the first one, and their logs.
+_STORES = {
+    topics.EVENT_SERVICE: ((AREAS, topics.AREA_CHANGELOG), (HOLDERS, topics.HOLDER_CHANGELOG)),
+    topics.RESERVATION_SERVICE: ((RESERVATIONS, topics.RESERVATION_CHANGELOG),),
+    topics.TICKET_SERVICE: ((RESERVATIONS, topics.USER_RESERVATION),),
 }
 
 
@@ -52,8 +55,8 @@ async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_prog
         stores = _stores(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
         if state_dir and not stores:
             raise UsageError(f"{state_dir} has no state of this cluster: name the -d that the roles have, or leave it out")
-        found = [await _compared(store, lambda: nullcontext(broker)) for store in stores]
-    return AuditResult(report, len(stores), [*report.findings, *filter(None, found)])
+        found = await _compared_all(stores, lambda: nullcontext(broker))
+    return AuditResult(report, len(stores), [*report.findings, *found])
 
 
 async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResult:
@@ -66,14 +69,24 @@ async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResul
         books = await read_books(log, partitions, 0, on_progress)
         report = books.close(await not_worked_off(log, partitions, books))
     stores = _stores(directory / "state", "*.db", -3)
-    found = [await _compared(store, snapshot) for store in stores]
-    return AuditResult(report, len(stores), [*report.findings, *filter(None, found)])
+    found = await _compared_all(stores, snapshot)
+    return AuditResult(report, len(stores), [*report.findings, *found])
+
+
+async def _compared_all(stores: Sequence[_Store], open_log: Callable[[], AbstractContextManager[Log]]) -> list[Finding]:
+    """What all stores and their logs differ in. A damaged file with several stores is one finding."""
+    found: list[Finding] = []
+    for store in stores:
+        finding = await _compared(store, open_log)
+        if finding and finding not in found:
+            found.append(finding)
+    return found
 
 
 async def _compared(store: _Store, open_log: Callable[[], AbstractContextManager[Log]]) -> Finding | None:
     """What a store and its log differ in. The log is opened second: where a role is at work it must not be the older one."""
     try:
-        stored = read_stored(store.file)
+        stored = read_stored(store.file, store.number, store.name)
     except TaskCorrupted as reason:
         return damaged(reason)
     with open_log() as log:
@@ -81,9 +94,11 @@ async def _compared(store: _Store, open_log: Callable[[], AbstractContextManager
 
 
 class _Store(NamedTuple):
-    """A file of state, and the log that it is a copy of."""
+    """A store, by its number and name in a file of state, and the log that it is a copy of."""
 
     file: Path
+    number: int
+    name: str
     source: TopicPartition
 
 
@@ -95,7 +110,8 @@ def _stores(folder: Path, pattern: str, application_at: int) -> list[_Store]:
     found = []
     for file in sorted(folder.rglob(pattern)):
         application_id, partition = file.parts[application_at], file.parts[-2]
-        log = _LOGS.get((application_id, file.stem))
-        if log and partition.isdecimal():
-            found.append(_Store(file, TopicPartition(log.name, int(partition))))
+        stores = _STORES.get(application_id, ())
+        if stores and file.stem == stores[0][0] and partition.isdecimal():
+            for number, (name, log) in enumerate(stores):
+                found.append(_Store(file, number, name, TopicPartition(log.name, int(partition))))
     return found

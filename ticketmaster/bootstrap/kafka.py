@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
@@ -22,8 +22,8 @@ from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.config.roles import Loaded, RoleConfig
 from ticketmaster.errors import Retriable
 from ticketmaster.retry import until_answered
-from ticketmaster.state.port import StateStore
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.state.port import StateStores
+from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.statedir import Slot, held_slot, take_dead_members
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.logs import OccasionalLog
@@ -47,9 +47,9 @@ class RoleContext(NamedTuple):
         """What this process tells its group."""
         return Membership(address, self.slot.stored, self.slot.note_member)
 
-    def open_store(self, _application_id: str, store: str, partition: int) -> StateStore:
-        """Opens the state of a task."""
-        return SqliteStore(self.slot.partition_folder(partition) / f"{store}.db")
+    def open_stores(self, _application_id: str, names: Sequence[str], partition: int) -> StateStores:
+        """Opens the state of a task: one file, called like its first store."""
+        return SqliteStores(self.slot.partition_folder(partition) / f"{names[0]}.db", names)
 
 
 @asynccontextmanager

@@ -22,8 +22,8 @@ from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
-from ticketmaster.state.port import StateStore
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.state.port import StateStores
+from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import EMBEDDED
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
@@ -70,10 +70,10 @@ class _Standalone:
         )
         limits = ticket_limits(config)
         areas = AreaCache(partitions)
-        self._event = StreamWorker(event_topology(partitions), broker, self._open_store, settings, observer)
-        self._reservation = StreamWorker(reservation_topology(partitions, areas), broker, self._open_store, settings, observer)
+        self._event = StreamWorker(event_topology(partitions), broker, self._open_stores, settings, observer)
+        self._reservation = StreamWorker(reservation_topology(partitions, areas), broker, self._open_stores, settings, observer)
         self._reservations = OwnedTable(
-            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_store, settings, observer
+            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, settings, observer
         )
         self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits, observer=observer)
 
@@ -93,13 +93,13 @@ class _Standalone:
             measuring.watch_partitions(part)
         measuring.watch_gateway(gateway, watch)
 
-    def _open_store(self, application_id: str, store: str, partition: int) -> StateStore:
+    def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:
         folder = self._directory / _STATE / application_id / str(partition)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise Fatal(f"the state {folder} can't be created: {cause.strerror}") from cause
-        return SqliteStore(folder / f"{store}.db")
+        return SqliteStores(folder / f"{names[0]}.db", names)
 
     @property
     def _ready(self) -> bool:

@@ -84,7 +84,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
 
 def _parts(application_id: str, context: RoleContext) -> list[StreamWorker | GlobalTable]:
     def worker(topology: Topology) -> StreamWorker:
-        return StreamWorker(topology, context.broker, context.open_store, context.settings, context.observer, context.membership())
+        return StreamWorker(topology, context.broker, context.open_stores, context.settings, context.observer, context.membership())
 
     if application_id == topics.EVENT_SERVICE:
         return [worker(event_topology(context.partitions))]

@@ -88,7 +88,7 @@ class _Ticket:
             topics.USER_RESERVATION.name,
             "Reservation",
             broker,
-            context.open_store,
+            context.open_stores,
             context.settings,
             context.observer,
         )

@@ -46,7 +46,8 @@ class Batch(NamedTuple):
     """Records of one partition, in the order of their offsets.
 
     ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap. ``headers``
-    are the traced records'; a broker may forget them.
+    are the traced records'; a broker may forget them. ``follows`` is where the consumer stood that delivers it, the ``next_offset`` of the
+    batch before or what was sought; None: at the first record.
     """
 
     source: TopicPartition
@@ -55,6 +56,7 @@ class Batch(NamedTuple):
     next_offset: int
     timestamp_ms: int
     headers: PlacedHeaders = NO_PLACED_HEADERS
+    follows: int | None = None
 
 
 class Producer(Protocol):
@@ -181,6 +183,9 @@ class Broker(Protocol):
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offsets that a group will read; without those where it never committed."""
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset of the first record that is still there, for each partition."""
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset behind the last record that is delivered now, for each partition."""

@@ -52,6 +52,7 @@ class Refusal(NamedTuple):
 
 REJECTED_BY_FILTER = "request rejected at cache level"
 UNSUPPORTED_TYPE = "INVALID type reservation is not supported"
+CANT_BE_WRITTEN = "[INTERNAL_ERROR]: the area can't be asked"
 
 
 def failed_reason(refusal: Refusal) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import area_key
-from ticketmaster.domain.reservation import Refusal, ReservationType
+from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
-from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.state.port import StateTable
+from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
 from ticketmaster.wire import events, topics
-from ticketmaster.wire.area_status import AreaImage
+from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.holders import holder, read_holder, result_of
 from ticketmaster.wire.reservations import Command, encode_run, encode_seats, read_reserve, read_seats, refused, succeeded
 
+_UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be read")
+_UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
+AREAS, HOLDERS = "AreaStatus", "Holder"
 _CACHED_BYTES_MAX = 64 << 20
 
 
@@ -49,7 +54,7 @@ class LiveArea:
 
 
 class EventProcessor:
-    """One partition of the event role. A repeated ``ReserveSeat`` can't come: its one writer sends each id once, in transactions."""
+    """One partition of the event role. A ``ReserveSeat`` that comes again, whatever happened to offsets, is answered as it was."""
 
     def __init__(self, partition: int, partitions: int, cached_bytes_max: int = _CACHED_BYTES_MAX) -> None:
         self._partitions = partitions
@@ -62,12 +67,12 @@ class EventProcessor:
         self._cached_bytes = 0
         self._changed: dict[bytes, LiveArea] = {}
 
-    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to announce events, announced areas, commands to take seats."""
         if topic == topics.RESERVE_SEAT.name:
-            self._reserve(records, state, outputs)
+            self._reserve(records, stores[AREAS], stores[HOLDERS], outputs)
         elif topic == topics.AREA_REPARTITION.name:
-            self._open_areas(records, state, outputs)
+            self._open_areas(records, stores[AREAS], outputs)
         else:
             self._announce(records, outputs)
 
@@ -96,30 +101,57 @@ class EventProcessor:
             except UNREADABLE as reason:
                 outputs.reject(at, f"no AreaStatus: {reason}")
 
-    def _reserve(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
-        areas, changed, partitions, results = self._areas, self._changed, self._partitions, self._results
+    def _reserve(self, records: Sequence[Pair], state: State, holders: State, outputs: Outputs) -> None:
+        partitions, results = self._partitions, self._results
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
             try:
                 command = read_reserve(value)
-                area = areas.get(key) or self._area(key, state)
-                name = "" if area else key.decode()
+                who = command.who
+                given = holders.get(who)
+                result = None if given is None else result_of(who, given)
             except UNREADABLE as reason:
-                outputs.reject(at, f"no ReserveSeat, or one for an area whose state can't be read: {reason}")
+                outputs.reject(at, f"no ReserveSeat, or one whose holder can't be read: {reason}")
                 continue
-            if area is None:
-                result = refused(command.who, unknown_area(name))
-            else:
-                result, taken = area.reserve(value, command)
-                if taken:
-                    changed[key] = area
-            outputs[results[partition_of(command.who, partitions)]].append((command.who, result))
+            if result is None:
+                try:
+                    result = self._decide(key, value, command, state, holders)
+                except UNREADABLE as reason:
+                    # Put aside for whoever mends it, and answered: nobody waits for ever.
+                    outputs.reject(at, f"the state of its area can't be read: {reason}")
+                    result = refused(who, _UNREADABLE_AREA)
+            outputs[results[partition_of(who, partitions)]].append((who, result))
 
-    def end_transaction(self, state: State, outputs: Outputs) -> None:
+    def _decide(self, key: bytes, value: bytes, command: Command, state: State, holders: State) -> bytes:
+        """The result of a command that comes for the first time. UNREADABLE: its area's key or state is."""
+        area = self._areas.get(key) or self._area(key, state)
+        if area is None:
+            result = refused(command.who, unknown_area(key.decode()))
+        else:
+            result, taken = area.reserve(value, command)
+            if taken:
+                self._changed[key] = area
+        # A refusal too: the area may be announced later, or name another seat that is not free.
+        holders.put(command.who, holder(command, result))
+        return result
+
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """A command whose area can't be written any more is answered; whoever announced an area that can't be is not waiting."""
+        value = record[1]
+        if topic != topics.RESERVE_SEAT.name or value is None:
+            return
+        try:
+            command = read_reserve(value)
+        except UNREADABLE:
+            return
+        result = refused(command.who, _UNWRITABLE_AREA)
+        outputs[self._results[partition_of(command.who, self._partitions)]].append((command.who, result))
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Writes each changed area once, and keeps no more areas than fit."""
         if self._changed:
-            self._write_changed(state, outputs[self._statuses])
+            self._write_changed(stores[AREAS], outputs[self._statuses])
         # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
         while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
             self._cached_bytes -= self._areas.pop(next(iter(self._areas))).size_bytes
@@ -148,12 +180,30 @@ class EventProcessor:
         return area
 
 
+def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) -> str:
+    """Why commands to take seats must not be read again: the holders of some seats are not known."""
+    if topics.RESERVE_SEAT.name not in sources:
+        return ""
+    try:
+        areas = [AreaHeader(value) for _, value in tables[AREAS].items()]
+        taken = sum(area.rows * area.cols - area.available for area in areas)
+        held = sum(len(read_holder(key, value)[2]) for key, value in tables[HOLDERS].items())
+    except UNREADABLE as reason:
+        return f"its state can't be read: {reason}"
+    if taken == held:
+        return ""
+    return (
+        f"{taken - held} of {taken} taken seats have no known holder (they were sold by another program, or by an earlier release), so "
+        "commands that are read again could take seats again. Stop all roles, run `ticketmaster topics refill`, and start them"
+    )
+
+
 def event_topology(partitions: int) -> Topology:
     """The event role on topics of ``partitions`` partitions."""
     return Topology(
         application_id=topics.EVENT_SERVICE,
         sources=(topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name),
-        store="AreaStatus",
-        changelog=topics.AREA_CHANGELOG.name,
+        stores=(Store(AREAS, topics.AREA_CHANGELOG.name), Store(HOLDERS, topics.HOLDER_CHANGELOG.name)),
         new_processor=lambda partition: EventProcessor(partition, partitions),
+        against_repeating=against_repeating,
     )

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import KEY_SEPARATOR
-from ticketmaster.domain.reservation import REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
+from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
 
 _SEPARATOR = KEY_SEPARATOR.encode()
 # Short names of the reasons why no area was asked, as they are counted.
-_OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE"}
+_OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE", CANT_BE_WRITTEN: "INTERNAL_ERROR"}
+RESERVATIONS = "Reservation"
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
@@ -29,14 +30,27 @@ class ReservationProcessor:
         self._commands = partitions_of(topics.RESERVE_SEAT.name, partitions)
         self._areas = areas
 
-    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to reserve, results of the event role."""
+        state = stores[RESERVATIONS]
         if topic == topics.CREATE_RESERVATION.name:
             self._create(records, state, outputs)
         else:
             self._finish(records, state, outputs)
 
-    def end_transaction(self, state: State, outputs: Outputs) -> None:
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """A command that no area can be asked for has failed. What is too large to be told of a decision can't be told."""
+        key, create = record
+        if topic != topics.CREATE_RESERVATION.name or create is None or stores[RESERVATIONS].get(key) is not None:
+            return
+        try:
+            read_create(create)
+            check_id(key)
+        except UNREADABLE:
+            return
+        self._fail(key, create, CANT_BE_WRITTEN, stores[RESERVATIONS], outputs)
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Nothing is written once a transaction."""
 
     def _create(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
@@ -94,7 +108,6 @@ def reservation_topology(partitions: int, areas: AreaCache) -> Topology:
     return Topology(
         application_id=topics.RESERVATION_SERVICE,
         sources=(topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name),
-        store="Reservation",
-        changelog=topics.RESERVATION_CHANGELOG.name,
+        stores=(Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name),),
         new_processor=lambda partition: ReservationProcessor(partition, partitions, areas),
     )

@@ -11,18 +11,22 @@ from ticketmaster.audit.books import Books
 from ticketmaster.broker.embedded.storage import Write
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.event.processor import AREAS, HOLDERS
+from ticketmaster.reservation.processor import RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.ticket.bodies import encode_json, reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.wire import topics
+from ticketmaster.wire.binary import UNREADABLE
 
 # What each store is a copy of.
 LOGS = {
-    topics.EVENT_SERVICE: topics.AREA_CHANGELOG.name,
-    topics.RESERVATION_SERVICE: topics.RESERVATION_CHANGELOG.name,
-    topics.TICKET_SERVICE: topics.USER_RESERVATION.name,
+    (topics.EVENT_SERVICE, AREAS): topics.AREA_CHANGELOG.name,
+    (topics.EVENT_SERVICE, HOLDERS): topics.HOLDER_CHANGELOG.name,
+    (topics.RESERVATION_SERVICE, RESERVATIONS): topics.RESERVATION_CHANGELOG.name,
+    (topics.TICKET_SERVICE, RESERVATIONS): topics.USER_RESERVATION.name,
 }
 _SHOWN_MAX = 5
 
@@ -39,6 +43,7 @@ class Checker:
         self.records = 0
         self.forged: list[bytes] = []
         self._offsets: dict[tuple[str, TopicPartition], int] = {}
+        self._may_answer_again = False
         self._ends: dict[TopicPartition, int] = {}
         self._logs: dict[TopicPartition, list[tuple[int, Pair]]] = defaultdict(list)
 
@@ -71,6 +76,11 @@ class Checker:
         genuine = [at for at, (_, value) in enumerate(batch.records) if not any(value is forged for forged in self.forged)]
         return batch._replace(records=[batch.records[at] for at in genuine], offsets=[batch.offsets[at] for at in genuine])
 
+    def forgot_offsets(self, group: str) -> None:
+        """A group's offsets were lost: it may go back, and answer again what it has answered."""
+        self._may_answer_again = True
+        self._offsets = {at: offset for at, offset in self._offsets.items() if at[0] != group}
+
     def _check_offset(self, group: str, source: TopicPartition, offset: int) -> None:
         before = self._offsets.get((group, source), 0)
         if offset < before:
@@ -85,7 +95,10 @@ class Checker:
 
     def check_books(self) -> None:
         """The topics against each other."""
-        for finding in self.books.close().findings:
+        report = self.books.close()
+        if report.totals.answered_again and not self._may_answer_again:
+            self._journal.violation(f"{report.totals.answered_again} questions were worked off twice, though no offsets were lost")
+        for finding in report.findings:
             self._journal.violation(f"{finding.rule}: {finding.times} times, {finding.examples[:_SHOWN_MAX]}")
 
     def check_people(self, crowd: Crowd) -> None:
@@ -103,20 +116,23 @@ class Checker:
         for (application_id, partition), file in disk.files.items():
             if file.damaged:
                 continue
-            records = self._logs[TopicPartition(LOGS[application_id], partition)]
-            checkpoint = file.checkpoint or 0
-            end = records[-1][0] + 1 if records else 0
-            if checkpoint > end:
-                self._journal.violation(f"{who}: the store of {application_id}-{partition} is at {checkpoint}, its log ends at {end}")
-            expected = {key: value for offset, (key, value) in records if offset < checkpoint}
-            # A value that was superseded before it was written is left out: its later one lies behind the checkpoint.
-            later = {key for offset, (key, _) in records if offset >= checkpoint}
-            wrong = [key for key in (expected.keys() | file.values.keys()) - later if expected.get(key) != file.values.get(key)]
-            if wrong:
-                what = f"the store of {application_id}-{partition} at {checkpoint}"
-                self._journal.violation(f"{who}: {what} is not what its log says: {sorted(wrong)[:_SHOWN_MAX]}")
+            for name, table in file.tables.items():
+                source = TopicPartition(LOGS[application_id, name], partition)
+                self._check_table(f"{who}: the store {name} of {application_id}-{partition}", source, table.values, table.position or 0)
         if disk.shared:
             self._journal.violation(f"{who}: stores that were open twice at once: {disk.shared[:_SHOWN_MAX]}")
+
+    def _check_table(self, what: str, source: TopicPartition, values: dict[bytes, bytes], checkpoint: int) -> None:
+        records = self._logs[source]
+        end = records[-1][0] + 1 if records else 0
+        if checkpoint > end:
+            self._journal.violation(f"{what} is at {checkpoint}, its log ends at {end}")
+        expected = {key: value for offset, (key, value) in records if offset < checkpoint}
+        # A value that was superseded before it was written is left out: its later one lies behind the checkpoint.
+        later = {key for offset, (key, _) in records if offset >= checkpoint}
+        wrong = [key for key in (expected.keys() | values.keys()) - later if expected.get(key) != values.get(key)]
+        if wrong:
+            self._journal.violation(f"{what} at {checkpoint} is not what its log says: {sorted(wrong)[:_SHOWN_MAX]}")
 
     def areas(self) -> dict[str, bytes]:
         """What a gateway should show of each area, by the area's key."""
@@ -125,7 +141,10 @@ class Checker:
         views = {}
         for key in self._areas:
             event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
-            views[key.decode()] = encode_json(catalog.seat_map(event_id, area_id))
+            try:
+                views[key.decode()] = encode_json(catalog.seat_map(event_id, area_id))
+            except UNREADABLE as reason:
+                self._journal.violation(f"the status of {key.decode()} can't be read: {reason}")
         return views
 
     @property

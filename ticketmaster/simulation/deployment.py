@@ -75,6 +75,7 @@ class Deployment:
         self._postponed: list[tuple[Sequence[str], Disk]] = []
         self._around = Surroundings(self.host, partitions, seed, self.weather, journal, self._ask_peer)
         self._outside = contextvars.copy_context()
+        self.on_offsets_lost: Callable[[str], None] = lambda _: None
 
     async def start(self) -> None:
         """Starts the broker, and one or two processes of each kind."""
@@ -138,6 +139,12 @@ class Deployment:
             self.journal.violation(f"{one.name} died of {one.failure!r}")
         if not one.failure and one.disk.in_use:
             self.journal.violation(f"{one.name} has ended in order and left open {one.disk.in_use}")
+
+    def forget_offsets(self, group: str) -> None:
+        """The broker forgets what a group has committed."""
+        if self.host.is_up:
+            self.host.forget_offsets(group)
+            self.on_offsets_lost(group)
 
     async def lose_power(self) -> None:
         """Everything stops at once, the broker too, and is started again; disks may have lost their newest writes."""

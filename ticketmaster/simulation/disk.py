@@ -2,46 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
+from ticketmaster.state.port import Update
 
 _KEPT_WRITES = 3
 
 Place = tuple[str, int]
 
 
-class _File:
-    """One store's file: what it holds, and what the newest writes replaced, which a power failure may take back."""
+_Before = tuple[dict[bytes, bytes | None], int | None]
 
-    def __init__(self) -> None:
+
+class _Table:
+    """One store of a file, for reading by whoever has it open."""
+
+    def __init__(self, file: _File) -> None:
+        self._file = file
         self.values: dict[bytes, bytes] = {}
-        self.checkpoint: int | None = None
-        self.damaged = False
-        self.users = 0
-        self.replaced: list[tuple[dict[bytes, bytes | None], int | None]] = []
+        self.position: int | None = None
 
-    def copy(self) -> _File:
-        """As it is found by the next process."""
-        twin = _File()
-        twin.values, twin.checkpoint, twin.damaged, twin.replaced = dict(self.values), self.checkpoint, self.damaged, list(self.replaced)
-        return twin
+    def get(self, key: bytes) -> bytes | None:
+        self._file.check()
+        return self.values.get(key)
 
-    def put(self, changes: Mapping[bytes, bytes | None]) -> None:
-        """Applies changes; None deletes."""
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        self._file.check()
+        return iter(sorted(self.values.items()))
+
+    def checkpoint(self) -> int | None:
+        self._file.check()
+        return self.position
+
+    def put(self, changes: Mapping[bytes, bytes | None], position: int | None) -> _Before:
+        """Applies changes (None deletes), and returns what takes them back."""
+        before: _Before = {key: self.values.get(key) for key in changes}, self.position
         for key, value in changes.items():
             if value is None:
                 self.values.pop(key, None)
             else:
                 self.values[key] = value
+        self.position = position
+        return before
+
+
+class _File:
+    """One task's file: its stores, and what the newest writes replaced, which a power failure may take back."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, _Table] = {}
+        self.damaged = False
+        self.users = 0
+        self.replaced: list[dict[str, _Before]] = []
+
+    def copy(self) -> _File:
+        """As it is found by the next process."""
+        twin = _File()
+        for name, table in self.tables.items():
+            twin.tables[name] = _Table(twin)
+            twin.tables[name].put(table.values, table.position)
+        twin.damaged, twin.replaced = self.damaged, list(self.replaced)
+        return twin
 
     def tear(self, writes: int) -> None:
         """Loses so many of the newest writes: SQLite syncs at checkpoints only, a power failure takes whole transactions."""
         for _ in range(min(writes, len(self.replaced))):
-            before, checkpoint = self.replaced.pop()
-            self.put(before)
-            self.checkpoint = checkpoint
+            for name, before in self.replaced.pop().items():
+                self.tables[name].put(*before)
+
+    def check(self) -> None:
+        """TaskCorrupted: it is damaged."""
+        if self.damaged:
+            raise TaskCorrupted("the state can't be read: database disk image is malformed")
 
 
 class Disk:
@@ -53,14 +87,16 @@ class Disk:
         # How many stores of one file were open at once, where that was more than one.
         self.shared: list[Place] = []
 
-    def open(self, application_id: str, partition: int) -> SimulatedStore:
-        """Opens a store."""
+    def open(self, application_id: str, names: Sequence[str], partition: int) -> SimulatedStores:
+        """Opens the stores of a task."""
         place = application_id, partition
         file = self.files.setdefault(place, _File())
+        for name in names:
+            file.tables.setdefault(name, _Table(file))
         file.users += 1
         if file.users > 1:
             self.shared.append(place)
-        return SimulatedStore(self, file)
+        return SimulatedStores(self, file)
 
     @property
     def in_use(self) -> list[Place]:
@@ -87,47 +123,37 @@ class Disk:
         return place
 
 
-class SimulatedStore:
-    """A state store in memory that fails as one in SQLite does."""
+class SimulatedStores:
+    """State stores in memory that fail as those in SQLite do."""
 
     def __init__(self, disk: Disk, file: _File) -> None:
         self._disk = disk
         self._file = file
         self._is_open = True
 
-    def get(self, key: bytes) -> bytes | None:
-        self._check()
-        return self._file.values.get(key)
+    def table(self, name: str) -> _Table:
+        return self._file.tables[name]
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        self._check()
-        return iter(sorted(self._file.values.items()))
-
-    def checkpoint(self) -> int | None:
-        self._check()
-        return self._file.checkpoint
-
-    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
-        self._check()
+    def write(self, updates: Mapping[str, Update]) -> None:
+        file = self._file
+        file.check()
         if self._disk.full:
             raise Fatal("the state can't be written: the disk is full")
-        file = self._file
-        file.replaced.append(({key: file.values.get(key) for key in changes}, file.checkpoint))
+        file.replaced.append({name: file.tables[name].put(*update) for name, update in updates.items()})
         del file.replaced[:-_KEPT_WRITES]
-        file.put(changes)
-        file.checkpoint = checkpoint
 
     def clear(self) -> None:
         file = self._file
-        file.values.clear()
-        file.checkpoint = None
+        for table in file.tables.values():
+            table.values.clear()
+            table.position = None
         file.damaged = False
         file.replaced.clear()
+
+    def check(self, rows_max: int) -> bool:
+        self._file.check()
+        return False
 
     def close(self) -> None:
         self._file.users -= self._is_open
         self._is_open = False
-
-    def _check(self) -> None:
-        if self._file.damaged:
-            raise TaskCorrupted("the state can't be read: database disk image is malformed")

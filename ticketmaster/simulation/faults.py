@@ -10,6 +10,7 @@ from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.deployment import Deployment
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.roles import RoleProcess
+from ticketmaster.wire import topics
 
 _PROCESSES_MAX = 4
 _SHORT_S = (0.2, 1.0, 3.0)
@@ -17,6 +18,7 @@ _LONG_S = (0.5, 3.0, 8.0, 20.0)
 # A role's process passes a few hundred steps in a busy second.
 _STEPS = 300
 _CLOCK_JUMPS_S = (-86_400.0, -3_600.0, -2.0, 2.0, 3_600.0)
+_GROUPS = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE)
 _GAPS_S = (0.05, 0.5, 2.0, 6.0)
 
 
@@ -40,7 +42,14 @@ class Faults:
         """Strikes, with pauses in between; returns when the last fault has come to its own end."""
         often: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._kill, self._pause, self._pause]
         others = [self._expel, self._restart, self._join, self._leave, self._cut, self._roughen, self._shift_clock, self._fill_disk]
-        rare = [self._damage_disk, self._lose_power, self._crowd.announce_again, self._crowd.repeat_commands, self._crowd.write_rubbish]
+        rare = [
+            self._damage_disk,
+            self._lose_power,
+            self._forget_offsets,
+            self._crowd.announce_again,
+            self._crowd.repeat_commands,
+            self._crowd.write_rubbish,
+        ]
         for _ in range(self._count):
             await asyncio.sleep(self._random.choice(_GAPS_S))
             await self._random.choice([*often, *others, *rare])()
@@ -176,6 +185,11 @@ class Faults:
         one = self._victim()
         if one and (place := one.disk.damage(self._random)):
             self._journal.fault(one.name, "disk damaged", f"{place}")
+
+    async def _forget_offsets(self) -> None:
+        group = self._random.choice(_GROUPS)
+        self._journal.fault("broker", "offsets lost", f"of {group}")
+        self._deployment.forget_offsets(group)
 
     async def _lose_power(self) -> None:
         self._journal.fault("everything", "power lost")

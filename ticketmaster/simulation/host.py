@@ -125,6 +125,12 @@ class Host:
         offsets = self._offsets[group, source]
         return self._random.choice(offsets[-_STALE_COMMITS:]) if offsets else None
 
+    def forget_offsets(self, group: str) -> None:
+        """What a group has committed is gone, as Kafka drops it of groups that nobody is a member of for some days."""
+        for known in (self.broker._committed, self._storage._offsets, self._offsets):  # noqa: SLF001 - a fault, not a use
+            for at in [at for at in known if at[0] == group]:
+                del known[at]
+
     async def until_writing(self) -> None:
         """Waits for the moment in which a failure hurts most: a write is under way. Not for long."""
         for _ in range(_LOOKS):

@@ -13,7 +13,7 @@ from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.simulation.clock import SimulatedClock
-from ticketmaster.simulation.disk import Disk, SimulatedStore
+from ticketmaster.simulation.disk import Disk, SimulatedStores
 from ticketmaster.simulation.host import Host
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.loop import Process
@@ -167,7 +167,7 @@ class RoleProcess:
 
     def _ticket(self) -> list[Coroutine[Any, Any, None]]:
         table = OwnedTable(
-            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", self._broker, self._open_store, SETTINGS, self._notes
+            topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", self._broker, self._open_stores, SETTINGS, self._notes
         )
         ask: Ask = lambda address, key: self._around.ask(self, address, key)  # noqa: E731 - one word more says less
         gateway = Gateway(self._broker.producer(), table, Catalog(), self._around.partitions, self.clock, LIMITS, ask)
@@ -190,10 +190,10 @@ class RoleProcess:
         return part
 
     def _worker(self, topology: Topology) -> StreamWorker:
-        return StreamWorker(topology, self._broker, self._open_store, SETTINGS, self._notes)
+        return StreamWorker(topology, self._broker, self._open_stores, SETTINGS, self._notes)
 
     def _areas(self, apply: Callable[..., Any], *, rest: bool) -> GlobalTable:
         return GlobalTable(self._broker, topics.AREA_STATUS.name, self._around.partitions, apply, SETTINGS, self._notes, rest=rest)
 
-    def _open_store(self, application_id: str, _store: str, partition: int) -> SimulatedStore:
-        return self.disk.open(application_id, partition)
+    def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> SimulatedStores:
+        return self.disk.open(application_id, names, partition)

@@ -86,6 +86,7 @@ class _Run:
         span_s = Faults.span_s(size.faults)
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
         self._checker.forged = self._crowd.forged
+        self._deployment.on_offsets_lost = self._checker.forgot_offsets
         self._faults = Faults(self._deployment, self._crowd, Random(f"{seed} faults"), size.faults)
         self._lost = random.choice((0.0, 0.005, 0.02))
 

@@ -1,11 +1,14 @@
-"""A state store that lives as long as the process: for tests, simulation, and state that is cheap to restore."""
+"""State stores that live as long as the process: for tests, simulation, and state that is cheap to restore."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from ticketmaster.state.port import Changes, Update
 
-class MemoryStore:
+
+class MemoryTable:
     """Values in a dictionary."""
 
     def __init__(self) -> None:
@@ -21,7 +24,8 @@ class MemoryStore:
     def checkpoint(self) -> int | None:
         return self._checkpoint
 
-    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
+    def write(self, changes: Changes, checkpoint: int) -> None:
+        """Applies changes."""
         for key, value in changes.items():
             if value is None:
                 self._values.pop(key, None)
@@ -30,8 +34,30 @@ class MemoryStore:
         self._checkpoint = checkpoint
 
     def clear(self) -> None:
+        """Forgets everything."""
         self._values.clear()
         self._checkpoint = None
+
+
+class MemoryStores:
+    """Stores in dictionaries, each made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, MemoryTable] = defaultdict(MemoryTable)
+
+    def table(self, name: str) -> MemoryTable:
+        return self._tables[name]
+
+    def write(self, updates: Mapping[str, Update]) -> None:
+        for name, update in updates.items():
+            self._tables[name].write(*update)
+
+    def clear(self) -> None:
+        for table in self._tables.values():
+            table.clear()
+
+    def check(self, rows_max: int) -> bool:
+        return False
 
     def close(self) -> None:
         """Nothing is held."""

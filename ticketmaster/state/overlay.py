@@ -1,4 +1,4 @@
-"""What is newer than the store: the open transaction's writes, and committed ones that wait to be written in bulk.
+"""What is newer than the stores: the open transaction's writes, and committed ones that wait to be written in bulk.
 
 Committed values wait in two generations, and only the older one is written: most reservations are decided by then, so that their
 first value is never written, nor read back. What was written stays in memory for one generation more, because most values are asked
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ticketmaster.state.port import StateStore
+from ticketmaster.state.port import StateStores, StateTable, Update
 
 
 class Overlay:
-    """A task's view of its state. Nothing reaches the store before the transaction that wrote it is committed."""
+    """A task's view of one store. Nothing reaches the store before the transaction that wrote it is committed."""
 
-    def __init__(self, store: StateStore) -> None:
-        self._store = store
+    def __init__(self, table: StateTable) -> None:
+        self.table = table
         self._open: dict[bytes, bytes | None] = {}
         self._newer: dict[bytes, bytes | None] = {}
         self._older: dict[bytes, bytes | None] = {}
         self._written: dict[bytes, bytes | None] = {}
-        self._position: int | None = store.checkpoint()
+        self._position: int | None = table.checkpoint()
         # Where the changelog of the older generation ends.
         self._older_position = self._position
 
@@ -42,10 +42,16 @@ class Overlay:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, the open transaction's own writes included."""
-        for layer in (self._open, self._newer, self._older, self._written):
-            if key in layer:
-                return layer[key]
-        return self._store.get(key)
+        # Not a loop: it is asked about every record.
+        if key in self._open:
+            return self._open[key]
+        if key in self._newer:
+            return self._newer[key]
+        if key in self._older:
+            return self._older[key]
+        if key in self._written:
+            return self._written[key]
+        return self.table.get(key)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value in the open transaction; None deletes."""
@@ -63,21 +69,65 @@ class Overlay:
         self._newer.update(changes)
         self._position = position
 
-    def write_behind(self) -> None:
-        """Writes the older generation to the store, with the changelog offset it stands for; the newer one becomes the older."""
+    @property
+    def is_written(self) -> bool:
+        """Whether the store has all that is committed."""
+        return not self._newer and not self._older
+
+    def forget_open(self) -> None:
+        """The open transaction never was."""
+        self._open = {}
+
+    def due(self) -> Update | None:
+        """The older generation, with the changelog offset it stands for; None: the store has it all."""
         # What is superseded is left out: its later value lies behind the checkpoint, so that a restoration finds it.
         newer = self._newer
         changes = {key: value for key, value in self._older.items() if key not in newer}
-        if self._older_position is not None and (changes or self._older_position != self._store.checkpoint()):
-            self._store.write(changes, self._older_position)
-        self._written, self._older, self._older_position, self._newer = self._older, newer, self._position, {}
+        if self._older_position is None or not (changes or self._older_position != self.table.checkpoint()):
+            return None
+        return Update(changes, self._older_position)
+
+    def move_on(self) -> None:
+        """The store has what was due: the newer generation becomes the older one."""
+        self._written, self._older, self._older_position, self._newer = self._older, self._newer, self._position, {}
+
+
+class Overlays(dict[str, Overlay]):
+    """The overlays of a task's stores by their names; all are written behind in one transaction."""
+
+    def __init__(self, stores: StateStores, names: Sequence[str]) -> None:
+        super().__init__({name: Overlay(stores.table(name)) for name in names})
+        self._stores = stores
+
+    @property
+    def unwritten(self) -> int:
+        """How many committed values the newer generations have."""
+        return sum([overlay.unwritten for overlay in self.values()])
+
+    @property
+    def are_written(self) -> bool:
+        """Whether the stores have all that is committed."""
+        return all(overlay.is_written for overlay in self.values())
+
+    def write_behind(self) -> None:
+        """Writes the older generations to the stores; the newer ones become the older."""
+        updates = {name: due for name, overlay in self.items() if (due := overlay.due())}
+        if updates:
+            self._stores.write(updates)
+        for overlay in self.values():
+            overlay.move_on()
+
+    def check(self, rows_max: int) -> bool:
+        """As :meth:`StateStores.check`."""
+        return self._stores.check(rows_max)
 
     def close(self, *, write_behind: bool = True) -> None:
-        """Writes what is committed, unless the store is not to be trusted; the open transaction's writes are forgotten."""
-        self._open = {}
+        """Writes what is committed, unless the stores are not to be trusted; the open transaction's writes are forgotten."""
+        for overlay in self.values():
+            overlay.forget_open()
         try:
             if write_behind:
                 self.write_behind()
                 self.write_behind()
         finally:
-            self._store.close()
+            self._stores.close()

@@ -1,4 +1,4 @@
-"""The state store port: keys and values, and how far into the changelog they go.
+"""The state port: the named stores of a task, kept together. A store has keys and values, and how far into its changelog they go.
 
 A store only shortens recovery, the changelog is the truth: it may be lost, it must never be wrong. It is never ahead of the log.
 """
@@ -6,11 +6,20 @@ A store only shortens recovery, the changelog is the truth: it may be lost, it m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+Changes = Mapping[bytes, bytes | None]
 
 
-class StateStore(Protocol):
-    """Values by key, with the changelog offset they stand for. TaskCorrupted: what is there can't be read."""
+class Update(NamedTuple):
+    """Changes of one store (None deletes), and the changelog offset they lead to."""
+
+    changes: Changes
+    checkpoint: int
+
+
+class StateTable(Protocol):
+    """One store, for reading. TaskCorrupted: what is there can't be read."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
@@ -21,11 +30,21 @@ class StateStore(Protocol):
     def checkpoint(self) -> int | None:
         """The changelog offset up to which the store is complete; None: it never was."""
 
-    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
-        """Applies changes (None deletes) and the offset they lead to, in one transaction."""
+
+class StateStores(Protocol):
+    """The stores of one task by their names. TaskCorrupted: what is there can't be read; Fatal: it can't be written."""
+
+    def table(self, name: str) -> StateTable:
+        """A store by its name."""
+
+    def write(self, updates: Mapping[str, Update]) -> None:
+        """Applies the updates of several stores in one transaction."""
 
     def clear(self) -> None:
-        """Forgets everything, the checkpoint too."""
+        """Forgets everything of every store, the checkpoints too."""
+
+    def check(self, rows_max: int) -> bool:
+        """Looks whether the next rows are what was written; False if none was left to look at since the stores were opened."""
 
     def close(self) -> None:
         """Releases what is held."""

@@ -1,69 +1,126 @@
-"""A state store in a SQLite file: a task's state survives its process, and recovery reads only the rest of the changelog."""
+"""State stores in a SQLite file: a task's state survives its process, and recovery reads only the rest of the changelogs."""
 
 from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
 from ticketmaster.sqlitefile import open_database, open_for_reading
+from ticketmaster.state.port import Changes, Update
 
 _FORMAT_VERSION = 1
 _CACHE_KIB = 2_048
-# Keys and values are kept with their checksum: SQLite finds a damaged page only where its structure is hit.
-_ROWS = "SELECT key, value, sum FROM state"
 # A statement of many rows costs a fifth less for each than as many statements.
 _ROWS_AT_ONCE = 100
+# From this size on the write-ahead log is copied into the file, on a thread: that waits for the disk twice.
+_WAL_BYTES_MAX = 4 << 20
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CHECKPOINT = "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, next_offset INTEGER, sum INTEGER)"
 
 
 @cache
-def _upsert(rows: int) -> str:
-    """The statement that writes so many rows."""
-    places = ", ".join(["(?, ?, ?)"] * rows)
-    return f"INSERT INTO state VALUES {places} ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum"  # noqa: S608 - no data in it
+def _copier() -> ThreadPoolExecutor:
+    """The thread of this process that copies write-ahead logs."""
+    return ThreadPoolExecutor(1, thread_name_prefix="state-checkpoint")
 
 
-class SqliteStore:
-    """One file, used by one process at a time.
+def _copy_wal(path: Path) -> None:
+    """Copies the write-ahead log into its file, so far as nobody reads older pages. What does not work now is done the next time."""
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.Error:
+        # The stores' own connection meets the same trouble, and says so.
+        return
+
+
+def _table_name(number: int, name: str) -> str:
+    """The first store's table is called as the only one was, when there was one."""
+    return f"state_{name}" if number else "state"
+
+
+class SqliteTable:
+    """One store: a table of keys and values, each row with its checksum, as SQLite finds a damaged page only where its structure is hit.
 
     A key above every stored one is answered without asking SQLite: new ids are time-ordered, so most look-ups for
     duplicates end there.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read."""
+    def __init__(self, connection: sqlite3.Connection, path: Path, number: int, name: str) -> None:
+        self._connection = connection
         self._path = path
-        try:
-            self._open()
-        except TaskCorrupted:
-            self.clear()
+        self._number = number
+        self._table = _table_name(number, name)
+        self._rows_query = f"SELECT key, value, sum FROM {self._table}"  # noqa: S608 - a name of ours
+        self._one_query = f"{self._rows_query} WHERE key = ?"
+        self._checked_to: bytes | None = None
+        self._is_checked = False
+        self.damage: TaskCorrupted | None = None
+        # The last one in the table's order: it takes no scan.
+        highest = next(self._rows(f"{self._rows_query} ORDER BY key DESC LIMIT 1"), None)
+        self._highest = highest[0] if highest else b""
+        if highest and self.checkpoint() is None:
+            raise self._unreadable("it has values and does not say which")
 
-    def _open(self) -> None:
-        # NORMAL: a power failure may lose the newest writes, which the changelog has, but does not damage the file.
-        database = open_database(self._path, synchronous="NORMAL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
-        self._connection: sqlite3.Connection = database.conn
+    def get(self, key: bytes) -> bytes | None:
+        if self.damage:
+            raise self.damage
+        if key > self._highest:
+            return None
+        found = next(self._rows(self._one_query, (key,)), None)
+        return found[1] if found else None
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._rows(f"{self._rows_query} ORDER BY key")
+
+    def checkpoint(self) -> int | None:
         try:
-            if "sum" not in {column.name for column in database["state"].columns}:
-                with database.atomic():
-                    # What a release without checksums has left is restored like what is missing.
-                    for table in ("state", "checkpoint"):
-                        database.execute(f"DROP TABLE IF EXISTS {table}")
-                    database.execute("CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID")
-                    database["checkpoint"].create({"id": int, "next_offset": int, "sum": int}, pk="id")  # type: ignore[union-attr]
+            row = self._connection.execute("SELECT next_offset, sum FROM checkpoint WHERE id = ?", (self._number,)).fetchone()
         except sqlite3.Error as cause:
-            self._connection.close()
-            raise self._unwritable(cause) from cause
-        # A key that has changed would not be found, nor missed: only reading them all tells, which takes a second for a million.
-        self._highest: bytes = max((key for key, _ in self._rows(_ROWS)), default=b"")
+            raise self._unreadable(cause) from cause
+        if row and (not isinstance(row[0], int) or _sum(b"", b"%d" % row[0]) != row[1]):
+            raise self._unreadable("its checkpoint is not what was written")
+        return row[0] if row else None
 
-    def _one(self, statement: str, parameters: tuple[bytes, ...] = ()) -> tuple[bytes, bytes] | None:
-        return next(self._rows(statement, parameters), None)
+    def write(self, changes: Changes, checkpoint: int) -> None:
+        """Applies changes in the open transaction. sqlite3.Error: they can't be written."""
+        execute, executemany, crc32 = self._connection.execute, self._connection.executemany, zlib.crc32
+        deleted = [(key,) for key, value in changes.items() if value is None]
+        # In key order: a B-tree takes neighbours several times faster than scattered keys.
+        stored = sorted([(key, value, crc32(value, crc32(key))) for key, value in changes.items() if value is not None])
+        whole = len(stored) - len(stored) % _ROWS_AT_ONCE
+        for start in range(0, whole, _ROWS_AT_ONCE):
+            execute(_upsert(self._table, _ROWS_AT_ONCE), tuple(chain.from_iterable(stored[start : start + _ROWS_AT_ONCE])))
+        executemany(_upsert(self._table, 1), stored[whole:])
+        if deleted:
+            executemany(f"DELETE FROM {self._table} WHERE key = ?", deleted)  # noqa: S608 - a name of ours
+        execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (self._number, checkpoint, _sum(b"", b"%d" % checkpoint)))
+        if stored:
+            self._highest = max(self._highest, stored[-1][0])
+
+    def check(self, rows_max: int) -> bool:
+        """Reads the next rows for their checksums; False if none was left. After a TaskCorrupted nothing else is answered either."""
+        if self._is_checked or self.damage:
+            return False
+        # In the order of the table: of a key that was changed the sum is wrong, wherever it stands.
+        where, parameters = ("", ()) if self._checked_to is None else ("WHERE key > ?", (self._checked_to,))
+        try:
+            keys = [key for key, _ in self._rows(f"{self._rows_query} {where} ORDER BY key LIMIT {rows_max}", parameters)]
+        except TaskCorrupted as damage:
+            self.damage = damage
+            raise
+        self._is_checked = len(keys) < rows_max
+        self._checked_to = keys[-1] if keys else None
+        return bool(keys)
 
     def _rows(self, statement: str, parameters: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
         try:
@@ -71,76 +128,129 @@ class SqliteStore:
         except sqlite3.Error as cause:
             raise self._unreadable(cause) from cause
 
-    def _unreadable(self, cause: sqlite3.Error) -> TaskCorrupted:
+    def _unreadable(self, cause: object) -> TaskCorrupted:
         return TaskCorrupted(f"the state {self._path} can't be read: {cause}")
 
-    def _unwritable(self, cause: sqlite3.Error) -> TaskCorrupted | Fatal:
-        if getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
-            return self._unreadable(cause)
-        return Fatal(f"the state {self._path} can't be written: {cause}")
 
-    def get(self, key: bytes) -> bytes | None:
-        if key > self._highest:
-            return None
-        found = self._one(f"{_ROWS} WHERE key = ?", (key,))
-        return found[1] if found else None
+class SqliteStores:
+    """One file, used by one process at a time.
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._rows(f"{_ROWS} ORDER BY key")
+    Its rows are checked by :meth:`check`, not when it is opened: that takes a second or two a million.
+    """
 
-    def checkpoint(self) -> int | None:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read."""
+        self._path = path
+        self._wal = Path(f"{path}-wal")
+        self._names = tuple(names)
+        self._copying: Future[None] | None = None
         try:
-            row = self._connection.execute("SELECT next_offset, sum FROM checkpoint").fetchone()
-        except sqlite3.Error as cause:
-            raise self._unreadable(cause) from cause
-        if row and (not isinstance(row[0], int) or _sum(b"", b"%d" % row[0]) != row[1]):
-            raise TaskCorrupted(f"the state {self._path} can't be read: its checkpoint is not what was written")
-        return row[0] if row else None
+            self._open()
+        except TaskCorrupted:
+            self.clear()
 
-    def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
-        execute, executemany = self._connection.execute, self._connection.executemany
-        deleted = [(key,) for key, value in changes.items() if value is None]
-        # In key order: a B-tree takes neighbours several times faster than scattered keys.
-        stored = sorted((key, value, _sum(key, value)) for key, value in changes.items() if value is not None)
+    def _open(self) -> None:
+        # NORMAL: a power failure may lose the newest writes, which the changelogs have, but does not damage the file.
+        database = open_database(self._path, synchronous="NORMAL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
+        self._connection: sqlite3.Connection = database.conn
+        try:
+            # Otherwise whichever commit finds it large copies it, on the loop.
+            self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+            # Once copied it begins anew, and its size says so.
+            self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX // 4}")
+            self._create_tables(database)
+        except sqlite3.Error as cause:
+            self._connection.close()
+            raise self._unwritable(cause) from cause
+        try:
+            self._tables = {name: SqliteTable(self._connection, self._path, number, name) for number, name in enumerate(self._names)}
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _create_tables(self, database: Database) -> None:
+        there = set(database.table_names())
+        tables = {_table_name(number, name) for number, name in enumerate(self._names)}
+        stale = [table for table in tables & there if "sum" not in {column.name for column in database[table].columns}]
+        if not stale and tables | {"checkpoint"} <= there:
+            return
+        with database.atomic():
+            # What a release without checksums has left is restored like what is missing.
+            for table in [*stale, "checkpoint"] if stale else ():
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+            for table in tables - (there - set(stale)):
+                database.execute(f"CREATE TABLE {table} (key BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID")
+            if stale or "checkpoint" not in there:
+                database.execute(_CHECKPOINT)
+
+    def table(self, name: str) -> SqliteTable:
+        return self._tables[name]
+
+    def write(self, updates: Mapping[str, Update]) -> None:
+        execute = self._connection.execute
+        for table in self._tables.values():
+            if table.damage:
+                raise table.damage
         try:
             execute("BEGIN")
-            whole = len(stored) - len(stored) % _ROWS_AT_ONCE
-            for start in range(0, whole, _ROWS_AT_ONCE):
-                execute(_upsert(_ROWS_AT_ONCE), tuple(chain.from_iterable(stored[start : start + _ROWS_AT_ONCE])))
-            executemany(_upsert(1), stored[whole:])
-            if deleted:
-                executemany("DELETE FROM state WHERE key = ?", deleted)
-            execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?, ?)", (checkpoint, _sum(b"", b"%d" % checkpoint)))
+            for name, update in updates.items():
+                self._tables[name].write(*update)
             execute("COMMIT")
         except sqlite3.Error as cause:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise self._unwritable(cause) from cause
-        if stored:
-            self._highest = max(self._highest, stored[-1][0])
+        self._copy_wal_if_large()
+
+    def _copy_wal_if_large(self) -> None:
+        if (self._copying is None or self._copying.done()) and self._wal.exists() and self._wal.stat().st_size >= _WAL_BYTES_MAX:
+            self._copying = _copier().submit(_copy_wal, self._path)
+
+    def check(self, rows_max: int) -> bool:
+        return any(table.check(rows_max) for table in self._tables.values())
 
     def clear(self) -> None:
         # A damaged file may refuse to be emptied, so it is made anew.
-        self._connection.close()
+        self.close()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         self._open()
 
     def close(self) -> None:
+        if self._copying:
+            self._copying.result()
         self._connection.close()
+
+    def _unwritable(self, cause: sqlite3.Error) -> TaskCorrupted | Fatal:
+        if getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+            return TaskCorrupted(f"the state {self._path} can't be read: {cause}")
+        return Fatal(f"the state {self._path} can't be written: {cause}")
 
 
 @contextmanager
-def reading_store(path: Path) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
-    """(the checkpoint, the items) of a store as it is now; nothing is changed. TaskCorrupted: it can't be read."""
+def reading_store(path: Path, number: int, name: str) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
+    """(the checkpoint, the items) of a task's store by its number and name, as it is now; nothing is changed.
+
+    TaskCorrupted: it can't be read.
+    """
+    table = _table_name(number, name)
     try:
         with closing(open_for_reading(path, format_version=_FORMAT_VERSION)) as connection:
-            # A process that was killed in its first moments leaves a file without tables.
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            row = connection.execute("SELECT next_offset FROM checkpoint").fetchone() if "checkpoint" in tables else None
-            yield (row[0], _checked(connection.execute(_ROWS), path)) if row else (0, iter(()))
+            # A process that was killed in its first moments leaves a file without tables; an earlier release knew of the first store only.
+            tables = {found for (found,) in connection.execute("SELECT name FROM sqlite_master")}
+            row = None
+            if {"checkpoint", table} <= tables:
+                row = connection.execute("SELECT next_offset FROM checkpoint WHERE id = ?", (number,)).fetchone()
+            yield (row[0], _checked(connection.execute(f"SELECT key, value, sum FROM {table}"), path)) if row else (0, iter(()))  # noqa: S608
     except (UsageError, sqlite3.Error) as cause:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
+
+
+@cache
+def _upsert(table: str, rows: int) -> str:
+    """The statement that writes so many rows."""
+    places = ", ".join(["(?, ?, ?)"] * rows)
+    return f"INSERT INTO {table} VALUES {places} ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum"  # noqa: S608
 
 
 def _checked(rows: Iterable[tuple[bytes, bytes, int]], path: Path) -> Iterator[tuple[bytes, bytes]]:

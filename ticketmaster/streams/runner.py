@@ -4,74 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
-from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition, TransactionalProducer
-from ticketmaster.errors import Retriable, TaskCorrupted, TaskMigrated
-from ticketmaster.state.overlay import Overlay
-from ticketmaster.state.port import StateStore
-from ticketmaster.streams.jobs import cancel
+from ticketmaster.broker.port import Batch, TopicPartition, TransactionalProducer
+from ticketmaster.errors import Fatal, Refused, TicketmasterError
+from ticketmaster.state.overlay import Overlays
+from ticketmaster.state.port import StateStores
+from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.pace import Pace
-from ticketmaster.streams.restoration import restore
-from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.task import Task, TaskState
+from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings
+from ticketmaster.streams.task import Task
 from ticketmaster.streams.topology import CommitPlan, Topology
-from ticketmaster.telemetry.observer import Observer
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span
 
 
-class Lag(NamedTuple):
-    """How many records of a partition are not worked off, and since when the oldest one that was fetched waits; None: none does."""
-
-    source: TopicPartition
-    records: int
-    oldest_ms: int | None
-
-
-class TaskRunner:
+class TaskRunner(PartitionWork):
     """The asynchronous half of a task."""
 
     def __init__(
-        self,
-        topology: Topology,
-        partition: int,
-        broker: Broker,
-        consumer: Consumer,
-        open_store: Callable[[], StateStore],
-        settings: StreamSettings,
-        observer: Observer,
-        pace: Pace,
+        self, topology: Topology, partition: int, around: Surroundings, open_stores: Callable[[], StateStores], pace: Pace
     ) -> None:
-        self.task = Task(topology, partition, observer.tracer)
+        self.task = Task(topology, partition, around.observer.tracer)
+        super().__init__(around, partition, self.task.changelogs, open_stores)
         self._topology = topology
-        self._name = f"{topology.application_id}-{partition}"
-        self._broker = broker
-        self._consumer = consumer
-        self._open_store = open_store
-        self._settings = settings
-        self._observer = observer
         self._pace = pace
         self._producer: TransactionalProducer | None = None
-        self._wake = asyncio.Event()
-        # Cleared while the partition may be another member's: nothing is begun then.
-        self._assigned = asyncio.Event()
-        self._assigned.set()
-        # Where each source goes on, behind what is committed; and where those go on that the queue's limit has paused.
+        # What the group has committed, as the task that starts was told.
+        self._committed: dict[TopicPartition, int] = {}
+        # Where each source goes on, behind what is committed; those of them that the group does not have yet; and where those go on
+        # that the queue's limit has paused.
         self._positions: dict[TopicPartition, int] = {}
+        self._uncommitted: dict[TopicPartition, int] = {}
         self._paused: dict[TopicPartition, int] = {}
-        self._corrupted = False
-        self._written_at = 0.0
-        # Held while a commit is under way: who suspends or closes the task waits for it.
-        self._committing = asyncio.Lock()
-
-    @property
-    def serving(self) -> bool:
-        """Whether records of the partition are worked on."""
-        return self.task.state is TaskState.RUNNING and self._assigned.is_set()
+        # A transaction that fails is tried again with half of its records, and those behind it with more again.
+        self._records_max = self._settings.transaction_records_max
 
     def deliver(self, batch: Batch) -> None:
         """Queues what was fetched; past the limit the partition delivers nothing until the queue is worked off."""
-        if not self.serving:
+        if not self.serving or not self._takes(batch):
             return
         self.task.queue(batch)
         self._wake.set()
@@ -79,108 +48,115 @@ class TaskRunner:
             self._paused[batch.source] = batch.next_offset
             self._consumer.pause(batch.source)
 
-    async def run(self) -> None:
-        """Works until cancelled. Fatal errors end the process's work."""
-        settings = self._settings
-        while True:
-            try:
-                await self._assigned.wait()
-                await self._take_over()
-                await self._work()
-            except TaskMigrated as reason:
-                # Most likely another member owns the partition by now, and the group is about to tell. If it does not, it is ours.
-                self._observer.task_migrated(self._name, str(reason))
-                self._release(write_behind=True)
-                self.task.move_to(TaskState.FENCING)
-                await asyncio.sleep(settings.migrated_backoff_ms / 1000)
-            except (Retriable, TaskCorrupted) as reason:
-                # Whatever the producer and the open transaction were, they are thrown away; the log says where to go on.
-                self._observer.task_restarted(self._name, str(reason))
-                self._corrupted = isinstance(reason, TaskCorrupted)
-                self._release(write_behind=not self._corrupted)
-                self.task.move_to(TaskState.FENCING)
-                await asyncio.sleep(settings.restart_backoff_ms / 1000)
+    def outlives(self, *, straight_back: bool) -> bool:
+        # With a generation in between, somebody else may have worked on the partition.
+        return straight_back
 
-    async def _take_over(self) -> None:
-        # Fence, offsets, restore, seek, in this order: whatever a predecessor can still commit is seen by the steps behind the fence.
-        task = self.task
-        task.move_to(TaskState.FENCING)
+    async def _fence(self) -> None:
+        # Offsets behind the fence: what a predecessor can still commit is in them.
         if self._producer:
             await self._producer.stop()
-        self._producer = self._broker.transactional_producer(self._name)
+        self._producer = self._broker.transactional_producer(self.name)
+        self._check_assigned()
         await self._producer.start()
-        offsets = await self._producer.committed(self._topology.application_id, task.sources)
-        task.move_to(TaskState.RESTORING)
-        store = self._open_store()
-        try:
-            if self._corrupted:
-                store.clear()
-                self._corrupted = False
-            restored = await restore(self._broker, task.changelog, store, self._name, self._observer)
-            overlay = Overlay(store)
-        except BaseException:
-            store.close()
-            raise
-        task.start(overlay)
-        self._observer.task_restored(self._name, restored)
-        self._positions = {source: offsets.get(source, 0) for source in task.sources}
-        if self._assigned.is_set():
-            self._seek()
+        self._check_assigned()
+        self._committed = await self._producer.committed(self._topology.application_id, self.task.sources)
+        self._check_assigned()
+        self._starts = await self._broker.start_offsets(self.task.sources)
+        self._ends = await self._broker.end_offsets(self.task.sources)
+
+    def _begin(self, overlays: Overlays) -> None:
+        """Where the sources go on. What the group has committed need not be there any more: neither the offset, nor the records."""
+        has_state = any(overlay.position for overlay in overlays.values())
+        forgotten = []
+        for source in self.task.sources:
+            offset, start, end = self._committed.get(source), self._starts[source], self._ends[source]
+            if offset is None or offset > end:
+                # Never committed, expired, or of a topic that was made anew.
+                self._positions[source] = start
+                if has_state and end > start:
+                    forgotten.append(source)
+            elif offset < start:
+                self._observer.records_lost(self.name, source.topic, start - offset)
+                self._positions[source] = start
+            else:
+                self._positions[source] = offset
+        if forgotten:
+            self._repeat(forgotten, overlays)
+        self._uncommitted = {source: at for source, at in self._positions.items() if self._committed.get(source) != at}
+        self.task.start(overlays)
+
+    def _repeat(self, forgotten: list[TopicPartition], overlays: Overlays) -> None:
+        """The records of these sources come again though there is state that was made of them. Fatal: that would do harm."""
+        named = ", ".join(f"{source.topic}-{source.partition} from {self._positions[source]}" for source in forgotten)
+        tables = {name: overlay.table for name, overlay in overlays.items()}
+        if objection := self._topology.against_repeating(tables, [source.topic for source in forgotten]):
+            raise Fatal(f"{self.name} has state, but its group has no committed offsets for {named}: {objection}")
+        self._observer.records_repeated(self.name, named)
 
     def _seek(self) -> None:
         self._paused.clear()
-        for source, offset in self._positions.items():
-            self._consumer.seek(source, offset)
+        self._following.seek(self._positions)
 
     async def _work(self) -> None:
-        task, settings, group, loop = self.task, self._settings, self._topology.application_id, asyncio.get_running_loop()
-        assert self._producer is not None
-        commit = self._producer.commit
+        task, settings, loop = self.task, self._settings, asyncio.get_running_loop()
         while True:
             await self._wake.wait()
+            self._raise_found()
             queued = task.queued_records
-            plan = task.decide(settings.transaction_records_max)
+            plan = task.decide(self._records_max)
             self._pace.note(queued - task.queued_records, loop.time())
             if plan.dead_letters:
-                self._observer.dead_letters(self._name, plan.dead_letters)
+                self._observer.dead_letters(self.name, plan.dead_letters)
             if not task.queued_records:
                 self._wake.clear()
                 self._resume_paused()
             if not plan.offsets:
                 continue
-            async with self._committing:
-                began, records = loop.time(), task.in_plan
-                with self._span(plan, records):
-                    ends = await commit(plan.outputs, plan.offsets, group, plan.outputs.headers)
-                task.committed(ends)
-                self._positions.update(plan.offsets)
-            self._observer.transaction_committed(group, records, plan.outputs.outcomes, loop.time() - began)
+            await self._commit(plan)
             self._write_behind_if_due()
             # Not while more waits than one transaction takes.
             if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
                 await asyncio.sleep(rest_s)
+
+    async def _commit(self, plan: CommitPlan) -> None:
+        assert self._producer is not None
+        group, loop = self._topology.application_id, asyncio.get_running_loop()
+        async with self._committing:
+            began, records = loop.time(), self.task.in_plan
+            # At first those of all sources: from then on one without is known to have lost it.
+            offsets = {**self._uncommitted, **plan.offsets}
+            with self._span(plan, records):
+                ends = await self._producer.commit(plan.outputs, offsets, group, plan.outputs.headers)
+            self.task.committed(ends)
+            self._positions.update(plan.offsets)
+            self._uncommitted = {}
+        self._failures = 0
+        self._records_max = min(2 * self._records_max, self._settings.transaction_records_max)
+        self._observer.transaction_committed(group, records, plan.outputs.outcomes, loop.time() - began)
+
+    def _note_failure(self, reason: TicketmasterError) -> None:
+        """What failed may have been too much, or one record of it can't be written: the next transaction shows it, with fewer."""
+        records = sum(self.task.in_plan.values())
+        if isinstance(reason, Refused):
+            # Found out step by step, each with fewer records: no step is a failure of its own.
+            self._failures = 0
+            if records == 1:
+                self.task.give_up(str(reason))
+        if records:
+            self._records_max = max(1, records // 2)
 
     def _span(self, plan: CommitPlan, records: Mapping[str, int]) -> Span:
         """The transaction's own span, where it serves traced records: a child of the first one's, linked to those of all others."""
         if not plan.spans:
             return NOT_TRACED
         first, *others = (span.headers for span in plan.spans)
-        attributes: dict[str, str | int] = {"ticketmaster.task": self._name, "messaging.batch.message_count": sum(records.values())}
-        return self._observer.tracer.start(f"transaction {self._name.partition('-')[0]}", Kind.PRODUCER, first, attributes, others)
+        attributes: dict[str, str | int] = {"ticketmaster.task": self.name, "messaging.batch.message_count": sum(records.values())}
+        return self._observer.tracer.start(f"transaction {self.name.partition('-')[0]}", Kind.PRODUCER, first, attributes, others)
 
     def _resume_paused(self) -> None:
         while self._paused:
             self._consumer.seek(*self._paused.popitem())
-
-    def _write_behind_if_due(self) -> None:
-        now = asyncio.get_running_loop().time()
-        settings = self._settings
-        if (
-            self.task.overlay.unwritten >= settings.write_behind_records
-            or now - self._written_at >= settings.write_behind_interval_ms / 1000
-        ):
-            self.task.overlay.write_behind()
-            self._written_at = now
 
     def lags(self) -> Iterator[Lag]:
         """How far each source is behind its log, while the partition is served: before that nobody here knows."""
@@ -191,35 +167,13 @@ class TaskRunner:
             records, oldest_ms = undone.get(source, (0, None))
             yield Lag(source, records + self._consumer.behind(source), oldest_ms)
 
-    async def suspend(self) -> None:
-        """Begins no more transactions; returns when the one under way has ended."""
-        self._assigned.clear()
-        if self.task.state is TaskState.RUNNING:
+    def _drop(self) -> None:
+        if self.state is PartitionState.RUNNING:
             self.task.drop_queue()
-        self._wake.clear()
+        if not self._found:
+            self._wake.clear()
         self._paused.clear()
-        async with self._committing:
-            pass
 
-    def resume(self) -> None:
-        """The partition has come straight back: goes on behind what it has committed, with its state and its producer."""
-        self._assigned.set()
-        if self.task.state is TaskState.RUNNING:
-            self._seek()
-
-    async def stop(self, job: asyncio.Task[None]) -> None:
-        """Awaits the commit under way, then closes."""
-        async with self._committing:
-            job.cancel()
-        await cancel(job)
-        if self.task.state is not TaskState.CLOSED:
-            self._release(write_behind=True)
-            self.task.move_to(TaskState.CLOSED)
+    async def _end(self) -> None:
         if self._producer:
             await self._producer.stop()
-
-    def _release(self, *, write_behind: bool) -> None:
-        if self.task.state is TaskState.RUNNING:
-            self.task.drop_queue()
-            self._wake.clear()
-            self.task.overlay.close(write_behind=write_behind)

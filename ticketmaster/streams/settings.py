@@ -13,7 +13,9 @@ class StreamSettings:
     queued_records_max: int = 20_000
     write_behind_records: int = 4_000
     write_behind_interval_ms: int = 1_000
+    # What fails again and again waits twice as long each time, up to the second.
     restart_backoff_ms: int = 100
+    restart_backoff_max_ms: int = 5_000
     # After another producer of the same task was seen: longer than the group takes to tell who owns the partition.
     migrated_backoff_ms: int = 1_000
     # How long records may gather under load.
@@ -21,6 +23,9 @@ class StreamSettings:
     poll_timeout_ms: int = 500
     # How long a table that nobody waits for, as the filter's, lets its next records gather.
     table_rest_ms: int = 100
+    # How many rows of a store are looked at in one go, behind the work, to see whether they are what was written; and the pause behind.
+    check_rows_max: int = 1_000
+    check_rest_ms: int = 50
 
 
 # The embedded broker lets records gather itself, for all at once.

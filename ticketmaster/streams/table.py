@@ -7,18 +7,17 @@ by every process, which keeps of it what it likes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 
-from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership, Pair, PlacedHeaders, TopicPartition, partitions_of
-from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
-from ticketmaster.state.overlay import Overlay
-from ticketmaster.streams.jobs import cancel, finish
-from ticketmaster.streams.restoration import restore
-from ticketmaster.streams.runner import Lag
+from ticketmaster.broker.port import NO_CLAIMS, Assignment, Batch, Broker, Membership, Pair, PlacedHeaders, TopicPartition, partitions_of
+from ticketmaster.errors import Retriable, TaskCorrupted, TicketmasterError
+from ticketmaster.state.overlay import Overlays
+from ticketmaster.state.port import StateStores
+from ticketmaster.streams.member import Member
+from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.worker import OpenStore
+from ticketmaster.streams.worker import OpenStores
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 # So many records in one poll are not what came since the last one.
@@ -110,56 +109,42 @@ class OwnedTable:
         topic: str,
         store: str,
         broker: Broker,
-        open_store: OpenStore,
+        open_stores: OpenStores,
         settings: StreamSettings,
         observer: Observer,
     ) -> None:
         self.application_id = application_id
         self.topics = (topic,)
-        self._topic = topic
         self._store = store
-        self._broker = broker
-        self._open_store = open_store
-        self._settings = settings
-        self._observer = observer
-        self._overlays: dict[int, Overlay] = {}
-        self._opening: dict[int, asyncio.Task[None]] = {}
-        self._failed: asyncio.Future[None] | None = None
-        self._written_at = 0.0
-        self.assignment: Assignment | None = None
+        self._open_stores = open_stores
+        self._on_records: OnRecords = _unseen
+        self._on_opened: Callable[[], None] = _nothing
+        self.member = Member(application_id, self.topics, broker, settings, observer, self._new_partition)
 
     @property
     def ready(self) -> bool:
         """Whether every partition it owns can be looked up."""
-        return self.assignment is not None and not self._opening
+        return self.member.ready
 
     @property
     def partitions(self) -> int:
         """How many partitions it owns."""
-        return len(self.assignment.partitions) if self.assignment else 0
+        return len(self.member.works)
 
     def lags(self) -> Iterator[Lag]:
         """How far it is behind, by partition."""
-        for partition in self._overlays:
-            source = TopicPartition(self._topic, partition)
-            yield Lag(source, self._consumer.behind(source), None)
+        return self.member.lags()
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """The value of a key of an owned partition; None: it has none, or the partition is not owned, or not open (yet)."""
-        overlay = self._overlays.get(partition)
-        if overlay is None:
-            return None
-        try:
-            return overlay.get(key)
-        except TaskCorrupted as reason:
-            self._rebuild(partition, reason)
-            return None
+        work = self.member.works.get(partition)
+        return work.get(key) if work else None
 
     async def run(
         self,
         on_records: OnRecords,
         on_opened: Callable[[], None],
-        on_assigned: Callable[[Assignment], None] | None = None,
+        on_assigned: Callable[[Assignment], None] = lambda _: None,
         membership: Membership = NO_CLAIMS,
     ) -> None:
         """Follows the owned partitions until cancelled, then closes them.
@@ -167,121 +152,102 @@ class OwnedTable:
         ``on_records`` sees records as soon as they can be looked up; ``on_opened`` is told when many can be at once that it did not
         see, because a partition was opened. ``on_assigned`` is told who owns what.
         """
-        self._on_opened, self._on_assigned = on_opened, on_assigned
-        self._failed = asyncio.get_running_loop().create_future()
-        self._consumer = self._broker.group_consumer(self.application_id, (self._topic,), self, membership)
-        reading = asyncio.create_task(self._read(on_records), name=f"{self.application_id}-read")
+        self._on_records, self._on_opened = on_records, on_opened
+        await self.member.run(membership, on_assigned)
+
+    def _new_partition(self, around: Surroundings, partition: int) -> _TablePartition:
+        source = TopicPartition(self.topics[0], partition)
+        open_stores = lambda: self._open_stores(self.application_id, (self._store,), partition)  # noqa: E731 - no name says more
+        return _TablePartition(around, source, self._store, open_stores, self._on_records, self._on_opened)
+
+
+def _unseen(_records: Sequence[Pair], _headers: PlacedHeaders) -> None:
+    """Nobody looks."""
+
+
+def _nothing() -> None:
+    """Nobody is told."""
+
+
+class _TablePartition(PartitionWork):
+    """One partition of an owned table: its store follows the topic, which is its own changelog."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        source: TopicPartition,
+        store: str,
+        open_stores: Callable[[], StateStores],
+        on_records: OnRecords,
+        on_opened: Callable[[], None],
+    ) -> None:
+        super().__init__(around, source.partition, {store: source}, open_stores)
+        self._source = source
+        self._store = store
+        self._application_id = around.application_id
+        self._on_records = on_records
+        self._on_readable = on_opened
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key; None too while the store is not open."""
+        if self.overlays is None or self._found:
+            return None
         try:
-            await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in (reading, self._failed):
-                if ended.done():
-                    ended.result()
-        finally:
-            await finish(self._end(reading))
+            return self.overlays[self._store].get(key)
+        except TaskCorrupted as found:
+            self.corrupt(found)
+            return None
 
-    async def _end(self, reading: asyncio.Task[None]) -> None:
-        assert self._failed
-        await cancel(self._failed, reading)
-        await self.on_revoked(())
-        for partition in tuple(self._overlays):
-            self._close(partition)
-        await self._consumer.stop()
+    @property
+    def serving(self) -> bool:
+        return super().serving and self._found is None
 
-    async def _read(self, on_records: OnRecords) -> None:
+    def deliver(self, batch: Batch) -> None:
+        overlays = self.overlays
+        if overlays is None or not self._takes(batch):
+            return
+        # Woken once an interval, not for each batch.
+        if overlays.are_written or overlays.unwritten >= self._settings.write_behind_records:
+            self._wake.set()
+        overlays[self._store].apply(batch.records, batch.next_offset)
+        self._observer.records_applied(self._application_id, self._source.topic, len(batch.records))
+        self._on_records(batch.records, batch.headers)
+
+    def lags(self) -> Iterator[Lag]:
+        if self.overlays is not None:
+            yield Lag(self._source, self._consumer.behind(self._source), None)
+
+    def outlives(self, *, straight_back: bool) -> bool:
+        # It follows the log, whoever owned the partition meanwhile.
+        return True
+
+    async def _fence(self) -> None:
+        """Nobody writes to a table."""
+
+    def _begin(self, overlays: Overlays) -> None:
+        """It may be looked up as it is."""
+
+    def _seek(self) -> None:
+        assert self.overlays is not None
+        self._following.seek({self._source: self.overlays[self._store].position or 0})
+        self._on_readable()
+
+    async def _work(self) -> None:
+        overlays, interval_s = self.overlays, self._settings.write_behind_interval_ms / 1000
+        assert overlays is not None
         while True:
-            try:
-                batches = await self._consumer.poll(self._settings.poll_timeout_ms)
-            except Retriable as reason:
-                self._observer.reading_failed(self.application_id, str(reason))
-                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
-                continue
-            for batch in batches:
-                overlay = self._overlays.get(batch.source.partition)
-                if overlay:
-                    overlay.apply(batch.records, batch.next_offset)
-                    self._observer.records_applied(self.application_id, self._topic, len(batch.records))
-                    on_records(batch.records, batch.headers)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if overlays.are_written else interval_s):
+                    await self._wake.wait()
+            self._raise_found()
+            self._wake.clear()
             self._write_behind_if_due()
 
-    def _start_opening(self, partition: int, *, anew: bool = False) -> None:
-        opening = self._open(partition, anew=anew)
-        job = self._opening[partition] = asyncio.create_task(opening, name=f"{self.application_id}-{partition}-open")
-        job.add_done_callback(partial(self._opened, partition))
+    def _note_failure(self, reason: TicketmasterError) -> None:
+        """Nothing but the pause depends on it."""
 
-    async def _open(self, partition: int, *, anew: bool) -> None:
-        source = TopicPartition(self._topic, partition)
-        name = f"{self.application_id}-{partition}"
-        while partition not in self._overlays:
-            store = self._open_store(self.application_id, self._store, partition)
-            try:
-                if anew:
-                    store.clear()
-                restored = await restore(self._broker, source, store, name, self._observer)
-                overlay = Overlay(store)
-            except (Retriable, TaskCorrupted) as reason:
-                store.close()
-                anew = isinstance(reason, TaskCorrupted)
-                self._observer.task_restarted(name, str(reason))
-                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
-            except BaseException:
-                store.close()
-                raise
-            else:
-                self._overlays[partition] = overlay
-                self._observer.task_restored(name, restored)
-        # A table that was kept goes on where it stood: it follows the log, whoever owned the partition meanwhile.
-        self._consumer.seek(source, self._overlays[partition].position or 0)
+    def _drop(self) -> None:
+        """Nothing waits."""
 
-    def _rebuild(self, partition: int, reason: TaskCorrupted) -> None:
-        """Its store can't be trusted any more: until it is made anew from the log, the partition is not open."""
-        self._observer.task_restarted(f"{self.application_id}-{partition}", str(reason))
-        self._overlays.pop(partition).close(write_behind=False)
-        # Who is asked while nothing is assigned leaves the opening to the next assignment; a job under way will see that there is no more.
-        if self.assignment and partition not in self._opening:
-            self._start_opening(partition, anew=True)
-
-    def _close(self, partition: int) -> None:
-        """Whether its store can be written or not, the log has it all: the others must be closed, and the group left."""
-        with suppress(Fatal, TaskCorrupted):
-            self._overlays.pop(partition).close()
-
-    def _opened(self, partition: int, job: asyncio.Task[None]) -> None:
-        if job.cancelled():
-            return
-        failure = job.exception()
-        if failure is None:
-            if self._opening.get(partition) is job:
-                del self._opening[partition]
-            self._on_opened()
-        elif self._failed and not self._failed.done():
-            self._failed.set_exception(failure)
-
-    def _write_behind_if_due(self) -> None:
-        now = asyncio.get_running_loop().time()
-        aged = now - self._written_at >= self._settings.write_behind_interval_ms / 1000
-        for partition, overlay in tuple(self._overlays.items()):
-            if aged or overlay.unwritten >= self._settings.write_behind_records:
-                try:
-                    overlay.write_behind()
-                except TaskCorrupted as reason:
-                    self._rebuild(partition, reason)
-        if aged:
-            self._written_at = now
-
-    def on_assigned(self, assignment: Assignment) -> None:
-        """Closes what went away, opens what is new; what is owned already can be looked up all the time."""
-        self._observer.partitions_assigned(self.application_id, sorted(assignment.partitions), assignment.generation)
-        self.assignment = assignment
-        for partition in set(self._overlays).difference(assignment.partitions):
-            self._close(partition)
-        for partition in assignment.partitions:
-            self._start_opening(partition)
-        if self._on_assigned:
-            self._on_assigned(assignment)
-
-    async def on_revoked(self, partitions: Collection[int]) -> None:
-        """Opens nothing more, until it is known what comes back."""
-        self.assignment = None
-        jobs = tuple(self._opening.values())
-        self._opening.clear()
-        await cancel(*jobs)
+    async def _end(self) -> None:
+        """Nothing but the store is held."""

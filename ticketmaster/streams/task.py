@@ -4,36 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from enum import Enum, auto
 from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, TopicPartition
-from ticketmaster.state.overlay import Overlay
+from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.dead_letters import dead_letter_topic, letter_value
 from ticketmaster.streams.topology import CommitPlan, Outputs, Topology
 from ticketmaster.streams.tracing import process_traced
 from ticketmaster.telemetry.observer import DeadLetter
 from ticketmaster.telemetry.tracing import NO_TRACER, Span, Tracer
-
-
-class TaskState(Enum):
-    """Where a task stands."""
-
-    CREATED = auto()
-    FENCING = auto()
-    RESTORING = auto()
-    RUNNING = auto()
-    CLOSED = auto()
-
-
-# Fence, then restore, then run, in that order: a predecessor's late commit must fail before its changelog is read to the end.
-LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
-    TaskState.CREATED: frozenset({TaskState.FENCING, TaskState.CLOSED}),
-    TaskState.FENCING: frozenset({TaskState.RESTORING, TaskState.FENCING, TaskState.CLOSED}),
-    TaskState.RESTORING: frozenset({TaskState.RUNNING, TaskState.FENCING, TaskState.CLOSED}),
-    TaskState.RUNNING: frozenset({TaskState.FENCING, TaskState.CLOSED}),
-    TaskState.CLOSED: frozenset(),
-}
 
 
 class Undone(NamedTuple):
@@ -48,26 +27,21 @@ class Task:
 
     def __init__(self, topology: Topology, partition: int, tracer: Tracer = NO_TRACER) -> None:
         self.partition = partition
-        self.changelog = TopicPartition(topology.changelog, partition)
+        self.changelogs = {store.name: TopicPartition(store.changelog, partition) for store in topology.stores}
         self.sources = tuple(TopicPartition(topic, partition) for topic in topology.sources)
-        self.state = TaskState.CREATED
         self._topology = topology
         self._tracer = tracer
         self._queue: deque[Batch] = deque()
         # What the last plan was made from, until it is committed.
         self._in_plan: list[Batch] = []
         self._queued_records = 0
+        # A record whose consequences can't be written, where it is and why: it is put aside the next time it comes.
+        self._given_up: tuple[TopicPartition, int, str] | None = None
+        self._letter_has_record = True
 
-    def move_to(self, state: TaskState) -> None:
-        """Moves on, by a legal move."""
-        if state not in LEGAL_MOVES[self.state]:
-            raise AssertionError(f"task {self._topology.application_id}-{self.partition} can't go from {self.state.name} to {state.name}")
-        self.state = state
-
-    def start(self, overlay: Overlay) -> None:
+    def start(self, overlays: Overlays) -> None:
         """Begins to run on restored state, with nothing in the queue."""
-        self.move_to(TaskState.RUNNING)
-        self.overlay = overlay
+        self.overlays = overlays
         self._processor = self._topology.new_processor(self.partition)
         self.drop_queue()
 
@@ -88,34 +62,70 @@ class Task:
         self._queued_records = 0
 
     def decide(self, records_max: int) -> CommitPlan:
-        """The next transaction: of all that is queued, or of whole batches up to about ``records_max`` records."""
+        """The next transaction: of all that is queued, or of up to ``records_max`` records."""
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
         letters: list[DeadLetter] = []
         spans: list[Span] = []
-        process, overlay = self._processor.process, self.overlay
         taken = 0
         in_plan = self._in_plan = []
         while self._queue and taken < records_max:
-            batch = self._queue.popleft()
+            batch = self._next_batch(records_max - taken)
             in_plan.append(batch)
-            if batch.headers and self._tracer.enabled:
-                spans += process_traced(self._processor, batch, overlay, outputs, self._tracer)
-            else:
-                process(batch.source.topic, batch.records, overlay, outputs)
-            if outputs.rejected:
-                letters += _put_aside(batch, outputs)
             offsets[batch.source] = batch.next_offset
             taken += len(batch.records)
+            if self._given_up and batch.offsets and self._given_up[:2] == (batch.source, batch.offsets[0]):
+                letters += self._put_aside_given_up(batch, outputs)
+                continue
+            if batch.headers and self._tracer.enabled:
+                spans += process_traced(self._processor, batch, self.overlays, outputs, self._tracer)
+            else:
+                self._processor.process(batch.source.topic, batch.records, self.overlays, outputs)
+            if outputs.rejected:
+                letters += _put_aside(batch, outputs)
         self._queued_records -= taken
-        self._processor.end_transaction(overlay, outputs)
-        if overlay.open_writes:
-            outputs[self.changelog] = list(overlay.open_writes.items())
+        self._processor.end_transaction(self.overlays, outputs)
+        for name, changelog in self.changelogs.items():
+            if writes := self.overlays[name].open_writes:
+                outputs[changelog] = list(writes.items())
         return CommitPlan(outputs, offsets, letters, spans)
+
+    def _next_batch(self, records_max: int) -> Batch:
+        """The first batch of the queue, or its first records; one that was given up comes alone."""
+        batch = self._queue.popleft()
+        if self._given_up and batch.source == self._given_up[0] and self._given_up[1] in batch.offsets:
+            records_max = min(records_max, max(1, batch.offsets.index(self._given_up[1])))
+            if batch.offsets[0] == self._given_up[1]:
+                records_max = 1
+        if len(batch.records) > records_max:
+            batch, rest = split(batch, records_max)
+            self._queue.appendleft(rest)
+        return batch
+
+    def give_up(self, reason: str) -> None:
+        """The one record that the last plan was made from can't be worked off, because what comes of it can't be written."""
+        (batch,) = [batch for batch in self._in_plan if batch.records]
+        at = (batch.source, batch.offsets[0], reason)
+        # Its letter was refused as well: then it goes without the record, which stays where it is as long as its topic keeps it.
+        self._letter_has_record = self._given_up is None or self._given_up[:2] != at[:2]
+        self._given_up = at
+
+    def _put_aside_given_up(self, batch: Batch, outputs: Outputs) -> list[DeadLetter]:
+        assert self._given_up is not None
+        ((key, value),) = batch.records
+        source, offset, reason = self._given_up
+        letter = DeadLetter(source.topic, source.partition, offset, reason)
+        record = (key, value) if self._letter_has_record else (None, None)
+        outputs[_letters_of(source)].append((key, letter_value(letter, *record)))
+        self._processor.give_up(source.topic, (key, value), self.overlays, outputs)
+        return [letter]
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """The last plan is durable; ``ends`` says where each partition's log ends behind it."""
-        self.overlay.commit(ends.get(self.changelog))
+        for name, changelog in self.changelogs.items():
+            self.overlays[name].commit(ends.get(changelog))
+        if self._given_up and any(self._given_up[:2] == (batch.source, *batch.offsets[:1]) for batch in self._in_plan):
+            self._given_up = None
         self._in_plan = []
 
     @property
@@ -144,7 +154,20 @@ def _put_aside(batch: Batch, outputs: Outputs) -> list[DeadLetter]:
     for at, reason in outputs.rejected:
         key, value = batch.records[at]
         letter = DeadLetter(source.topic, source.partition, batch.offsets[at], reason)
-        outputs[TopicPartition(dead_letter_topic(source.topic), source.partition)].append((key, letter_value(letter, key, value)))
+        outputs[_letters_of(source)].append((key, letter_value(letter, key, value)))
         letters.append(letter)
     outputs.rejected.clear()
     return letters
+
+
+def _letters_of(source: TopicPartition) -> TopicPartition:
+    return TopicPartition(dead_letter_topic(source.topic), source.partition)
+
+
+def split(batch: Batch, count: int) -> tuple[Batch, Batch]:
+    """The first ``count`` records of a batch that has more, and the others."""
+    records, offsets = batch.records, batch.offsets
+    first = {at: headers for at, headers in batch.headers.items() if at < count}
+    others = {at - count: headers for at, headers in batch.headers.items() if at >= count}
+    head = batch._replace(records=records[:count], offsets=offsets[:count], next_offset=offsets[count], headers=first)
+    return head, batch._replace(records=records[count:], offsets=offsets[count:], headers=others, follows=offsets[count])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ticketmaster.broker.port import Headers, Pair, TopicPartition
+from ticketmaster.state.port import StateTable
 from ticketmaster.telemetry.observer import DeadLetter
 from ticketmaster.telemetry.tracing import Span
 
@@ -45,25 +46,44 @@ class State(Protocol):
         """Writes a value; None deletes."""
 
 
+Stores = Mapping[str, State]
+"""A task's stores by their names."""
+
+
 class Processor(Protocol):
     """One task's decisions: plain and synchronous, no I/O, no clock. It is made anew whenever the task starts over."""
 
-    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Decides about records of one topic, in order, and rejects those it can't read. May be called several times in a transaction."""
 
-    def end_transaction(self, state: State, outputs: Outputs) -> None:
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """What comes of this record can't be written (it is too large, say): decides so that nobody waits for it for ever."""
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Adds what is written once a transaction, however many records it has."""
+
+
+class Store(NamedTuple):
+    """A store that each task keeps, and the topic that has its changes; it has as many partitions as the sources."""
+
+    name: str
+    changelog: str
+
+
+def _harmless(_tables: Mapping[str, StateTable], _topics: Sequence[str]) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A role. Its task number n reads partition n of every source and keeps one store, whose changelog has the same partitions."""
+    """A role. Its task number n reads partition n of every source and keeps its part of every store."""
 
     application_id: str
     sources: tuple[str, ...]
-    store: str
-    changelog: str
+    stores: tuple[Store, ...]
     new_processor: Callable[[int], Processor]
+    against_repeating: Callable[[Mapping[str, StateTable], Sequence[str]], str] = _harmless
+    """What speaks against reading records of these topics again on these stores, and the command that mends it; "" if nothing does."""
 
 
 class CommitPlan(NamedTuple):

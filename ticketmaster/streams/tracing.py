@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ticketmaster.broker.port import Batch
-from ticketmaster.streams.topology import Outputs, Processor, State
+from ticketmaster.streams.topology import Outputs, Processor, Stores
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span, Tracer
 
 
-def process_traced(processor: Processor, batch: Batch, state: State, outputs: Outputs, tracer: Tracer) -> list[Span]:
+def process_traced(processor: Processor, batch: Batch, stores: Stores, outputs: Outputs, tracer: Tracer) -> list[Span]:
     """Processes a batch as :meth:`Processor.process` does, in the same order; returns a span for each traced record, which is over.
 
     The records that it makes of a traced one carry that span's headers.
@@ -15,14 +15,14 @@ def process_traced(processor: Processor, batch: Batch, state: State, outputs: Ou
     spans = []
     done = 0
     for at in sorted(batch.headers):
-        _process(processor, batch, done, at, state, outputs)
+        _process(processor, batch, done, at, stores, outputs)
         done = at + 1
-        spans.append(_decide(processor, batch, at, state, outputs, tracer))
-    _process(processor, batch, done, len(batch.records), state, outputs)
+        spans.append(_decide(processor, batch, at, stores, outputs, tracer))
+    _process(processor, batch, done, len(batch.records), stores, outputs)
     return [span for span in spans if span is not NOT_TRACED]
 
 
-def _decide(processor: Processor, batch: Batch, at: int, state: State, outputs: Outputs, tracer: Tracer) -> Span:
+def _decide(processor: Processor, batch: Batch, at: int, stores: Stores, outputs: Outputs, tracer: Tracer) -> Span:
     source = batch.source
     before = {partition: len(records) for partition, records in outputs.items()}
     attributes: dict[str, str | int] = {
@@ -35,7 +35,7 @@ def _decide(processor: Processor, batch: Batch, at: int, state: State, outputs: 
     }
     span = tracer.start(f"decide {source.topic}", Kind.CONSUMER, batch.headers[at], attributes)
     rejected = len(outputs.rejected)
-    _process(processor, batch, at, at + 1, state, outputs)
+    _process(processor, batch, at, at + 1, stores, outputs)
     span.end(outputs.rejected[-1][1] if len(outputs.rejected) > rejected else "")
     if span is not NOT_TRACED:
         for partition, records in outputs.items():
@@ -44,10 +44,10 @@ def _decide(processor: Processor, batch: Batch, at: int, state: State, outputs: 
     return span
 
 
-def _process(processor: Processor, batch: Batch, start: int, end: int, state: State, outputs: Outputs) -> None:
+def _process(processor: Processor, batch: Batch, start: int, end: int, stores: Stores, outputs: Outputs) -> None:
     """A part of the batch; what it rejects is noted by its place in the whole."""
     if start == end:
         return
     rejected = len(outputs.rejected)
-    processor.process(batch.source.topic, batch.records[start:end], state, outputs)
+    processor.process(batch.source.topic, batch.records[start:end], stores, outputs)
     outputs.rejected[rejected:] = [(start + at, reason) for at, reason in outputs.rejected[rejected:]]

@@ -86,6 +86,18 @@ class CountingObserver(LogObserver):
         self._restored[task] = 0.0
         self._metrics.add(metrics.TASKS_RESTARTED, 1, self._role_of(task))
 
+    def records_dropped(self, application_id: str, topic: str, records: int) -> None:
+        super().records_dropped(application_id, topic, records)
+        self._metrics.add(metrics.RECORDS_DROPPED, records, self._role_of(application_id), topic)
+
+    def records_lost(self, task: str, topic: str, records: int) -> None:
+        super().records_lost(task, topic, records)
+        self._metrics.add(metrics.RECORDS_LOST, records, self._role_of(task), topic)
+
+    def records_repeated(self, task: str, sources: str) -> None:
+        super().records_repeated(task, sources)
+        self._metrics.add(metrics.OFFSETS_MISSING, 1, self._role_of(task))
+
     def task_migrated(self, task: str, reason: str) -> None:
         super().task_migrated(task, reason)
         self._metrics.add(metrics.TASKS_FENCED, 1, self._role_of(task))

@@ -115,5 +115,19 @@ class LogObserver(Observer):
     def task_restarted(self, task: str, reason: str) -> None:
         self._warn("task_restarted", task, reason, task=task, reason=reason)
 
+    def records_lost(self, task: str, topic: str, records: int) -> None:
+        self._log.error("records_lost", task=task, topic=topic, records=records, reason="retention removed them before they were read")
+
+    def records_repeated(self, task: str, sources: str) -> None:
+        self._log.warning(
+            "offsets_missing", task=task, reads=sources, reason="the task has state and its group no offsets; what it did is not done twice"
+        )
+
+    def records_dropped(self, application_id: str, topic: str, records: int) -> None:
+        self._warn("records_dropped", application_id, topic, role=application_id, topic=topic, reason="they do not follow, and come again")
+
+    def state_not_written(self, task: str, reason: str) -> None:
+        self._warn("state_not_written", task, reason, task=task, reason=reason)
+
     def task_migrated(self, task: str, reason: str) -> None:
         self._warn("task_migrated", task, reason, task=task, reason=reason)

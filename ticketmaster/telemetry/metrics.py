@@ -50,6 +50,15 @@ REBALANCES: Final = Instrument(f"{_P}rebalances_total", Kind.COUNTER, (), "Times
 TASKS_FENCED: Final = Instrument(f"{_P}tasks_fenced_total", Kind.COUNTER, (), "Times that another process had taken a task over.")
 TASKS_RESTARTED: Final = Instrument(f"{_P}tasks_restarted_total", Kind.COUNTER, (), "Times that a task failed and started over.")
 DEAD_LETTERS: Final = Instrument(f"{_P}dead_letters_total", Kind.COUNTER, ("topic",), "Records that can't be read.")
+RECORDS_DROPPED: Final = Instrument(
+    f"{_P}records_dropped_total", Kind.COUNTER, ("topic",), "Records that a consumer delivered out of order; they come again in order."
+)
+RECORDS_LOST: Final = Instrument(
+    f"{_P}records_lost_total", Kind.COUNTER, ("topic",), "Records that retention removed before a task had read them."
+)
+OFFSETS_MISSING: Final = Instrument(
+    f"{_P}offsets_missing_total", Kind.COUNTER, (), "Times that a task with state started and its group had no committed offsets."
+)
 READS_FAILED: Final = Instrument(
     f"{_P}reads_failed_total", Kind.COUNTER, (), "Times that the broker did not deliver, or the registry did not tell what a record is."
 )

@@ -60,3 +60,15 @@ class Observer:
 
     def task_migrated(self, task: str, reason: str) -> None:
         """Another process has taken a task's partition."""
+
+    def records_dropped(self, application_id: str, topic: str, records: int) -> None:
+        """A consumer delivered what did not follow; it was not worked off, and comes again in its place."""
+
+    def records_lost(self, task: str, topic: str, records: int) -> None:
+        """Retention has removed so many records, by their offsets, before a task has read them."""
+
+    def records_repeated(self, task: str, sources: str) -> None:
+        """A task with state has no committed offsets for these sources (topic, partition and offset in words), and reads them again."""
+
+    def state_not_written(self, task: str, reason: str) -> None:
+        """A task's stores could not be written when they were closed: the next one restores more of the changelogs."""

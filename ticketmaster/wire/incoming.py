@@ -20,7 +20,7 @@ from ticketmaster.wire.registry import MAGIC, frame, load_schema
 from ticketmaster.wire.schema_registry import SchemaRegistry
 
 _Pair = tuple[bytes, bytes | None]
-_RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS}
+_RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS if topic.record}
 # Of ids that nobody knows: so many are remembered, for so long, lest a flood of them becomes one of requests.
 _UNKNOWN_MAX: Final = 1_000
 _UNKNOWN_S: Final = 60.0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Topic(NamedTuple):
-    """A topic: its name, the Avro record of its values, and whether only the last value of a key is kept."""
+    """A topic: its name, the Avro record of its values ("": they are bytes of our own), and whether only a key's last value is kept."""
 
     name: str
     record: str
@@ -24,9 +24,10 @@ RESERVATION_RESULT = Topic("response.reservation.result", "ReservationResult")
 AREA_STATUS = Topic("state.event.area_status", "AreaStatus", compacted=True)
 USER_RESERVATION = Topic("state.user.reservation", "Reservation", compacted=True)
 
-# Internal to a role: an event's areas re-keyed to the partition each area lives on, and the two changelogs.
+# Internal to a role: an event's areas re-keyed to the partition each area lives on, and the changelogs. Ours alone is that of holders.
 AREA_REPARTITION = Topic(f"{EVENT_SERVICE}-KSTREAM-TOTABLE-0000000002-repartition", "AreaStatus")
 AREA_CHANGELOG = Topic(f"{EVENT_SERVICE}-AreaStatus-changelog", "AreaStatus", compacted=True)
+HOLDER_CHANGELOG = Topic(f"{EVENT_SERVICE}-Holder-changelog", "", compacted=True)
 RESERVATION_CHANGELOG = Topic(f"{RESERVATION_SERVICE}-Reservation-changelog", "Reservation", compacted=True)
 
 ALL_TOPICS = (
@@ -38,5 +39,6 @@ ALL_TOPICS = (
     USER_RESERVATION,
     AREA_REPARTITION,
     AREA_CHANGELOG,
+    HOLDER_CHANGELOG,
     RESERVATION_CHANGELOG,
 )

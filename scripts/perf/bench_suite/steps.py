@@ -18,7 +18,8 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.event.processor import LiveArea
 from ticketmaster.reservation.area_cache import KnownArea
-from ticketmaster.state.sqlite import SqliteStore
+from ticketmaster.state.port import Update
+from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.ticket.bodies import read_reservation_request, reservation_json
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.ticket.limits import TicketLimits
@@ -100,12 +101,12 @@ def _reserving(status: bytes, asked: bytes) -> Callable[[], object]:
 def _storing(value: bytes) -> Callable[[], object]:
     mint = IdMint(SystemClock(), 1)
     folder = tempfile.TemporaryDirectory()
-    store = SqliteStore(Path(folder.name) / "state.db")
+    stores = SqliteStores(Path(folder.name) / "state.db", ("Reservation",))
     batches = [{mint.mint()[0]: value for _ in range(_STORED)} for _ in range(_REPEATED * _ROUNDS // _STORED)]
 
     def work() -> object:
         # The folder lives as long as this function does.
-        store.write(batches.pop(0), len(folder.name))
+        stores.write({"Reservation": Update(batches.pop(0), len(folder.name))})
         return None
 
     return work

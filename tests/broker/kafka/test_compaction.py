@@ -11,7 +11,7 @@ from aiokafka.admin import NewTopic
 from tests.support.consuming import offsets_of, read_batches, records_of
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.port import Batch, TopicPartition
-from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.memory import MemoryStores
 from ticketmaster.streams.restoration import restore
 from ticketmaster.telemetry.observer import Observer
 
@@ -47,6 +47,6 @@ async def test_what_compaction_has_left_is_read_and_restored(broker: KafkaBroker
     batches = await compacted(broker, source)
 
     assert records_of(batches)[:4] == [(b"b", b"1"), (b"c", b"3"), (b"a", b"4"), (b"d", b"5")]
-    store = MemoryStore()
-    await restore(broker, source, store, "task", Observer())
-    assert dict(store.items()) == {b"a": b"4", b"b": b"1", b"c": b"3", b"d": b"5", b"z": b"more"}
+    stores = MemoryStores()
+    await restore(broker, {"Store": source}, stores, "task", Observer())
+    assert dict(stores.table("Store").items()) == {b"a": b"4", b"b": b"1", b"c": b"3", b"d": b"5", b"z": b"more"}

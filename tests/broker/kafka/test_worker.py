@@ -13,9 +13,9 @@ from tests.support.consuming import read_records, until
 from tests.support.engine import Notes
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
-from ticketmaster.state.memory import MemoryStore
+from ticketmaster.state.memory import MemoryStores
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.topology import Outputs, State, Topology
+from ticketmaster.streams.topology import Outputs, Store, Stores, Topology
 from ticketmaster.streams.worker import StreamWorker
 
 PARTITIONS = 4
@@ -28,13 +28,17 @@ class Counting:
     def __init__(self, output: TopicPartition) -> None:
         self._output = output
 
-    def process(self, _topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def process(self, _topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        state = stores["Counts"]
         for key, _ in records:
             count = b"%d" % (int(state.get(key) or b"0") + 1)
             state.put(key, count)
             outputs[self._output].append((key, count))
 
-    def end_transaction(self, state: State, outputs: Outputs) -> None:
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """Nothing."""
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Nothing."""
 
 
@@ -45,7 +49,7 @@ async def topology(broker: KafkaBroker) -> Topology:
     await broker.create_topics(
         [TopicSpec(words, PARTITIONS), TopicSpec(counts, PARTITIONS), TopicSpec(changelog, PARTITIONS, compacted=True)]
     )
-    return Topology(name, (words,), "Counts", changelog, lambda partition: Counting(TopicPartition(counts, partition)))
+    return Topology(name, (words,), (Store("Counts", changelog),), lambda partition: Counting(TopicPartition(counts, partition)))
 
 
 async def test_over_rebalances_under_load_tasks_are_kept_and_every_record_counts_once(broker: KafkaBroker, topology: Topology) -> None:
@@ -54,7 +58,7 @@ async def test_over_rebalances_under_load_tasks_are_kept_and_every_record_counts
     notes = [Notes() for _ in range(3)]
 
     def start(number: int) -> asyncio.Task[None]:
-        worker = StreamWorker(topology, broker, lambda *_: MemoryStore(), StreamSettings(), notes[number])
+        worker = StreamWorker(topology, broker, lambda *_: MemoryStores(), StreamSettings(), notes[number])
         return asyncio.create_task(worker.run())
 
     async def stop(job: asyncio.Task[None]) -> None:

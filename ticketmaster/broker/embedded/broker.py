@@ -137,6 +137,9 @@ class EmbeddedBroker:
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._committed[group, source] for source in sources if (group, source) in self._committed}
 
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {source: self._logs[source].start for source in sources}
+
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._logs[source].durable_end for source in sources}
 

@@ -61,10 +61,11 @@ class Reader:
         found: list[Batch] = []
         positions = self.positions
         for source, position in positions.items():
-            batches = self._broker.read(source, position)
-            if batches:
-                positions[source] = batches[-1].next_offset
-                found += batches
+            follows = position
+            for batch in self._broker.read(source, position):
+                found.append(batch._replace(follows=follows))
+                follows = batch.next_offset
+            positions[source] = follows
         return found
 
     async def _wait(self, timeout_s: float) -> None:

@@ -24,6 +24,8 @@ class BatchRecords(PartitionRecords):  # type: ignore[misc]
     """The batches of one partition in one fetch response; those of no committed records are empty, but move the position on."""
 
     reads_headers = False
+    # The base class's own: where it goes on.
+    next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Batch]:
         source = TopicPartition(self._tp.topic, self._tp.partition)
@@ -35,11 +37,12 @@ class BatchRecords(PartitionRecords):  # type: ignore[misc]
             found: Sequence[DefaultRecordProtocol] = ()
             if not self._is_aborted(batch) and not batch.is_control_batch:
                 found = self._wanted(batch)
+            follows = self.next_fetch_offset
             # Behind what compaction removed at the end of the batch, too.
             self.next_fetch_offset = batch.next_offset
             records = [(record.key or _NO_KEY, record.value) for record in found]
             headers = _headers(found) if self.reads_headers else NO_PLACED_HEADERS
-            yield Batch(source, records, _offsets(found, batch), batch.next_offset, batch.max_timestamp, headers)
+            yield Batch(source, records, _offsets(found, batch), batch.next_offset, batch.max_timestamp, headers, follows)
 
     def _wanted(self, batch: DefaultRecordBatchProtocol) -> Sequence[DefaultRecordProtocol]:
         # Kept, for aiokafka's batch can be read once only.
@@ -74,7 +77,7 @@ def merged(batches: Sequence[Batch]) -> Batch:
     last = batches[-1]
     filled = [batch for batch in batches if batch.records]
     if len(filled) == 1:
-        return filled[0]._replace(next_offset=last.next_offset)
+        return filled[0]._replace(next_offset=last.next_offset, follows=batches[0].follows)
     records: list[Pair] = []
     offsets: list[int] = []
     headers: dict[int, Headers] = {}
@@ -84,7 +87,7 @@ def merged(batches: Sequence[Batch]) -> Batch:
         records += batch.records
         offsets += batch.offsets
     oldest_ms = filled[0].timestamp_ms if filled else last.timestamp_ms
-    return Batch(last.source, records, offsets, last.next_offset, oldest_ms, headers)
+    return Batch(last.source, records, offsets, last.next_offset, oldest_ms, headers, batches[0].follows)
 
 
 def with_markers(batches: Sequence[Batch]) -> list[Batch]:
