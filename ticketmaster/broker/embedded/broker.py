@@ -74,7 +74,9 @@ class EmbeddedBroker:
         self._members = 0
         self._readers: list[Reader] = []
         self._write = Write.empty()
+        # What waits for the next write, and what waits for the one under way.
         self._written: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._records_waiting = 0
         self._wake = asyncio.Event()
         self._job: asyncio.Task[None] | None = None
@@ -93,7 +95,7 @@ class EmbeddedBroker:
         self._job = asyncio.create_task(self._write_groups(), name="broker-write")
 
     async def close(self) -> None:
-        """Writes what waits, then releases the storage."""
+        """Writes what waits, then releases the storage. Whatever still waits by then, and whatever comes later, is refused: Fatal."""
         try:
             if self._job and not self.failure:
                 await self._flushed()
@@ -135,9 +137,11 @@ class EmbeddedBroker:
         return Reader(self, sources)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self.raise_if_failed()
         return {source: self._committed[group, source] for source in sources if (group, source) in self._committed}
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self.raise_if_failed()
         return {source: self._logs[source].durable_end for source in sources}
 
     # For the producers, consumers and the cleaner.
@@ -251,17 +255,17 @@ class EmbeddedBroker:
             write, written, records = self._write, self._written, self._records_waiting
             self._write, self._written, self._records_waiting = Write.empty(), None, 0
             assert written is not None
+            # Kept where fail() finds it: close() cancels this job in the middle of a write.
+            self._writing = written
             started = loop.time()
             try:
                 await self._storage.write(write)
                 self._publish(write)
             except Exception as cause:  # noqa: BLE001 - whatever it is, the log can't be trusted to take more
                 self.fail(cause)
-                self._refuse(written)
                 return
-            if not self.failure:
+            if not written.done():
                 written.set_result(None)
-            self._refuse(written)
             self._cleaner.wake()
             interval_s = min(records * self._pace.us_per_record / 1e6, self._pace.interval_max_ms / 1e3)
             if (rest_s := started + interval_s - loop.time()) > 0.001:
@@ -270,14 +274,12 @@ class EmbeddedBroker:
     def fail(self, cause: Exception) -> None:
         """Nothing is acknowledged from here on: the log can't be written, or read back."""
         self.failure = self.failure or (cause if isinstance(cause, Fatal) else Fatal(f"the log failed: {cause!r}"))
-        self._refuse(self._written)
+        for written in (self._writing, self._written):
+            if written and not written.done():
+                written.set_exception(Fatal(str(self.failure)))
+                written.exception()  # it may be that nobody waits any more
         for reader in self._readers:
             reader.wake()
-
-    def _refuse(self, written: asyncio.Future[None] | None) -> None:
-        if written and not written.done():
-            written.set_exception(Fatal(str(self.failure)))
-            written.exception()  # it may be that nobody waits any more
 
     def _publish(self, write: Write) -> None:
         self._committed.update(write.offsets)
