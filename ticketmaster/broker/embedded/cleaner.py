@@ -7,6 +7,7 @@ cleaning takes a fixed share of the loop's time at most, whatever there is to cl
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from ticketmaster.broker.port import Batch, Pair, TopicPartition
 _CUT_TO = 7 / 8
 # After a step of cleaning the loop is left alone for so many times as long as it took.
 _REST = 3.0
-_REST_MAX_S = 0.25
+_REST_MIN_S, _REST_MAX_S = 0.005, 0.25
 _SPANS_MAX = 500
 _STEP_KEYS = 5_000
 # Few records are smaller.
@@ -71,6 +72,7 @@ class Cleaner:
         self._storage = storage
         self._retention = retention
         self._jobs: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._rest_s = 0.0
 
     def wake(self, sources: Iterable[TopicPartition]) -> None:
         """Something of these was written or consumed: clean those for which it is time, unless that is under way."""
@@ -100,8 +102,10 @@ class Cleaner:
             del self._jobs[log.source]
 
     async def _rest(self, began: float) -> None:
-        """Leaves the loop to others for longer than was worked since ``began``."""
-        await asyncio.sleep(min((asyncio.get_running_loop().time() - began) * _REST, _REST_MAX_S))
+        """Leaves the loop to others for longer than was worked since ``began``; of steps too short for a timer, for several at once."""
+        self._rest_s += min((asyncio.get_running_loop().time() - began) * _REST, _REST_MAX_S)
+        rest_s, self._rest_s = (self._rest_s, 0.0) if self._rest_s > _REST_MIN_S else (0.0, self._rest_s)
+        await asyncio.sleep(rest_s)
 
     # Retention.
 
@@ -119,20 +123,19 @@ class Cleaner:
 
     async def expire(self, log: PartitionLog) -> None:
         """Deletes the oldest batches that every group has read, until the partition is smaller than it may be, by an eighth."""
-        source, kept_bytes = log.source, int(self._retention.consumed_bytes_max * _CUT_TO)
-        loop = asyncio.get_running_loop()
+        kept_bytes = int(self._retention.consumed_bytes_max * _CUT_TO)
+        loop, spans = asyncio.get_running_loop(), deque[Span]()
         while log.size_bytes > kept_bytes:
-            began = loop.time()
+            began, limit = loop.time(), self._deletable_to(log)
+            spans = spans or deque(self._storage.spans(log.source, log.start, limit, _SPANS_MAX))
             deleted, size_bytes = log.start, 0
-            limit = self._deletable_to(log)
-            for span in self._storage.spans(source, log.start, limit, _SPANS_MAX):
-                if span.next_offset > limit or log.size_bytes - size_bytes <= kept_bytes or size_bytes >= self._retention.step_bytes:
-                    break
+            while spans and spans[0].next_offset <= limit and size_bytes < min(log.size_bytes - kept_bytes, self._retention.step_bytes):
+                span = spans.popleft()
                 deleted, size_bytes = span.next_offset, size_bytes + span.size_bytes
             if deleted == log.start:
                 return
             await self._rest(began)
-            await self._broker.replace(Replacement(source, log.start, deleted))
+            await self._broker.replace(Replacement(log.source, log.start, deleted))
             log.start, log.size_bytes = deleted, log.size_bytes - size_bytes
 
     # Compaction.
