@@ -23,6 +23,8 @@ _REST = 3.0
 _REST_MIN_S, _REST_MAX_S = 0.005, 0.25
 _SPANS_MAX = 500
 _STEP_KEYS = 5_000
+# What need not be read is deleted in steps that are so many times larger: an area's status outdates whole batches before it.
+_UNREAD_STEP = 16
 # Few records are smaller.
 _RECORD_BYTES = 40
 # Batches are worth merging if they are so many times smaller than merged ones.
@@ -123,13 +125,13 @@ class Cleaner:
 
     async def expire(self, log: PartitionLog) -> None:
         """Deletes the oldest batches that every group has read, until the partition is smaller than it may be, by an eighth."""
-        kept_bytes = int(self._retention.consumed_bytes_max * _CUT_TO)
+        kept_bytes, step_bytes = int(self._retention.consumed_bytes_max * _CUT_TO), self._retention.step_bytes
         loop, spans = asyncio.get_running_loop(), deque[Span]()
         while log.size_bytes > kept_bytes:
             began, limit = loop.time(), self._deletable_to(log)
             spans = spans or deque(self._storage.spans(log.source, log.start, limit, _SPANS_MAX))
             deleted, size_bytes = log.start, 0
-            while spans and spans[0].next_offset <= limit and size_bytes < min(log.size_bytes - kept_bytes, self._retention.step_bytes):
+            while spans and spans[0].next_offset <= limit and size_bytes < min(log.size_bytes - kept_bytes, step_bytes):
                 span = spans.popleft()
                 deleted, size_bytes = span.next_offset, size_bytes + span.size_bytes
             if deleted == log.start:
@@ -230,7 +232,8 @@ class Cleaner:
         for span in spans:
             gone = len(superseded.between(span.base_offset, span.next_offset))
             is_gone = gone == span.next_offset - span.base_offset
-            if run and (is_gone != are_gone or size_bytes + span.size_bytes > self._retention.step_bytes):
+            size_max = self._retention.step_bytes * (_UNREAD_STEP if are_gone else 1)
+            if run and (is_gone != are_gone or size_bytes + span.size_bytes > size_max):
                 if any_touched or self._is_scattered(run, size_bytes):
                     yield run
                 run, size_bytes, any_touched = [], 0, False

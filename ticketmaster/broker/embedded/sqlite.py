@@ -7,8 +7,9 @@ import sqlite3
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -173,8 +174,8 @@ class SqliteStorage:
         )
 
     def read(self, source: TopicPartition, offset: int, bytes_max: int) -> list[Batch]:
-        rows = self._query(READ_BATCHES, {"partition": self._ids[source], "offset": offset})
-        return batches_of(rows, self._path, source, offset, bytes_max)
+        with closing(self._query(READ_BATCHES, {"partition": self._ids[source], "offset": offset})) as rows:
+            return batches_of(rows, self._path, source, offset, bytes_max)
 
     def spans(self, source: TopicPartition, start: int, end: int, count_max: int) -> list[Span]:
         return [Span(*row) for row in self._query(_SPANS, (self._ids[source], start, end, count_max))]
@@ -182,13 +183,13 @@ class SqliteStorage:
     def keys(self, source: TopicPartition, start: int, end: int, records_max: int) -> list[KeyRange]:
         found: list[KeyRange] = []
         records = 0
-        rows = self._query(_KEYS, (self._ids[source], start, end))
-        for base, next_offset, offsets, keys in rows:
-            decoded = _decode_keys(keys)
-            found.append(KeyRange(base, next_offset, _offsets_of(base, offsets, len(decoded)), decoded))
-            records += len(decoded)
-            if records >= records_max:
-                break
+        with closing(self._query(_KEYS, (self._ids[source], start, end))) as rows:
+            for base, next_offset, offsets, keys in rows:
+                decoded = _decode_keys(keys)
+                found.append(KeyRange(base, next_offset, _offsets_of(base, offsets, len(decoded)), decoded))
+                records += len(decoded)
+                if records >= records_max:
+                    break
         return found
 
     def spans_with_keys(
@@ -201,7 +202,7 @@ class SqliteStorage:
         # Beside the log: the system's folder for such files may lie in memory.
         return tempfile.TemporaryFile(dir=self._path.parent)
 
-    def _query(self, statement: str, parameters: dict[str, int] | tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
+    def _query(self, statement: str, parameters: dict[str, int] | tuple[int, ...]) -> Generator[tuple[Any, ...]]:
         try:
             yield from self._reader.execute(statement, parameters)
         except sqlite3.Error as cause:
