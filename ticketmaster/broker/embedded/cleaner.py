@@ -21,6 +21,7 @@ _CUT_TO = 7 / 8
 # After a step of cleaning the loop is left alone for so many times as long as it took.
 _REST = 3.0
 _REST_MIN_S, _REST_MAX_S = 0.005, 0.25
+_BEHIND = 2
 _SPANS_MAX = 500
 _STEP_KEYS = 5_000
 # What need not be read is deleted in steps that are so many times larger: an area's status outdates whole batches before it.
@@ -103,11 +104,18 @@ class Cleaner:
         finally:
             del self._jobs[log.source]
 
-    async def _rest(self, began: float) -> None:
+    async def _rest(self, log: PartitionLog, began: float) -> None:
         """Leaves the loop to others for longer than was worked since ``began``; of steps too short for a timer, for several at once."""
-        self._rest_s += min((asyncio.get_running_loop().time() - began) * _REST, _REST_MAX_S)
+        if not self._is_behind(log):
+            self._rest_s += min((asyncio.get_running_loop().time() - began) * _REST, _REST_MAX_S)
         rest_s, self._rest_s = (self._rest_s, 0.0) if self._rest_s > _REST_MIN_S else (0.0, self._rest_s)
         await asyncio.sleep(rest_s)
+
+    def _is_behind(self, log: PartitionLog) -> bool:
+        """Whether a log grows faster than it is cleaned: then there is no rest."""
+        if log.compacted:
+            return log.unsifted_bytes > _BEHIND * self._retention.uncleaned_bytes_max
+        return log.size_bytes > _BEHIND * self._retention.consumed_bytes_max
 
     # Retention.
 
@@ -136,7 +144,7 @@ class Cleaner:
                 deleted, size_bytes = span.next_offset, size_bytes + span.size_bytes
             if deleted == log.start:
                 return
-            await self._rest(began)
+            await self._rest(log, began)
             await self._broker.replace(Replacement(log.source, log.start, deleted))
             log.start, log.size_bytes = deleted, log.size_bytes - size_bytes
 
@@ -170,43 +178,43 @@ class Cleaner:
         older = min(start, log.cleaned.size_bytes // _RECORD_BYTES) if with_older else 0
         buckets = KeyBuckets(end - start + older, self._retention.piece_keys_max, self._storage.scratch)
         try:
-            ends = await self._take_keys(buckets, log.source, start, end)
-            first = await self._take_older(buckets, log.source, start, *ends) if with_older and ends else start
+            ends = await self._take_keys(buckets, log, start, end)
+            first = await self._take_older(buckets, log, start, *ends) if with_older and ends else start
             superseded, loop = Offsets(), asyncio.get_running_loop()
             began = loop.time()
             for _ in buckets.superseded(superseded):
-                await self._rest(began)
+                await self._rest(log, began)
                 began = loop.time()
         finally:
             buckets.close()
         await self._rewrite(log, first, end, superseded)
 
-    async def _take_keys(self, buckets: KeyBuckets, source: TopicPartition, start: int, end: int) -> tuple[bytes, bytes] | None:
+    async def _take_keys(self, buckets: KeyBuckets, log: PartitionLog, start: int, end: int) -> tuple[bytes, bytes] | None:
         """Adds the keys of [start, end); returns the lowest and the highest, None if there are none."""
         loop, ends = asyncio.get_running_loop(), list[bytes]()
         while start < end:
             began = loop.time()
-            found = self._storage.keys(source, start, end, _STEP_KEYS)
+            found = self._storage.keys(log.source, start, end, _STEP_KEYS)
             if not found:
                 break
             for batch in found:
                 buckets.add(batch.keys, batch.offsets)
                 ends = [min(*ends[:1], *batch.keys, batch.keys[0]), max(*ends[1:], *batch.keys, batch.keys[0])]
             start = found[-1].next_offset
-            await self._rest(began)
+            await self._rest(log, began)
         return (ends[0], ends[1]) if ends else None
 
-    async def _take_older(self, buckets: KeyBuckets, source: TopicPartition, end: int, low: bytes, high: bytes) -> int:
+    async def _take_older(self, buckets: KeyBuckets, log: PartitionLog, end: int, low: bytes, high: bytes) -> int:
         """Adds the keys of those batches before ``end`` that may have one in [low, high]; returns where the first of them starts."""
         # Time-ordered keys meet next to none; others may be anywhere.
         loop, start, first = asyncio.get_running_loop(), 0, end
         while start < end:
             began = loop.time()
-            spans, start = self._storage.spans_with_keys(source, start, end, low, high, _SPANS_MAX)
-            await self._rest(began)
+            spans, start = self._storage.spans_with_keys(log.source, start, end, low, high, _SPANS_MAX)
+            await self._rest(log, began)
             for neighbours in _neighbours(spans):
                 first = min(first, neighbours[0].base_offset)
-                await self._take_keys(buckets, source, neighbours[0].base_offset, neighbours[-1].next_offset)
+                await self._take_keys(buckets, log, neighbours[0].base_offset, neighbours[-1].next_offset)
         return first
 
     async def _rewrite(self, log: PartitionLog, start: int, end: int, superseded: Offsets) -> None:
@@ -219,11 +227,11 @@ class Cleaner:
             start = spans[-1].next_offset
             for run in self._runs(spans, superseded):
                 replacement = self._rewritten(log.source, run, superseded)
-                await self._rest(began)
+                await self._rest(log, began)
                 await self._broker.replace(replacement)
                 log.size_bytes -= sum(span.size_bytes for span in run) - sum(map(batch_bytes, replacement.batches))
                 began = loop.time()
-            await self._rest(began)
+            await self._rest(log, began)
 
     def _runs(self, spans: Iterable[Span], superseded: Offsets) -> Iterator[list[Span]]:
         """Neighbours that are worth rewriting together, each run of a bounded size; of those that go as a whole none is read."""
