@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import uvloop
 from rich.table import Table
 
+from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.processes import MIB, disk_bytes
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
@@ -67,6 +68,8 @@ class Share(NamedTuple):
     cpu_us: float
     wall_us: float
     silence_ms: float
+    step_ms: float
+    calibration_us: float
     log_mib: float
     directory_mib: float
 
@@ -81,10 +84,13 @@ class Ended(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The cost of a reservation in the last third over that in the first, without the very first share, which warms up."""
-        third = max(1, len(self.shares) // 3)
-        first, last = self.shares[1 : third + 1], self.shares[-third:]
-        return sum(share.cpu_us for share in last) / len(last) / (sum(share.cpu_us for share in first) / len(first))
+        """The cost of a reservation in the last third over that in the first, without the very first share, which warms up.
+
+        In units of the calibration loop, so that what others do to the machine meanwhile counts less.
+        """
+        third = max(1, (len(self.shares) - 1) // 3)
+        costs = [share.cpu_us / share.calibration_us for share in self.shares]
+        return sum(costs[-third:]) / sum(costs[1 : third + 1])
 
 
 def endure(directory: Path, plan: Plan, say: Callable[[str], None]) -> Ended:
@@ -182,7 +188,8 @@ class _Roles:
         seats = sum(_SEATS) / len(_SEATS) * reservations * _SEATS_MORE
         places = await self._announce(name, max(1, round(seats / (plan.rows * plan.cols))), plan)
         self._decided, sent = 0, 0
-        ticking = asyncio.create_task(_longest_silence())
+        before_us, silence = calibrate(), _Silence()
+        ticking = asyncio.create_task(silence.watch())
         cpu_s, wall_s = time.process_time(), time.monotonic()
         asked = itertools.cycle(itertools.product(range(7), _SEATS))
         while self._decided < reservations:
@@ -197,8 +204,12 @@ class _Roles:
         cpu_us, wall_us = (1e6 * spent / reservations for spent in (time.process_time() - cpu_s, time.monotonic() - wall_s))
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
-        log_bytes = sum(file.stat().st_size for file in self._directory.glob(f"{LOG_FILE}*"))
-        return Share(reservations, cpu_us, wall_us, _silence_ms(), log_bytes / MIB, disk_bytes(self._directory) / MIB)
+        log_mib = sum(file.stat().st_size for file in self._directory.glob(f"{LOG_FILE}*")) / MIB
+        calibration_us = (before_us + calibrate()) / 2
+        directory_mib = disk_bytes(self._directory) / MIB
+        return Share(
+            reservations, cpu_us, wall_us, 1e3 * silence.longest_s, 1e3 * silence.busiest_s, calibration_us, log_mib, directory_mib
+        )
 
     async def _announce(self, event: str, count: int, plan: Plan) -> list[tuple[str, str]]:
         places = [(f"{event}-{at // _AREAS_PER_EVENT}", f"area-{at % _AREAS_PER_EVENT}") for at in range(count)]
@@ -219,34 +230,42 @@ class _Roles:
         return key, encode_create(who, seats, ReservationType.RANDOM, encode_seats([]))
 
 
-_silences: list[float] = []
+class _Silence:
+    """The longest time for which the loop took no turn, and the most CPU of its thread from one to the next."""
 
+    def __init__(self) -> None:
+        self.longest_s = self.busiest_s = 0.0
 
-async def _longest_silence() -> None:
-    """Notes the longest time for which the loop took no turn."""
-    _silences[:] = [0.0]
-    last = time.monotonic()
-    while True:
-        await asyncio.sleep(_TICK_S)
-        now = time.monotonic()
-        _silences[0] = max(_silences[0], now - last - _TICK_S)
-        last = now
-
-
-def _silence_ms() -> float:
-    return 1_000 * _silences[0]
+    async def watch(self) -> None:
+        last_s, last_cpu_s = time.monotonic(), time.thread_time()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s, cpu_s = time.monotonic(), time.thread_time()
+            self.longest_s = max(self.longest_s, now_s - last_s - _TICK_S)
+            self.busiest_s = max(self.busiest_s, cpu_s - last_cpu_s)
+            last_s, last_cpu_s = now_s, cpu_s
 
 
 def told(ended: Ended) -> Table:
     """The figures as a table."""
-    table = Table(title=f"CPU a reservation, last third over first: {ended.ratio:.2f}", box=None, title_justify="left")
-    for name in ("reservations", "CPU, µs each", "wall, µs each", "longest silence, ms", "log, MiB", "directory, MiB", "bytes each"):
+    table = Table(title=f"CPU a reservation, last third over first: {ended.ratio:.3f}", box=None, title_justify="left")
+    for name in (
+        "reservations",
+        "CPU, µs each",
+        "wall, µs each",
+        "loop: silence, ms",
+        "CPU, ms",
+        "calibration, µs",
+        "log, MiB",
+        "directory, MiB",
+        "bytes each",
+    ):
         table.add_column(name, justify="right")
     sold = 0
     for share in ended.shares:
         sold += share.sold
-        numbers = (share.cpu_us, share.wall_us, share.silence_ms, share.log_mib, share.directory_mib)
-        table.add_row(f"{sold:,}", *(f"{number:,.1f}" for number in numbers), f"{share.directory_mib * MIB / sold:,.0f}")
+        numbers = (share.cpu_us, share.wall_us, share.silence_ms, share.step_ms, share.calibration_us, share.log_mib, share.directory_mib)
+        table.add_row(f"{sold:,}", *(f"{number:,.2f}" for number in numbers), f"{share.directory_mib * MIB / sold:,.0f}")
     largest = sorted(ended.topics_mib.items(), key=lambda item: -item[1])
     table.caption = "\n".join(
         [
