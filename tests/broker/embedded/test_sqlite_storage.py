@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.support.consuming import committed, read_batches, read_records, take, until
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
+from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.embedded.storage import batch_bytes
 from ticketmaster.broker.port import Batch, Pair, TopicPartition, TopicSpec
@@ -250,3 +252,16 @@ async def test_a_large_write_is_put_together_away_from_the_loop(path: Path, monk
     await broker.close()
 
     assert [name.startswith("log-commit") for name in threads] == [False, True]
+
+
+async def test_a_write_ahead_log_that_grew_under_a_reader_shrinks_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticketmaster.sqlitefile._WAL_BYTES_MAX", 1 << 20)
+    broker, wal = await opened(path), path.with_name("log.db-wal")
+    with closing(LogSnapshot(path)):
+        for _ in range(12):
+            await broker.producer().send({SOURCE: [(b"k", b"x" * 1_000_000)]})
+        assert wal.stat().st_size > 10_000_000
+    for _ in range(3):
+        await broker.producer().send({SOURCE: [(b"k", b"x" * 1_000_000)]})
+    assert wal.stat().st_size < 6_000_000
+    await broker.close()
