@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import compress, pairwise
 from typing import NamedTuple, Protocol
 
 from ticketmaster.broker.embedded.log import PartitionLog
@@ -62,7 +63,7 @@ class Retention(NamedTuple):
     # Survivors of compaction are merged into batches of about this size.
     merged_batch_bytes: int = 256 << 10
     # How many keys compaction holds in memory.
-    piece_keys_max: int = 50_000
+    piece_keys_max: int = 100_000
     # How much is read, rewritten or deleted in one step.
     step_bytes: int = 1 << 20
 
@@ -258,7 +259,7 @@ class Cleaner:
     def _rewritten(self, source: TopicPartition, run: list[Span], superseded: Offsets) -> Replacement:
         start, end = run[0].base_offset, run[-1].next_offset
         gone = superseded.between(start, end)
-        kept: list[tuple[int, Pair]] = []
+        offsets, records = list[int](), list[Pair]()
         at, timestamp_ms = start, 0
         # What goes as a whole need not be read.
         while at < end and len(gone) < end - start:
@@ -266,27 +267,24 @@ class Cleaner:
             if not batches:
                 break
             for batch in batches:
-                kept += [item for item in zip(batch.offsets, batch.records, strict=True) if item[0] not in gone]
+                kept = [offset not in gone for offset in batch.offsets]
+                offsets += compress(batch.offsets, kept)
+                records += compress(batch.records, kept)
                 at, timestamp_ms = batch.next_offset, max(timestamp_ms, batch.timestamp_ms)
-        return Replacement(source, start, end, self._merged(source, kept, end, timestamp_ms))
+        return Replacement(source, start, end, self._merged(source, offsets, records, end, timestamp_ms))
 
-    def _merged(self, source: TopicPartition, kept: list[tuple[int, Pair]], end: int, timestamp_ms: int) -> list[Batch]:
-        pieces: list[list[tuple[int, Pair]]] = []
-        size = self._retention.merged_batch_bytes
-        for item in kept:
+    def _merged(self, source: TopicPartition, offsets: list[int], records: list[Pair], end: int, timestamp_ms: int) -> list[Batch]:
+        starts, size = list[int](), self._retention.merged_batch_bytes
+        for index, (key, value) in enumerate(records):
             if size >= self._retention.merged_batch_bytes:
-                pieces.append([])
+                starts.append(index)
                 size = 0
-            pieces[-1].append(item)
-            key, value = item[1]
             size += len(key) + len(value or b"")
-        if not pieces:
-            return []
-        nexts = [piece[0][0] for piece in pieces[1:]] + [end]
-        return [
-            Batch(source, [pair for _, pair in piece], [offset for offset, _ in piece], next_offset, timestamp_ms)
-            for piece, next_offset in zip(pieces, nexts, strict=True)
-        ]
+        batches = []
+        for first, behind in pairwise([*starts, len(records)]):
+            next_offset = offsets[behind] if behind < len(offsets) else end
+            batches.append(Batch(source, records[first:behind], offsets[first:behind], next_offset, timestamp_ms))
+        return batches
 
 
 def _neighbours(spans: Iterable[Span]) -> list[list[Span]]:
