@@ -33,7 +33,7 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
     UsageError: it is not a directory, not ours, of another format or number of partitions, not accessible, or in use.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        _make_directory(path)
         foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _IGNORED)
         if foreign and _MARKER not in foreign:
             raise UsageError(f"{path} holds other things ({foreign[0]}): choose an empty or a new directory with -d")
@@ -55,6 +55,23 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
         yield path
     finally:
         # The file stays: removing it could let two processes lock two files of the same name.
+        os.close(descriptor)
+
+
+def _make_directory(path: Path) -> None:
+    """Creates what is missing of a path, so that it survives a power failure."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Returns when a file's content, or a directory's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
         os.close(descriptor)
 
 
@@ -84,7 +101,10 @@ def _check_marker(marker: Path, partitions: int) -> None:
         if not marker.exists():
             fresh = marker.with_name(_NEW_MARKER)
             fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
+            # The content before the name, and the name before any log: after a power failure the directory is empty or whole.
+            _sync(fresh)
             fresh.replace(marker)
+            _sync(marker.parent)
             return
         found = _read_marker(marker)
     except (OSError, msgspec.DecodeError) as cause:

@@ -11,6 +11,8 @@ from ticketmaster.errors import UsageError
 
 # "TKTM", in the header of every file (PRAGMA application_id).
 _APPLICATION_ID = 0x544B544D
+# A write-ahead log that grew while somebody read the file for long is cut to this when it begins anew.
+_WAL_BYTES_MAX = 64 << 20
 
 
 def open_database(path: Path, *, synchronous: str, format_version: int, cache_kib: int) -> Database:
@@ -60,6 +62,7 @@ def _prepared(connection: sqlite3.Connection, path: Path, synchronous: str, form
         connection.execute(f"PRAGMA user_version = {format_version}")
         connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX}")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     return Database(connection, recursive_triggers=False, execute_plugins=False)

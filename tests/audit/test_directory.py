@@ -11,18 +11,23 @@ import zlib
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
 from tests.process.client import ask
 from tests.process.sale import Sale
 from tests.process.server import Server, one_clear_line, run, serving, wait_until
 from ticketmaster.audit.rules import Rule
+from ticketmaster.bootstrap.audit import in_lines
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.port import TopicPartition
+from ticketmaster.cli.audit import audit
+from ticketmaster.clock import SystemClock
 from ticketmaster.wire import topics
 
 PARTITIONS = 3
@@ -96,6 +101,30 @@ def test_a_stopped_directory_is_sound_and_stays_as_it_is(sold: tuple[Path, Sold]
     failed = sum(sum(area["failed"].values()) for area in document["areas"])
     assert failed == document["totals"]["failed"] == len(sale.decisions) - document["totals"]["reserved"]
     assert contents(directory) == before
+
+
+def test_a_long_audit_says_how_far_it_is_without_a_terminal(sold: tuple[Path, Sold], monkeypatch: pytest.MonkeyPatch) -> None:
+    # By its module: the package has a command of this name.
+    monkeypatch.setattr(import_module("ticketmaster.cli.audit"), "_LINE_INTERVAL_S", 0.0)
+    done = CliRunner().invoke(audit, ["-d", str(sold[0]), "--json"])
+
+    assert json.loads(done.stdout)["sound"]
+    lines = done.stderr.splitlines()
+    assert re.fullmatch(r"reading: [1-9]\d* records, \d+ %", lines[0])
+    assert "checking" in lines
+    assert lines[-1].startswith(f"comparing a store with {DECISIONS}-")
+
+
+def test_progress_is_a_line_every_few_seconds_and_none_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    now_s = 0.0
+    monkeypatch.setattr(SystemClock, "monotonic_s", lambda _: now_s)
+    on_progress = in_lines(said.append, 5.0)
+    for second in range(0, 23, 2):
+        now_s = float(second)
+        on_progress("reading", 1_000 * second, 100, second)
+
+    assert said == ["reading: 6,000 records, 6 %", "reading: 12,000 records, 12 %", "reading: 18,000 records, 18 %"]
 
 
 def test_for_people_it_prints_the_same(sold: tuple[Path, Sold]) -> None:

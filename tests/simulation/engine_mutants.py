@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
 from ticketmaster.broker.embedded import broker as embedded
+from ticketmaster.broker.embedded import superseded
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
@@ -53,6 +54,21 @@ def _offsets_outside() -> AbstractContextManager[Any]:
         return ends
 
     return replaced(embedded._TransactionalProducer, "commit", commit)
+
+
+@mutant("retention deletes what nobody has read")
+def _retention_ahead() -> AbstractContextManager[Any]:
+    return replaced(EmbeddedBroker, "consumed_to", EmbeddedBroker.durable_end)
+
+
+@mutant("compaction keeps the oldest record of a key")
+def _oldest_kept() -> AbstractContextManager[Any]:
+    def compare(keys: Sequence[bytes], offsets: Sequence[int], newest: dict[bytes, int], found: superseded.Offsets) -> None:
+        for key, offset in sorted(zip(keys, offsets, strict=True), key=lambda record: record[1]):
+            if newest.setdefault(key, offset) != offset:
+                found.add(offset)
+
+    return replaced(superseded, "_compare", compare)
 
 
 @mutant("offsets are committed before the records")

@@ -513,7 +513,7 @@ def test_a_task_with_state_whose_group_has_no_offsets_says_so_and_reads_again() 
         await work.send(WORDS, [b"a"])
         await work.counted(1)
         await work.stop()
-        work.broker._committed.clear()
+        work.broker.forget_offsets()
         work.start()
         await work.counted(2)
 
@@ -545,7 +545,7 @@ def test_a_task_whose_records_must_not_be_read_again_ends_with_what_mends_it() -
         await work.send(WORDS, [b"a"])
         await work.counted(1)
         await work.stop()
-        work.broker._committed.clear()
+        work.broker.forget_offsets()
         work.topology = replace(TOPOLOGY, against_repeating=lambda _, topics: f"not {topics}: run `mend`")
         work.start()
 
@@ -558,7 +558,7 @@ def test_a_task_whose_records_must_not_be_read_again_ends_with_what_mends_it() -
 
 def test_an_offset_behind_the_end_of_a_log_that_was_made_anew_is_none() -> None:
     async def test(work: Work) -> None:
-        work.broker._committed[TOPOLOGY.application_id, WORDS] = 7
+        work.broker._consumed[WORDS][TOPOLOGY.application_id] = 7
         await work.send(WORDS, [b"a"])
         work.start()
         await work.counted(1)

@@ -116,6 +116,11 @@ class FailingBroker(EmbeddedBroker):
         # What was asked for, and of which partition.
         self.steps: list[tuple[str, int]] = []
 
+    def forget_offsets(self) -> None:
+        """As Kafka does with those of a group that was empty for long."""
+        for consumed in self._consumed.values():
+            consumed.update(dict.fromkeys(consumed))
+
     def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
         return _FailingProducer(super().transactional_producer(transactional_id), self, transactional_id)
 

@@ -17,10 +17,12 @@ class GatedStorage(MemoryStorage):
         self.writes: list[Write] = []
         self.failure: Exception | None = None
         self.closed = False
+        self.delay_s = 0.0
 
     async def write(self, write: Write) -> None:
         self.writes.append(write)
         await self.gate.wait()
+        await asyncio.sleep(self.delay_s)
         if self.failure:
             raise self.failure
         await super().write(write)

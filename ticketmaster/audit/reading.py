@@ -12,8 +12,8 @@ from ticketmaster.wire import topics
 
 _POLL_MS = 200
 
-# Is told: records read so far, how far the logs go that are read, how far they are read.
-Progress = Callable[[int, int, int], None]
+# Is told: what is done, records read for it so far, how far the logs go that are read, how far they are read.
+Progress = Callable[[str, int, int, int], None]
 
 # Who works off the records of a topic.
 _READERS = {
@@ -58,7 +58,7 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
                 books.take(batch)
                 positions[batch.source] = batch.next_offset
                 records += len(batch.records)
-            on_progress(records, sum(ends.values()) - start_sum, sum(positions.values()) - start_sum)
+            on_progress("reading", records, sum(ends.values()) - start_sum, sum(positions.values()) - start_sum)
             if _is_behind(positions, ends):
                 continue
             ends = await log.end_offsets(sources)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from ticketmaster.audit.hashing import digest_of
@@ -28,16 +29,44 @@ from ticketmaster.wire.reservations import (
     read_reserve,
     read_result,
     read_seats,
+    remembered,
 )
 
 NONE = -1
 LIVE = (State.RESERVED, State.PAID)
 _SEATED = (State.RESERVED, State.PAID, State.CANCELLED)
+_KINDS = tuple(ReservationType)
 _OTHER_REASON = "other"
 _REASONS_MAX = 1_000
 _TOPICS = (topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.RESERVATION_CHANGELOG, topics.USER_RESERVATION)
 _COMMAND, _ASK, _RESULT, _CHANGELOG, _DECISION = range(len(_TOPICS))
 TOPIC_NAMES = tuple(topic.name for topic in _TOPICS)
+
+
+_Seats = tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=16_384)
+def _encoded(seats: _Seats) -> bytes:
+    """Seats in their one form: others may write them in several blocks."""
+    return encode_seats(seats)
+
+
+@remembered
+def _seats(data: bytes) -> _Seats:
+    """The seats of a whole Avro array."""
+    return tuple(read_seats(data, 0)[0])
+
+
+@remembered
+def _end(data: bytes) -> tuple[_Seats, State, bytes]:
+    """(seats, state, reason) of the end of a ``Reservation``. UNREADABLE where it is none, to its last byte."""
+    seats, state_at = read_seats(data, 0)
+    reason, end = read_string(data, state_at + 1)
+    if end != len(data):
+        raise ValueError(f"its end has {len(data)} bytes and should have {end}")
+    reason.decode()
+    return tuple(seats), State(data[state_at] >> 1), reason
 
 
 class _Reservation(NamedTuple):
@@ -48,7 +77,7 @@ class _Reservation(NamedTuple):
     names: bytes
     seat_count: int
     kind: int
-    seats: list[tuple[int, int]]
+    seats: _Seats
     state: State
     reason: bytes
 
@@ -63,18 +92,14 @@ def _read(key: bytes, value: bytes) -> _Reservation:
     names_end = skip_string(value, skip_string(value, names_at))
     count, at = read_int(value, names_end)
     _, at = read_int(value, at)
-    kind = ReservationType(value[at] >> 1)
-    seats, state_at = read_seats(value, at + 1)
-    reason, end = read_string(value, state_at + 1)
-    if end != len(value):
-        raise ValueError(f"it has {len(value)} bytes and should end at {end}")
-    reason.decode()
-    return _Reservation(who, value[names_at : at + 1], value[names_at:names_end], count, kind, seats, State(value[state_at] >> 1), reason)
+    kind = _KINDS[value[at] >> 1]
+    seats, state, reason = _end(value[at + 1 :])
+    return _Reservation(who, value[names_at : at + 1], value[names_at:names_end], count, kind, seats, state, reason)
 
 
-def _outcome(seats: list[tuple[int, int]] | None, reason: bytes) -> int:
+def _outcome(seats: _Seats | None, reason: bytes) -> int:
     """A number for what an area answered: seats, or why there are none."""
-    return hash(reason) if seats is None else hash(tuple(seats))
+    return hash(reason if seats is None else seats)
 
 
 class Reservations:
@@ -153,7 +178,7 @@ class Reservations:
         try:
             command = read_create(value)
             check_id(key)
-            seats, _ = read_seats(value, command.seats_at)
+            seats = _seats(value[command.seats_at :])
         except UNREADABLE:
             self.put_aside += 1
             return
@@ -170,16 +195,16 @@ class Reservations:
         try:
             command = read_reserve(value)
             check_id(command.who)
-            seats, _ = read_seats(value, command.seats_at)
+            seats = _seats(value[command.seats_at :])
         except UNREADABLE:
             self.put_aside += 1
             return
-        row, here = self._row(command.who), unpacked(TOPIC_NAMES[_ASK], at)
+        row = self._row(command.who)
         area = KEY_SEPARATOR.encode().join(read_names(command.names))
         if area != key:
-            self._findings.add(Rule.MISPLACED, f"a question to {text_of(area)} has the key {text_of(key)}", here)
+            self._findings.add(Rule.MISPLACED, f"a question to {text_of(area)} has the key {text_of(key)}", _place(_ASK, at))
         if self.at[_ASK][row] != NONE:
-            self._findings.add(Rule.ASKED_AGAIN, text_of(command.who), self.place(_ASK, row), here)
+            self._findings.add(Rule.ASKED_AGAIN, text_of(command.who), self.place(_ASK, row), _place(_ASK, at))
             return
         self.at[_ASK][row] = at
         if self.area[row] == NONE:
@@ -187,7 +212,6 @@ class Reservations:
         self._compare(row, command.who, (None, value[command.names_at : command.seats_at], seats), (_ASK, at))
 
     def _take_answer(self, key: bytes, value: bytes, at: int) -> None:
-        here = unpacked(TOPIC_NAMES[_RESULT], at)
         try:
             encoded, reason = read_result(value)
             check_id(key)
@@ -196,30 +220,29 @@ class Reservations:
             self.put_aside += 1
             return
         if named != key:
-            self._findings.add(Rule.MISPLACED, f"an answer for {text_of(named)} has the key {text_of(key)}", here)
+            self._findings.add(Rule.MISPLACED, f"an answer for {text_of(named)} has the key {text_of(key)}", _place(_RESULT, at))
         row = self._row(key)
-        earlier = self.place(_RESULT, row)
-        seats = read_seats(encoded, 0)[0] if reason is None else None
-        if earlier and self._answer[row] == _outcome(seats, reason or b""):
-            # The question was read again, as offsets were lost or set back: the same answer does no harm.
-            self.answered_again += 1
-            return
-        if earlier:
-            self._findings.add(Rule.ANSWERED_AGAIN, text_of(key), earlier, here)
+        seats = _seats(encoded) if reason is None else None
+        if self.at[_RESULT][row] != NONE:
+            if self._answer[row] == _outcome(seats, reason or b""):
+                # The question was read again, as offsets were lost or set back: the same answer does no harm.
+                self.answered_again += 1
+                return
+            earlier = self.place(_RESULT, row)
+            self._findings.add(Rule.ANSWERED_AGAIN, text_of(key), earlier, _place(_RESULT, at))
             if seats is not None and row in self.seats:
-                self._findings.add(Rule.TOOK_TWICE, text_of(key), earlier, here)
+                self._findings.add(Rule.TOOK_TWICE, text_of(key), earlier, _place(_RESULT, at))
             return
         self.at[_RESULT][row] = at
         self._answer[row] = _outcome(seats, reason or b"")
         if seats is not None:
-            self.seats.setdefault(row, encode_seats(seats))
+            self.seats.setdefault(row, _encoded(seats))
 
     def _take_changelog(self, key: bytes, value: bytes, at: int) -> None:
-        here = unpacked(TOPIC_NAMES[_CHANGELOG], at)
         try:
             found = _read(key, value)
         except UNREADABLE as reason:
-            self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", here)
+            self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", _place(_CHANGELOG, at))
             return
         row = self._row(key)
         if self.area[row] == NONE:
@@ -228,26 +251,30 @@ class Reservations:
         # Compaction may have removed the first ones, so any may be the first to be seen.
         if before != NONE and found.state not in LEGAL_MOVES[State(before)]:
             text = f"{text_of(key)}: {State(before).name} → {found.state.name}"
-            self._findings.add(Rule.ILLEGAL_MOVE, text, self.place(_CHANGELOG, row), here)
+            self._findings.add(Rule.ILLEGAL_MOVE, text, self.place(_CHANGELOG, row), _place(_CHANGELOG, at))
         self._changelog_state[row], self._changelog_hash[row], self.at[_CHANGELOG][row] = found.state, hash(value), at
         self._compare_state(row, key, found, (_CHANGELOG, at))
 
     def _take_decision(self, key: bytes, value: bytes, at: int) -> None:
-        here = unpacked(TOPIC_NAMES[_DECISION], at)
         try:
             found = _read(key, value)
         except UNREADABLE as reason:
-            self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", here)
+            self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", _place(_DECISION, at))
             return
         if found.state is State.PROCESSING:
-            self._findings.add(Rule.ILLEGAL_MOVE, f"{text_of(key)}: PROCESSING is no decision", here)
+            self._findings.add(Rule.ILLEGAL_MOVE, f"{text_of(key)}: PROCESSING is no decision", _place(_DECISION, at))
             return
         row = self._row(key)
-        before, earlier = self.decision_state[row], self.place(_DECISION, row)
+        before = self.decision_state[row]
         if before == found.state:
-            self._findings.add(Rule.DECIDED_AGAIN, f"{text_of(key)}: {found.state.name}", earlier, here)
+            self._findings.add(Rule.DECIDED_AGAIN, f"{text_of(key)}: {found.state.name}", self.place(_DECISION, row), _place(_DECISION, at))
         elif before != NONE and found.state not in LEGAL_MOVES[State(before)]:
-            self._findings.add(Rule.ILLEGAL_MOVE, f"{text_of(key)}: {State(before).name} → {found.state.name}", earlier, here)
+            self._findings.add(
+                Rule.ILLEGAL_MOVE,
+                f"{text_of(key)}: {State(before).name} → {found.state.name}",
+                self.place(_DECISION, row),
+                _place(_DECISION, at),
+            )
         if before == NONE:
             self.undecided_count -= self.at[_COMMAND][row] != NONE
         self.decision_state[row], self._decision_hash[row], self.at[_DECISION][row] = found.state, hash(value), at
@@ -256,39 +283,37 @@ class Reservations:
         seated = found.state in _SEATED
         self._outcome[row] = _outcome(found.seats if seated else None, found.reason)
         if seated:
-            self.seats[row] = encode_seats(found.seats)
-            self._check_seats(key, found, here)
+            self.seats[row] = _encoded(found.seats)
+            self._check_seats(key, found, at)
         else:
             self.reason[row] = self._note_reason(found.reason.decode())
         self._compare_state(row, key, found, (_DECISION, at))
 
-    def _check_seats(self, key: bytes, found: _Reservation, here: At | None) -> None:
+    def _check_seats(self, key: bytes, found: _Reservation, at: int) -> None:
         seats, wrong = found.seats, ""
         if found.kind == ReservationType.RANDOM:
             row, col = seats[0] if seats else (0, 0)
             if len(seats) != found.seat_count:
                 wrong = f"{len(seats)} seats, asked for were {found.seat_count}"
-            elif seats != [(row, col + more) for more in range(found.seat_count)]:
-                wrong = f"seats that are not next to each other: {seats}"
+            elif seats != tuple((row, col + more) for more in range(found.seat_count)):
+                wrong = f"seats that are not next to each other: {list(seats)}"
         elif not seats or found.kind != ReservationType.SELF_PICK:
             wrong = f"{len(seats)} seats, for a reservation that can have none"
         if len(set(seats)) < len(seats):
-            wrong = f"the same seat more than once: {seats}"
+            wrong = f"the same seat more than once: {list(seats)}"
         if wrong:
-            self._findings.add(Rule.SEAT_COUNT, f"{text_of(key)}: {wrong}", here)
+            self._findings.add(Rule.SEAT_COUNT, f"{text_of(key)}: {wrong}", _place(_DECISION, at))
 
     def _compare_state(self, row: int, key: bytes, found: _Reservation, place: tuple[int, int]) -> None:
         # What a RANDOM one got is not what was in the command.
         asked = found.seats if found.kind == ReservationType.SELF_PICK or found.state not in _SEATED else None
         self._compare(row, key, (found.who, found.what, asked), place)
 
-    def _compare(
-        self, row: int, key: bytes, asked: tuple[bytes | None, bytes, list[tuple[int, int]] | None], place: tuple[int, int]
-    ) -> None:
+    def _compare(self, row: int, key: bytes, asked: tuple[bytes | None, bytes, _Seats | None], place: tuple[int, int]) -> None:
         """Every record of a reservation repeats what was asked for; None is what it does not repeat."""
         who, what, seats = asked
         same = True
-        for column, part in ((self._who, who), (self._what, what), (self._seats, None if seats is None else tuple(seats))):
+        for column, part in ((self._who, who), (self._what, what), (self._seats, seats)):
             if part is not None:
                 number = hash(part)
                 if column[row] == 0:
@@ -363,6 +388,11 @@ class Reservations:
         elif (state in _SEATED or question != NONE) and not places.trimmed(_source(_RESULT, decision)):
             text = f"{text_of(key)} is {state.name}, and its area has not answered"
             findings.add(Rule.DECISION_ANSWER, text, self.place(_ASK, row), self.place(_DECISION, row))
+
+
+def _place(topic: int, at: int) -> At | None:
+    """Where a record is that is wrong."""
+    return unpacked(TOPIC_NAMES[topic], at)
 
 
 def _source(topic: int, at: int) -> TopicPartition:

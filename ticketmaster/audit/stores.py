@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ticketmaster.audit.reading import Log
+from ticketmaster.audit.reading import Log, Progress
 from ticketmaster.audit.report import At, Example, Finding
 from ticketmaster.audit.rules import text_of
 from ticketmaster.broker.port import TopicPartition
@@ -36,10 +36,10 @@ def damaged(reason: TaskCorrupted) -> Finding:
     return Finding("a store can't be read; its role will build it anew", 1, [Example(str(reason), ())])
 
 
-async def store_finding(log: Log, stored: Stored, source: TopicPartition) -> Finding | None:
+async def store_finding(log: Log, stored: Stored, source: TopicPartition, on_progress: Progress) -> Finding | None:
     """What differs between a store and its log up to the store's checkpoint; None if nothing does. The log was read after the store."""
     found = stored.hashes
-    expected, changed_since = await _read(log, source, stored.checkpoint)
+    expected, changed_since = await _read(log, source, stored.checkpoint, on_progress)
     # Of a key that has changed since, compaction may have removed what the store stands for.
     wrong = []
     for key in sorted((expected.keys() | found.keys()) - changed_since):
@@ -51,10 +51,13 @@ async def store_finding(log: Log, stored: Stored, source: TopicPartition) -> Fin
     return Finding(rule, len(wrong), wrong[:_EXAMPLES_MAX]) if wrong else None
 
 
-async def _read(log: Log, source: TopicPartition, checkpoint: int) -> tuple[dict[bytes, tuple[int, int]], set[bytes]]:
+async def _read(
+    log: Log, source: TopicPartition, checkpoint: int, on_progress: Progress
+) -> tuple[dict[bytes, tuple[int, int]], set[bytes]]:
     """({key: (hash of its value before the checkpoint, its offset)}, the keys of those behind it)."""
     table, changed_since = dict[bytes, tuple[int, int]](), set[bytes]()
-    position, end = (await log.start_offsets([source]))[source], (await log.end_offsets([source]))[source]
+    start, end = (await log.start_offsets([source]))[source], (await log.end_offsets([source]))[source]
+    position, records = start, 0
     reader = log.reader({source: position})
     try:
         while position < end:
@@ -66,7 +69,8 @@ async def _read(log: Log, source: TopicPartition, checkpoint: int) -> tuple[dict
                         table.pop(key, None)
                     else:
                         table[key] = hash(value), offset
-                position = batch.next_offset
+                position, records = batch.next_offset, records + len(batch.records)
+            on_progress(f"comparing a store with {source.topic}-{source.partition}", records, end - start, position - start)
     finally:
         await reader.stop()
     return table, changed_since

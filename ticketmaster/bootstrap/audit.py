@@ -15,6 +15,7 @@ from ticketmaster.audit.stores import damaged, read_stored, store_finding
 from ticketmaster.bootstrap.kafka import data_id_of, reading_context
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.port import TopicPartition
+from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
 from ticketmaster.errors import TaskCorrupted, UsageError
@@ -28,6 +29,20 @@ _STORES = {
     topics.RESERVATION_SERVICE: ((RESERVATIONS, topics.RESERVATION_CHANGELOG),),
     topics.TICKET_SERVICE: ((RESERVATIONS, topics.USER_RESERVATION),),
 }
+
+
+def in_lines(say: Callable[[str], None], interval_s: float) -> Progress:
+    """Progress as lines of text: one each ``interval_s`` at most, none before that time is over."""
+    clock = SystemClock()
+    last_s = clock.monotonic_s()
+
+    def on_progress(what: str, records: int, total: int, done: int) -> None:
+        nonlocal last_s
+        if clock.monotonic_s() - last_s >= interval_s:
+            last_s = clock.monotonic_s()
+            say(f"{what}: {records:,} records, {100 * done // total} %" if total else what)
+
+    return on_progress
 
 
 class AuditResult(NamedTuple):
@@ -50,12 +65,14 @@ def run_directory_audit(directory: Path, on_progress: Progress) -> AuditResult:
 
 async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Progress) -> AuditResult:
     async with reading_context(loaded) as (broker, partitions, ids):
-        report = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+        books = await read_books(broker, partitions, settle_ms, on_progress)
+        on_progress("checking", 0, 0, 0)
+        report = books.close()
         # Only those of this cluster and these schema ids: no role would use others any more.
         stores = _stores(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
         if state_dir and not stores:
             raise UsageError(f"{state_dir} has no state of this cluster: name the -d that the roles have, or leave it out")
-        found = await _compared_all(stores, lambda: nullcontext(broker))
+        found = await _compared_all(stores, lambda: nullcontext(broker), on_progress)
     return AuditResult(report, len(stores), [*report.findings, *found])
 
 
@@ -67,30 +84,33 @@ async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResul
 
     with snapshot() as log:
         books = await read_books(log, partitions, 0, on_progress)
+        on_progress("checking", 0, 0, 0)
         report = books.close(await not_worked_off(log, partitions, books))
     stores = _stores(directory / "state", "*.db", -3)
-    found = await _compared_all(stores, snapshot)
+    found = await _compared_all(stores, snapshot, on_progress)
     return AuditResult(report, len(stores), [*report.findings, *found])
 
 
-async def _compared_all(stores: Sequence[_Store], open_log: Callable[[], AbstractContextManager[Log]]) -> list[Finding]:
+async def _compared_all(
+    stores: Sequence[_Store], open_log: Callable[[], AbstractContextManager[Log]], on_progress: Progress
+) -> list[Finding]:
     """What all stores and their logs differ in. A damaged file with several stores is one finding."""
     found: list[Finding] = []
     for store in stores:
-        finding = await _compared(store, open_log)
+        finding = await _compared(store, open_log, on_progress)
         if finding and finding not in found:
             found.append(finding)
     return found
 
 
-async def _compared(store: _Store, open_log: Callable[[], AbstractContextManager[Log]]) -> Finding | None:
+async def _compared(store: _Store, open_log: Callable[[], AbstractContextManager[Log]], on_progress: Progress) -> Finding | None:
     """What a store and its log differ in. The log is opened second: where a role is at work it must not be the older one."""
     try:
         stored = read_stored(store.file, store.number, store.name)
     except TaskCorrupted as reason:
         return damaged(reason)
     with open_log() as log:
-        return await store_finding(log, stored, store.source)
+        return await store_finding(log, stored, store.source, on_progress)
 
 
 class _Store(NamedTuple):

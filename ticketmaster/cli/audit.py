@@ -16,8 +16,9 @@ from ticketmaster.cli.options import CONFIG, FILE
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.audit import AuditResult
 
-# Is told: records read so far, how far the logs go, how far they are read.
-_Progress = Callable[[int, int, int], None]
+# Is told: what is done, records read for it so far, how far the logs go, how far they are read.
+_Progress = Callable[[str, int, int, int], None]
+_LINE_INTERVAL_S = 5.0
 
 
 @click.command()
@@ -50,7 +51,7 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, area
     from ticketmaster.bootstrap.audit import run_audit, run_directory_audit  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    with _progress_bar() as show:
+    with _progress() as show:
         if state_dir and not config_file:
             result = run_directory_audit(state_dir, show)
         else:
@@ -63,18 +64,22 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, area
 
 
 @contextmanager
-def _progress_bar() -> Iterator[_Progress]:
-    """A bar on stderr, if that is a terminal."""
+def _progress() -> Iterator[_Progress]:
+    """On stderr: a bar if that is a terminal, else a line every few seconds."""
+    from ticketmaster.bootstrap.audit import in_lines  # noqa: PLC0415
+
     if not sys.stderr.isatty():
-        yield lambda _records, _total, _done: None
+        yield in_lines(lambda text: click.echo(text, err=True), _LINE_INTERVAL_S)
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    columns = (TextColumn("reading"), BarColumn(), TextColumn("{task.fields[records]} records"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[records]} records"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("reading", records="0")
-        yield lambda records, total, done: progress.update(bar, total=total, completed=done, records=f"{records:,}")
+        yield lambda what, records, total, done: progress.update(
+            bar, description=what, total=total or None, completed=done, records=f"{records:,}"
+        )
 
 
 def _document(result: AuditResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.storage import MemoryStorage, Write
 from ticketmaster.broker.port import TopicPartition, TopicSpec
 from ticketmaster.simulation.clock import SimulatedClock
@@ -25,6 +26,8 @@ _LOOKS, _LOOK_S = 500, 0.001
 _STALE_COMMITS = 4
 # So little stays in memory that slow readers read from storage.
 _TAIL_BYTES_MAX = 20_000
+# So small that logs are cut and compacted all the time.
+_RETENTION = Retention(consumed_bytes_max=3_000, uncleaned_bytes_max=2_000, merged_batch_bytes=1_000, piece_keys_max=50, step_bytes=1_000)
 
 Witness = Callable[[Write], None]
 
@@ -82,7 +85,7 @@ class Host:
     async def start(self) -> None:
         """Starts a broker on what the storage holds."""
         started = asyncio.get_running_loop().create_future()
-        broker = EmbeddedBroker(self._storage, SimulatedClock(self._random), tail_bytes_max=_TAIL_BYTES_MAX)
+        broker = EmbeddedBroker(self._storage, SimulatedClock(self._random), retention=_RETENTION, tail_bytes_max=_TAIL_BYTES_MAX)
         self._process = Process("broker")
 
         async def serve() -> None:
@@ -127,7 +130,10 @@ class Host:
 
     def forget_offsets(self, group: str) -> None:
         """What a group has committed is gone, as Kafka drops it of groups that nobody is a member of for some days."""
-        for known in (self.broker._committed, self._storage._offsets, self._offsets):  # noqa: SLF001 - a fault, not a use
+        for consumed in self.broker._consumed.values():  # noqa: SLF001 - a fault, not a use
+            if group in consumed:
+                consumed[group] = None
+        for known in (self._storage._offsets, self._offsets):  # noqa: SLF001 - as above
             for at in [at for at in known if at[0] == group]:
                 del known[at]
 

@@ -19,6 +19,8 @@ from scripts.perf.bench_suite import in_one_process, on_kafka, watched
 from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
+from scripts.perf.bench_suite.endurance import Plan, endure
+from scripts.perf.bench_suite.endurance import told as told_endurance
 from scripts.perf.bench_suite.errors import run_command
 from scripts.perf.bench_suite.figures import Notebook, Results, markdown, table
 from scripts.perf.bench_suite.load import ROOT
@@ -177,6 +179,22 @@ def capacity(results: Path, reservations: int, seconds: float, areas: int, zipf:
         click.echo(msgspec.json.encode(found._asdict()))
     else:
         _print(told(found))
+    return 0
+
+
+@bench.command()
+@click.option("--reservations", type=click.IntRange(1_000, 100_000_000), default=1_000_000, help="Reservations of the sale.")
+@click.option("--shares", type=click.IntRange(3, 1_000), default=10, help="Shares of it that are measured, one after the other.")
+@click.option("--rows", type=click.IntRange(1, 1_000), default=20, help="Rows of an area.")
+@click.option("--cols", type=click.IntRange(1, 1_000), default=20, help="Seats of a row.")
+@click.option("--directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="A new data directory, which is left.")
+def endurance(directory: Path | None, **numbers: int) -> int:
+    """Hold one long sale in one process: whether a reservation costs at its end what it cost at its beginning."""
+    progress = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="ticketmaster-bench-", ignore_cleanup_errors=True) as temporary:
+        folder = directory or Path(temporary) / "data"
+        ended = endure(folder, Plan(**numbers), lambda text: progress.print(text, highlight=False, style="dim"))
+    _print(told_endurance(ended))
     return 0
 
 

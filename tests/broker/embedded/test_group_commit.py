@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.support.storages import GatedStorage
 from ticketmaster.broker.embedded.broker import EmbeddedBroker, Pace
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.storage import MemoryStorage
-from ticketmaster.broker.port import Consumer, Pair, TopicPartition, TopicSpec
+from ticketmaster.broker.port import Assignment, Consumer, Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import Fatal
 
@@ -186,8 +186,12 @@ async def test_a_failed_write_is_fatal_for_all_who_wait_and_all_who_come(
     for reader in (waiting.reader, broker.reader({SOURCE: 0})):
         with pytest.raises(Fatal, match="the disk is full"):
             await reader.poll(0)
-    assert await broker.end_offsets([SOURCE]) == {SOURCE: 0}
-    assert await committed(broker, "group", OTHER) is None
+    with pytest.raises(Fatal, match="the disk is full"):
+        await broker.end_offsets([SOURCE])
+    with pytest.raises(Fatal, match="the disk is full"):
+        await committed(broker, "group", OTHER)
+    assert storage.load().offsets == {}
+    assert storage.read(SOURCE, 0, 1_000) == []
 
 
 async def test_close_writes_what_waits(broker: EmbeddedBroker, storage: GatedStorage) -> None:
@@ -213,6 +217,54 @@ async def test_a_closed_broker_refuses_instead_of_waiting_for_ever(broker: Embed
     async with asyncio.timeout(5):
         with pytest.raises(Fatal, match="closed"):
             await broker.producer().send({SOURCE: record(1)})
+
+
+class _Listener:
+    """Owns whatever it is given."""
+
+    async def on_revoked(self, partitions: Collection[int]) -> None:
+        """Nothing is under way."""
+
+    def on_assigned(self, assignment: Assignment) -> None:
+        """Nothing to open."""
+
+
+async def test_close_refuses_whatever_waits_by_then(storage: GatedStorage, broker: EmbeddedBroker) -> None:
+    producer = broker.transactional_producer("id")
+    await producer.start()
+
+    async def send_again_and_again() -> None:
+        while True:
+            await broker.producer().send({SOURCE: record(0)})
+
+    async def send_late() -> None:
+        while not closing.done():
+            await asyncio.sleep(0)
+            if broker._writing and not broker._writing.done():
+                await producer.commit({SOURCE: record(1)}, {OTHER: 1}, "group")
+
+    first, second = (broker.group_consumer("group", ["t"], _Listener()) for _ in range(2))
+    await first.poll(0)
+    # The second one waits for the first to rejoin, which it never does.
+    waiting = [asyncio.create_task(job) for job in (send_again_and_again(), second.poll(60_000), broker.reader({OTHER: 0}).poll(60_000))]
+    await steps()
+    storage.delay_s = 0.01
+    closing = asyncio.create_task(broker.close())
+    waiting.append(asyncio.create_task(send_late()))
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(closing, *waiting, return_exceptions=True)
+
+    assert results[0] is None
+    assert [type(result) for result in results[1:]] == [Fatal] * 4
+    for call in (
+        broker.committed("group", [SOURCE]),
+        producer.committed("group", [SOURCE]),
+        broker.end_offsets([SOURCE]),
+        first.poll(0),
+        second.poll(0),
+    ):
+        with pytest.raises(Fatal, match="closed"):
+            await call
 
 
 async def test_nothing_is_cleaned_after_close() -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.consuming import committed, read_batches, read_records, take
+from tests.support.consuming import committed, read_batches, read_records, take, until
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
+from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
+from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
-from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
+from ticketmaster.broker.embedded.storage import batch_bytes
+from ticketmaster.broker.port import Batch, Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import Fatal, UsageError
 
@@ -168,3 +173,95 @@ async def test_readers_and_writers_do_not_block_each_other(broker: EmbeddedBroke
     found = await take(reader, 50)
     await writing
     assert [pair for batch in found for pair in batch.records] == [(b"k", b"%d" % number) for number in range(50)]
+
+
+async def test_opening_a_file_costs_the_same_however_much_it_holds(path: Path) -> None:
+    broker = await opened(path)
+    steps: list[int] = []
+    for batches in (10, 3_000):
+        await asyncio.gather(*(broker.producer().send({SOURCE: RECORDS, TopicPartition("c", 0): RECORDS}) for _ in range(batches)))
+        await broker.close()
+        storage = SqliteStorage(path)
+        counted = [0]
+
+        def count(counted: list[int] = counted) -> int:
+            counted[0] += 1
+            return 0
+
+        for connection in (storage._reader, storage._writer):
+            # Called for every instruction of SQLite's machine.
+            connection.set_progress_handler(count, 1)
+        contents = storage.load()
+        steps.append(counted[0])
+        assert contents.extents[SOURCE].size_bytes == sum(map(batch_bytes, storage.read(SOURCE, 0, 1 << 30)))
+        storage.close()
+        broker = await opened(path)
+    await broker.close()
+    assert steps[1] <= steps[0] * 1.1
+
+
+async def test_a_file_from_before_sizes_were_kept_is_added_up_once(path: Path) -> None:
+    broker = await opened(path)
+    await broker.producer().send({SOURCE: RECORDS, TopicPartition("c", 0): RECORDS})
+    await broker.close()
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE extent")
+        database.execute("DROP TABLE subscription")
+    database.close()
+
+    for _ in range(2):
+        again = await opened(path)
+        assert again.log(SOURCE).size_bytes == again.log(TopicPartition("c", 0)).size_bytes == 5
+        await again.close()
+
+
+async def test_a_log_that_was_cut_and_one_that_was_compacted_are_opened_as_they_were(path: Path) -> None:
+    storage = SqliteStorage(path)
+    broker = EmbeddedBroker(storage, SystemClock(), retention=Retention(consumed_bytes_max=20), tail_bytes_max=0)
+    await broker.start()
+    compacted = TopicPartition("c", 0)
+    await broker.create_topics([TopicSpec("t", 2), TopicSpec("c", 1, compacted=True)])
+    producer = broker.transactional_producer("id")
+    await producer.start()
+    for number in range(10):
+        await producer.commit({SOURCE: RECORDS, compacted: RECORDS}, {SOURCE: 3 * number + 3}, "group")
+    await until(lambda: broker.log(SOURCE).size_bytes <= 20, "what was read is deleted")
+    await Cleaner(broker, storage, Retention()).compact(broker.log(compacted))
+    before = [(log.source, log.start, log.end, log.size_bytes, log.cleaned) for log in broker.logs]
+    assert broker.log(SOURCE).start > 0
+    assert broker.log(compacted).cleaned.offset == 30
+    await broker.close()
+
+    again = await opened(path)
+    assert [(log.source, log.start, log.end, log.size_bytes, log.cleaned) for log in again.logs] == before
+    await again.close()
+
+
+async def test_a_large_write_is_put_together_away_from_the_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    row = SqliteStorage._row
+
+    def noted_row(self: SqliteStorage, batch: Batch, size_bytes: int) -> tuple[object, ...]:
+        threads.append(threading.current_thread().name)
+        return row(self, batch, size_bytes)
+
+    monkeypatch.setattr(SqliteStorage, "_row", noted_row)
+    broker = await opened(path)
+    for size_bytes in (1_000, 2_000_000):
+        await broker.producer().send({SOURCE: [(b"k", b"x" * size_bytes)]})
+    await broker.close()
+
+    assert [name.startswith("log-commit") for name in threads] == [False, True]
+
+
+async def test_a_write_ahead_log_that_grew_under_a_reader_shrinks_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticketmaster.sqlitefile._WAL_BYTES_MAX", 1 << 20)
+    broker, wal = await opened(path), path.with_name("log.db-wal")
+    with closing(LogSnapshot(path)):
+        for _ in range(12):
+            await broker.producer().send({SOURCE: [(b"k", b"x" * 1_000_000)]})
+        assert wal.stat().st_size > 10_000_000
+    for _ in range(3):
+        await broker.producer().send({SOURCE: [(b"k", b"x" * 1_000_000)]})
+    assert wal.stat().st_size < 6_000_000
+    await broker.close()

@@ -7,7 +7,7 @@ aborted records, and a record that is durable is committed.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
 from ticketmaster.broker.embedded.consumer import GroupMember, Reader
 from ticketmaster.broker.embedded.groups import Group
 from ticketmaster.broker.embedded.log import PartitionLog
-from ticketmaster.broker.embedded.storage import Extent, Replacement, Storage, Write, batch_bytes
+from ticketmaster.broker.embedded.storage import Cleaned, Extent, Replacement, Storage, Write, batch_bytes
 from ticketmaster.broker.port import (
     NO_CLAIMS,
     NO_RECORD_HEADERS,
@@ -29,13 +29,13 @@ from ticketmaster.broker.port import (
     TopicPartition,
     TopicSpec,
     TransactionalProducer,
+    partitions_of,
 )
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable, TaskMigrated, UsageError
 
 _NOTHING = Extent(0, 0, 0)
-# How far compaction has come is kept as the offsets of a group.
-_CLEANER = "__cleaner"
+_UNCLEANED = Cleaned(0, 0)
 
 
 class Pace(NamedTuple):
@@ -68,13 +68,16 @@ class EmbeddedBroker:
         self._tail_bytes = 0
         self._logs: dict[TopicPartition, PartitionLog] = {}
         self._topics: dict[str, TopicSpec] = {}
-        self._committed: dict[tuple[str, TopicPartition], int] = {}
+        # The offset that each group has committed of a partition; None of a group that reads it and never did.
+        self._consumed: dict[TopicPartition, dict[str, int | None]] = defaultdict(dict)
         self._epochs: dict[str, int] = {}
         self._groups: dict[str, Group] = {}
         self._members = 0
         self._readers: list[Reader] = []
         self._write = Write.empty()
+        # What waits for the next write, and what waits for the one under way.
         self._written: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._records_waiting = 0
         self._wake = asyncio.Event()
         self._job: asyncio.Task[None] | None = None
@@ -86,14 +89,15 @@ class EmbeddedBroker:
         contents = self._storage.load()
         self._topics = {topic.name: topic for topic in contents.topics}
         for topic in contents.topics:
-            self._add_logs(topic, contents.extents)
-        self._committed = dict(contents.offsets)
-        for log in self._logs.values():
-            log.resume_cleaning(self._committed.get((_CLEANER, log.source), log.start))
+            self._add_logs(topic, contents.extents, contents.cleaned)
+        for group, source in contents.subscriptions:
+            self._consumed[source][group] = None
+        for (group, source), offset in contents.offsets.items():
+            self._consumed[source][group] = offset
         self._job = asyncio.create_task(self._write_groups(), name="broker-write")
 
     async def close(self) -> None:
-        """Writes what waits, then releases the storage."""
+        """Writes what waits, then releases the storage. Whatever still waits by then, and whatever comes later, is refused: Fatal."""
         try:
             if self._job and not self.failure:
                 await self._flushed()
@@ -113,7 +117,7 @@ class EmbeddedBroker:
             existing = self._topics.get(spec.name)
             if existing is None:
                 self._topics[spec.name] = spec
-                self._add_logs(spec, {})
+                self._add_logs(spec, {}, {})
                 self._write.topics.append(spec)
             elif existing.partitions != spec.partitions:
                 raise UsageError(f"topic {spec.name} has {existing.partitions} partitions, not {spec.partitions}")
@@ -129,18 +133,26 @@ class EmbeddedBroker:
         self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
     ) -> GroupMember:
         self._members += 1
+        for source in (source for topic in topics for source in partitions_of(topic, self._topics[topic].partitions)):
+            if group not in self._consumed[source]:
+                # Written with whatever comes next: nothing is deleted before a later write says that others have read it.
+                self._consumed[source][group] = None
+                self._write.subscriptions.append((group, source))
         return GroupMember(self, f"{group}-{self._members}", group, topics, listener, membership)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
         return Reader(self, sources)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return {source: self._committed[group, source] for source in sources if (group, source) in self._committed}
+        self.raise_if_failed()
+        offsets = ((source, self._consumed[source].get(group)) for source in sources)
+        return {source: offset for source, offset in offsets if offset is not None}
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._logs[source].start for source in sources}
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self.raise_if_failed()
         return {source: self._logs[source].durable_end for source in sources}
 
     # For the producers, consumers and the cleaner.
@@ -150,9 +162,13 @@ class EmbeddedBroker:
         """Every partition's log."""
         return self._logs.values()
 
-    def consumed_to(self, source: TopicPartition) -> int | None:
-        """Where the slowest group stands that ever committed an offset of this partition."""
-        return min((offset for (_, at), offset in self._committed.items() if at == source), default=None)
+    def log(self, source: TopicPartition) -> PartitionLog:
+        """A partition's log."""
+        return self._logs[source]
+
+    def consumed_to(self, source: TopicPartition) -> int:
+        """Where the slowest group stands of those that read this partition; one that never committed has read nothing."""
+        return min((offset or 0 for offset in self._consumed[source].values()), default=0)
 
     def group(self, name: str, topics: Collection[str]) -> Group:
         """A consumer group; the first member's topics say how many partitions there are."""
@@ -207,6 +223,7 @@ class EmbeddedBroker:
                     # In memory only: a trace that is not written down in a moment is none.
                     batch = batch._replace(headers=headers[source])
                 write.batches.append(batch)
+                write.sizes.append(batch_bytes(batch))
                 ends[source] = batch.next_offset
                 self._records_waiting += len(records)
         for source, offset in (offsets or {}).items():
@@ -214,16 +231,17 @@ class EmbeddedBroker:
         await self._flushed()
         return ends
 
-    async def replace(self, replacements: Sequence[Replacement]) -> None:
+    async def replace(self, replacement: Replacement) -> None:
         """Rewrites stored batches, for the cleaner."""
         self.raise_if_failed()
-        self._write.replacements.extend(replacements)
+        self._write.replacements.append(replacement)
         await self._flushed()
 
-    async def mark_cleaned(self, log: PartitionLog, offset: int) -> None:
-        """Compaction has seen a log up to ``offset``."""
-        log.cleaned(offset)
-        await self.append({}, {log.source: offset}, _CLEANER)
+    async def mark_cleaned(self, source: TopicPartition, cleaned: Cleaned) -> None:
+        """Compaction has come so far."""
+        self.raise_if_failed()
+        self._logs[source].cleaned = self._write.cleaned[source] = cleaned
+        await self._flushed()
 
     def raise_if_failed(self) -> None:
         """Fatal: a write failed; nothing can be acknowledged any more."""
@@ -232,10 +250,10 @@ class EmbeddedBroker:
 
     # Writing.
 
-    def _add_logs(self, topic: TopicSpec, extents: Mapping[TopicPartition, Extent]) -> None:
-        for number in range(topic.partitions):
-            source = TopicPartition(topic.name, number)
-            self._logs[source] = PartitionLog(source, extents.get(source, _NOTHING), compacted=topic.compacted)
+    def _add_logs(self, topic: TopicSpec, extents: Mapping[TopicPartition, Extent], cleaned: Mapping[TopicPartition, Cleaned]) -> None:
+        for source in partitions_of(topic.name, topic.partitions):
+            extent, came_to = extents.get(source, _NOTHING), cleaned.get(source, _UNCLEANED)
+            self._logs[source] = PartitionLog(source, extent, came_to, compacted=topic.compacted)
 
     async def _flushed(self) -> None:
         """Everything appended so far is durable."""
@@ -254,18 +272,18 @@ class EmbeddedBroker:
             write, written, records = self._write, self._written, self._records_waiting
             self._write, self._written, self._records_waiting = Write.empty(), None, 0
             assert written is not None
+            # Kept where fail() finds it: close() cancels this job in the middle of a write.
+            self._writing = written
             started = loop.time()
             try:
                 await self._storage.write(write)
                 self._publish(write)
             except Exception as cause:  # noqa: BLE001 - whatever it is, the log can't be trusted to take more
                 self.fail(cause)
-                self._refuse(written)
                 return
-            if not self.failure:
+            if not written.done():
                 written.set_result(None)
-            self._refuse(written)
-            self._cleaner.wake()
+            self._cleaner.wake({*(batch.source for batch in write.batches), *(source for _, source in write.offsets)})
             interval_s = min(records * self._pace.us_per_record / 1e6, self._pace.interval_max_ms / 1e3)
             if (rest_s := started + interval_s - loop.time()) > 0.001:
                 await asyncio.sleep(rest_s)
@@ -273,20 +291,18 @@ class EmbeddedBroker:
     def fail(self, cause: Exception) -> None:
         """Nothing is acknowledged from here on: the log can't be written, or read back."""
         self.failure = self.failure or (cause if isinstance(cause, Fatal) else Fatal(f"the log failed: {cause!r}"))
-        self._refuse(self._written)
+        for written in (self._writing, self._written):
+            if written and not written.done():
+                written.set_exception(Fatal(str(self.failure)))
+                written.exception()  # it may be that nobody waits any more
         for reader in self._readers:
             reader.wake()
 
-    def _refuse(self, written: asyncio.Future[None] | None) -> None:
-        if written and not written.done():
-            written.set_exception(Fatal(str(self.failure)))
-            written.exception()  # it may be that nobody waits any more
-
     def _publish(self, write: Write) -> None:
-        self._committed.update(write.offsets)
-        for batch in write.batches:
+        for (group, source), offset in write.offsets.items():
+            self._consumed[source][group] = offset
+        for batch, size in zip(write.batches, write.sizes, strict=True):
             log = self._logs[batch.source]
-            size = batch_bytes(batch)
             log.made_durable(batch, size)
             self._tail.append((log, size))
             self._tail_bytes += size

@@ -109,6 +109,7 @@ class GroupMember(Reader):
         self._generation = -1
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
+        self._broker.raise_if_failed()
         group = self._group
         if not group.has(self._name) or group.must_rejoin(self._name):
             await self._give_up()
@@ -120,6 +121,8 @@ class GroupMember(Reader):
         assigned = group.assigned(self._name)
         if assigned is None:
             await self._wait(timeout_ms / 1000)
+            # While a rebalance goes on nothing is fetched, which would find that out.
+            self._broker.raise_if_failed()
             return []
         if self._generation != group.generation:
             self._generation = group.generation

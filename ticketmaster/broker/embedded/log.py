@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ticketmaster.broker.embedded.storage import Extent, Storage, trimmed
+from ticketmaster.broker.embedded.storage import Cleaned, Extent, Storage, trimmed
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 
 _READ_BYTES_MAX = 1 << 20
@@ -14,9 +14,9 @@ _READ_BYTES_MAX = 1 << 20
 class PartitionLog:
     """Records get their offsets when they are appended, and are delivered once they are durable."""
 
-    __slots__ = ("cleaned_to", "compacted", "durable_end", "end", "size_bytes", "source", "start", "tail", "uncleaned_bytes")
+    __slots__ = (*("cleaned", "compacted", "durable_end", "end", "sifted_to", "size_bytes", "source", "start", "tail", "unsifted_bytes"),)
 
-    def __init__(self, source: TopicPartition, extent: Extent, *, compacted: bool) -> None:
+    def __init__(self, source: TopicPartition, extent: Extent, cleaned: Cleaned, *, compacted: bool) -> None:
         self.source = source
         self.compacted = compacted
         self.start = extent.start
@@ -24,19 +24,16 @@ class PartitionLog:
         self.durable_end = extent.end
         self.size_bytes = extent.size_bytes
         self.tail: deque[Batch] = deque()
-        # Compaction has seen the log up to here, and so many bytes came since.
-        self.cleaned_to = extent.start
-        self.uncleaned_bytes = 0
+        # Before here each key is held once. What an earlier run of the process left behind it is looked at together with what comes.
+        self.cleaned = cleaned
+        # Up to here a record was dropped if its key came again soon, and so many bytes came since.
+        self.sifted_to = extent.end
+        self.unsifted_bytes = 0
 
-    def resume_cleaning(self, offset: int) -> None:
-        """An earlier run of the process cleaned up to ``offset``; how much lies behind it is not known, so it is looked at soon."""
-        self.cleaned_to = offset
-        self.uncleaned_bytes = self.size_bytes if offset < self.durable_end else 0
-
-    def cleaned(self, offset: int) -> None:
-        """Compaction has come to ``offset``."""
-        self.cleaned_to = offset
-        self.uncleaned_bytes = 0
+    def sifted(self, offset: int) -> None:
+        """What was appended up to ``offset``, the end, is being looked through."""
+        self.sifted_to = offset
+        self.unsifted_bytes = 0
 
     def append(self, records: Sequence[Pair], timestamp_ms: int) -> Batch:
         """Gives ``records`` (at least one) the next offsets. They are not delivered before :meth:`made_durable`."""
@@ -49,7 +46,7 @@ class PartitionLog:
         assert batch.offsets[0] == self.durable_end, "batches become durable in the order of their offsets"
         self.durable_end = batch.next_offset
         self.size_bytes += size_bytes
-        self.uncleaned_bytes += size_bytes
+        self.unsifted_bytes += size_bytes
         self.tail.append(batch)
 
     def read(self, offset: int, storage: Storage) -> list[Batch]:

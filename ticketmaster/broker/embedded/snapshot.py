@@ -6,14 +6,13 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ticketmaster.broker.embedded.sqlite import FORMAT_VERSION, READ_BATCHES, batches_of, read_contents
-from ticketmaster.broker.embedded.storage import Extent
+from ticketmaster.broker.embedded.sqlite import FORMAT_VERSION, READ_BATCHES, batches_of, read_bounds
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.sqlitefile import open_for_reading
 
 _READ_BYTES_MAX = 1 << 20
-_NOTHING = Extent(0, 0, 0)
+_NOTHING = 0, 0
 
 
 class LogSnapshot:
@@ -24,7 +23,7 @@ class LogSnapshot:
         self._path = path
         self._connection = open_for_reading(path, format_version=FORMAT_VERSION)
         try:
-            self._ids, self._contents = read_contents(self._connection)
+            self._ids, self._bounds = read_bounds(self._connection)
         except sqlite3.Error as cause:
             self._connection.close()
             raise UsageError(f"the log {path} can't be read: {cause}") from cause
@@ -35,15 +34,15 @@ class LogSnapshot:
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset of the first record that is kept, for each partition."""
-        return {source: self._contents.extents.get(source, _NOTHING).start for source in sources}
+        return {source: self._bounds.bounds.get(source, _NOTHING)[0] for source in sources}
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset behind the last record, for each partition."""
-        return {source: self._contents.extents.get(source, _NOTHING).end for source in sources}
+        return {source: self._bounds.bounds.get(source, _NOTHING)[1] for source in sources}
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offsets that a group will read; without those where it never committed."""
-        offsets = self._contents.offsets
+        offsets = self._bounds.offsets
         return {source: offsets[group, source] for source in sources if (group, source) in offsets}
 
     def read(self, source: TopicPartition, offset: int) -> list[Batch]:

@@ -5,9 +5,11 @@ A :class:`Write` is applied whole or not at all, and is durable when :meth:`Stor
 
 from __future__ import annotations
 
+import io
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import IO, NamedTuple, Protocol
 
 from ticketmaster.broker.port import Batch, Pair, TopicPartition, TopicSpec
 
@@ -21,22 +23,35 @@ class Replacement(NamedTuple):
     batches: Sequence[Batch] = ()
 
 
+class Cleaned(NamedTuple):
+    """How far compaction has come: before ``offset`` each key is held once, in ``size_bytes`` of keys and values."""
+
+    offset: int
+    size_bytes: int
+
+
 class Write(NamedTuple):
-    """Changes that become durable together, in this order."""
+    """Changes that become durable together, in this order. ``sizes`` are bytes of keys and values, of each of ``batches``."""
 
     topics: list[TopicSpec]
     batches: list[Batch]
+    sizes: list[int]
     replacements: list[Replacement]
     offsets: dict[tuple[str, TopicPartition], int]
+    cleaned: dict[TopicPartition, Cleaned]
+    subscriptions: list[tuple[str, TopicPartition]]
 
     @classmethod
     def empty(cls) -> Write:
         """A write to be filled."""
-        return cls([], [], [], {})
+        return cls([], [], [], [], {}, {}, [])
 
 
 class Extent(NamedTuple):
-    """What a partition's log holds: the first offset, the one behind the last, bytes of keys and values."""
+    """What a partition's log holds: the first offset, the one behind the last, bytes of keys and values.
+
+    A compacted log starts at 0, whatever compaction has dropped: nothing that counts is missing before its first record.
+    """
 
     start: int
     end: int
@@ -44,11 +59,21 @@ class Extent(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a storage holds when it is opened."""
+    """What a storage holds when it is opened. ``subscriptions``: groups that read a partition, whether or not they ever committed."""
 
     topics: list[TopicSpec]
     extents: dict[TopicPartition, Extent]
     offsets: dict[tuple[str, TopicPartition], int]
+    cleaned: dict[TopicPartition, Cleaned]
+    subscriptions: list[tuple[str, TopicPartition]]
+
+
+class Span(NamedTuple):
+    """A stored batch without its records; ``size_bytes`` of keys and values."""
+
+    base_offset: int
+    next_offset: int
+    size_bytes: int
 
 
 class KeyRange(NamedTuple):
@@ -61,7 +86,10 @@ class KeyRange(NamedTuple):
 
 
 class Storage(Protocol):
-    """Where the log is kept. A failed write leaves the storage as it was and raises Fatal; so does any later one."""
+    """Where the log is kept. A failed write leaves the storage as it was and raises Fatal; so does any later one.
+
+    What it costs to load does not depend on how much is stored. No read holds anything open once it has returned.
+    """
 
     def load(self) -> Contents:
         """What is there. UsageError: it is not ours to read."""
@@ -72,11 +100,19 @@ class Storage(Protocol):
     def read(self, source: TopicPartition, offset: int, bytes_max: int) -> list[Batch]:
         """Batches of a partition from the one that holds ``offset`` on, at least one if there is any, up to about ``bytes_max``."""
 
-    def key_ranges(self, source: TopicPartition, start: int, end: int) -> Iterator[KeyRange]:
-        """The keys of the batches that start in [start, end), in order."""
+    def spans(self, source: TopicPartition, start: int, end: int, count_max: int) -> list[Span]:
+        """The first batches that start in [start, end), in order, without reading what they hold."""
 
-    def ranges_with_keys(self, source: TopicPartition, end: int, low: bytes, high: bytes) -> list[tuple[int, int]]:
-        """(base, next) offsets of the batches before ``end`` that may hold a key in [low, high]."""
+    def keys(self, source: TopicPartition, start: int, end: int, records_max: int) -> list[KeyRange]:
+        """The keys of the first batches that start in [start, end), in order: at least one if there is any, to about ``records_max``."""
+
+    def spans_with_keys(
+        self, source: TopicPartition, start: int, end: int, low: bytes, high: bytes, count_max: int
+    ) -> tuple[list[Span], int]:
+        """(those of the first ``count_max`` batches in [start, end) that may hold a key in [low, high], where to look on)."""
+
+    def scratch(self) -> IO[bytes]:
+        """A file for what does not fit into memory; it is gone when it is closed, or the process ends."""
 
     def close(self) -> None:
         """Releases what is held."""
@@ -103,12 +139,17 @@ class MemoryStorage:
         self._topics: list[TopicSpec] = []
         self._logs: dict[TopicPartition, list[Batch]] = defaultdict(list)
         self._offsets: dict[tuple[str, TopicPartition], int] = {}
+        self._cleaned: dict[TopicPartition, Cleaned] = {}
+        self._subscriptions: dict[tuple[str, TopicPartition], None] = {}
 
     def load(self) -> Contents:
+        compacted = {topic.name for topic in self._topics if topic.compacted}
         extents = {
-            source: Extent(log[0].offsets[0], log[-1].next_offset, sum(map(batch_bytes, log))) for source, log in self._logs.items() if log
+            source: Extent(0 if source.topic in compacted else log[0].offsets[0], log[-1].next_offset, sum(map(batch_bytes, log)))
+            for source, log in self._logs.items()
+            if log
         }
-        return Contents(list(self._topics), extents, dict(self._offsets))
+        return Contents(list(self._topics), extents, dict(self._offsets), dict(self._cleaned), list(self._subscriptions))
 
     async def write(self, write: Write) -> None:
         self._topics += write.topics
@@ -116,36 +157,61 @@ class MemoryStorage:
             self._logs[batch.source].append(batch)
         for source, start, end, batches in write.replacements:
             log = self._logs[source]
-            before = [batch for batch in log if batch.offsets[0] < start]
-            behind = [batch for batch in log if batch.offsets[0] >= end]
-            self._logs[source] = [*before, *batches, *behind]
+            log[_index_of(log, start) : _index_of(log, end)] = batches
         self._offsets.update(write.offsets)
+        self._cleaned.update(write.cleaned)
+        self._subscriptions.update(dict.fromkeys(write.subscriptions))
 
     def read(self, source: TopicPartition, offset: int, bytes_max: int) -> list[Batch]:
         found: list[Batch] = []
         size = 0
-        for batch in self._logs[source]:
-            if batch.next_offset > offset and batch.offsets[-1] >= offset:
+        log = self._logs[source]
+        for at in range(max(_index_of(log, offset + 1) - 1, 0), len(log)):
+            batch = log[at]
+            if batch.offsets[-1] >= offset:
                 found.append(batch)
                 size += batch_bytes(batch)
                 if size >= bytes_max:
                     break
         return found
 
-    def key_ranges(self, source: TopicPartition, start: int, end: int) -> Iterator[KeyRange]:
-        for batch in list(self._logs[source]):
-            if start <= batch.offsets[0] < end:
-                yield KeyRange(batch.offsets[0], batch.next_offset, batch.offsets, [key for key, _ in batch.records])
+    def spans(self, source: TopicPartition, start: int, end: int, count_max: int) -> list[Span]:
+        return [Span(batch.offsets[0], batch.next_offset, batch_bytes(batch)) for batch in self._between(source, start, end, count_max)]
 
-    def ranges_with_keys(self, source: TopicPartition, end: int, low: bytes, high: bytes) -> list[tuple[int, int]]:
-        return [
-            (batch.offsets[0], batch.next_offset)
-            for batch in self._logs[source]
-            if batch.offsets[0] < end and any(low <= key <= high for key, _ in batch.records)
-        ]
+    def keys(self, source: TopicPartition, start: int, end: int, records_max: int) -> list[KeyRange]:
+        found: list[KeyRange] = []
+        records = 0
+        # A batch has a record at least.
+        for batch in self._between(source, start, end, records_max):
+            found.append(KeyRange(batch.offsets[0], batch.next_offset, batch.offsets, [key for key, _ in batch.records]))
+            records += len(batch.records)
+            if records >= records_max:
+                break
+        return found
+
+    def spans_with_keys(
+        self, source: TopicPartition, start: int, end: int, low: bytes, high: bytes, count_max: int
+    ) -> tuple[list[Span], int]:
+        looked_at = self._between(source, start, end, count_max)
+        found = [batch for batch in looked_at if any(low <= key <= high for key, _ in batch.records)]
+        spans = [Span(batch.offsets[0], batch.next_offset, batch_bytes(batch)) for batch in found]
+        return spans, looked_at[-1].next_offset if looked_at else end
+
+    def _between(self, source: TopicPartition, start: int, end: int, count_max: int) -> list[Batch]:
+        log = self._logs[source]
+        first = _index_of(log, start)
+        return log[first : min(_index_of(log, end), first + count_max)]
+
+    def scratch(self) -> IO[bytes]:
+        return io.BytesIO()
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _index_of(log: list[Batch], offset: int) -> int:
+    """Where in a log the first batch is that starts at or behind an offset."""
+    return bisect_right(log, offset - 1, key=lambda batch: batch.offsets[0])
 
 
 def pairs(keys: Sequence[bytes], values: Sequence[bytes | None]) -> list[Pair]:

@@ -1,0 +1,50 @@
+"""The data directory of a standalone process: what a power failure leaves of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ticketmaster.datadir import locked_data_directory, partitions_of_data_directory
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What is synced and renamed, in order, by names below the test's folder."""
+    found: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        found.append(f"sync {path.relative_to(tmp_path)}")
+        assert not path.is_file() or path.stat().st_size, "an empty file is synced"
+        fsync(descriptor)
+
+    def noted_replace(self: Path, target: Path) -> Path:
+        found.append(f"rename {target.relative_to(tmp_path)}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    return found
+
+
+def test_a_new_directory_survives_a_power_failure_once_it_is_held(steps: list[str], tmp_path: Path) -> None:
+    with locked_data_directory(tmp_path / "sales" / "today", 3):
+        assert steps == [
+            "sync sales",
+            "sync .",
+            "sync sales/today/ticketmaster.new",
+            "rename sales/today/ticketmaster.json",
+            "sync sales/today",
+        ]
+        assert partitions_of_data_directory(tmp_path / "sales" / "today") == 3
+
+
+def test_a_directory_that_is_there_is_not_written_again(steps: list[str], tmp_path: Path) -> None:
+    with locked_data_directory(tmp_path / "data", 1):
+        steps.clear()
+    with locked_data_directory(tmp_path / "data", 1):
+        assert steps == []
