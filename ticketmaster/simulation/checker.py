@@ -14,7 +14,7 @@ from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
-from ticketmaster.ticket.bodies import encode_json, reservation_json
+from ticketmaster.ticket.bodies import reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.wire import topics
 
@@ -125,7 +125,9 @@ class Checker:
         views = {}
         for key in self._areas:
             event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
-            views[key.decode()] = encode_json(catalog.seat_map(event_id, area_id))
+            shown = catalog.seat_map(event_id, area_id)
+            assert shown
+            views[key.decode()] = shown.body
         return views
 
     @property
