@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,21 @@ async def test_readers_and_writers_do_not_block_each_other(broker: EmbeddedBroke
     found = await take(reader, 50)
     await writing
     assert [pair for batch in found for pair in batch.records] == [(b"k", b"%d" % number) for number in range(50)]
+
+
+async def test_others_get_turns_during_a_write_of_any_size(broker: EmbeddedBroker) -> None:
+    turns: list[float] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(time.thread_time())
+            await asyncio.sleep(0)
+
+    job = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    # One write, for all come in the same moment.
+    await asyncio.gather(*(broker.append({SOURCE: [(b"%d" % number, bytes(200_000))]}) for number in range(200)))
+    job.cancel()
+
+    # Of 40 MB; in one go they took above 100 ms.
+    assert max(after - before for before, after in pairwise(turns)) < 0.05

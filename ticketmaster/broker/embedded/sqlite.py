@@ -20,6 +20,8 @@ from ticketmaster.sqlitefile import open_database
 
 FORMAT_VERSION = 1
 _CACHE_KIB = 4_096
+# Rows are inserted for so long until the loop's other jobs get a turn.
+_STEP_S = 0.005
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
@@ -76,7 +78,7 @@ class SqliteStorage:
         try:
             # Rows go into the page cache here; only the commit, which waits for the disk, leaves the loop's thread.
             self._writer.execute("BEGIN")
-            self._insert(write)
+            await self._insert(write)
             await asyncio.get_running_loop().run_in_executor(self._committer, self._writer.execute, "COMMIT")
         except sqlite3.Error as cause:
             self._failed = Fatal(f"the log {self._path} can't be written: {cause}")
@@ -84,7 +86,7 @@ class SqliteStorage:
                 self._writer.execute("ROLLBACK")
             raise self._failed from cause
 
-    def _insert(self, write: Write) -> None:
+    async def _insert(self, write: Write) -> None:
         execute, executemany = self._writer.execute, self._writer.executemany
         for topic in write.topics:
             for number in range(topic.partitions):
@@ -94,14 +96,24 @@ class SqliteStorage:
                 )
                 assert cursor.lastrowid is not None
                 self._ids[TopicPartition(topic.name, number)] = cursor.lastrowid
-        executemany(_INSERT_BATCH, map(self._row, write.batches))
+        await self._insert_batches(write.batches)
         for source, start, end, batches in write.replacements:
             execute("DELETE FROM batch WHERE partition_id = ? AND base_offset >= ? AND base_offset < ?", (self._ids[source], start, end))
-            executemany(_INSERT_BATCH, map(self._row, batches))
+            await self._insert_batches(batches)
         executemany(
             "INSERT OR REPLACE INTO committed VALUES (?, ?, ?)",
             [(group, self._ids[source], offset) for (group, source), offset in write.offsets.items()],
         )
+
+    async def _insert_batches(self, batches: Sequence[Batch]) -> None:
+        """Gives the loop's other jobs a turn whenever it has taken long: a write may be of any size."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _STEP_S
+        for batch in batches:
+            self._writer.execute(_INSERT_BATCH, self._row(batch))
+            if loop.time() > until:
+                await asyncio.sleep(0)
+                until = loop.time() + _STEP_S
 
     def _row(self, batch: Batch) -> tuple[object, ...]:
         columns = [key for key, _ in batch.records]
