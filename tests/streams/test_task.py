@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from tests.support.engine import CHANGELOG, COUNTS, MORE_WORDS, TOPOLOGY, WORDS, batch
-from ticketmaster.broker.port import TopicPartition
+from ticketmaster.broker.port import Batch, Headers, Pair, TopicPartition
 from ticketmaster.state.memory import MemoryStore
 from ticketmaster.state.overlay import Overlay
 from ticketmaster.streams.task import LEGAL_MOVES, Task, TaskState, Undone
+from ticketmaster.streams.topology import Outputs, State
+from ticketmaster.telemetry.tracing import NO_TRACER, Kind, Span, Tracer
 
 SIZES = TopicPartition("sizes", 0)
 
@@ -88,6 +92,108 @@ def test_a_transaction_has_whole_batches_up_to_about_its_limit(task: Task) -> No
         offsets.append(plan.offsets)
 
     assert offsets == [{WORDS: 6}, {WORDS: 12}]
+
+
+class Always(Tracer):
+    """Traces all that has a parent."""
+
+    enabled = True
+
+    def start(
+        self,
+        name: str,
+        kind: Kind,
+        parent: Headers,
+        attributes: Mapping[str, str | int] | None = None,
+        links: Sequence[Headers] = (),
+        start_ns: int | None = None,
+    ) -> Span:
+        return Span()
+
+
+class Sparing:
+    """Takes two records a transaction; of a record in several parts, as b"x+y", one part."""
+
+    def __init__(self, partition: int) -> None:
+        self._taken = 0
+
+    def process(self, topic: str, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        for at, (key, value) in enumerate(records):
+            assert value is not None
+            if self._taken == 2:
+                outputs.leave(at)
+                return
+            self._taken += 1
+            part, more, rest = value.partition(b"+")
+            outputs[COUNTS].append((key, part))
+            if more:
+                outputs.leave(at, rest)
+                return
+
+    def end_transaction(self, state: State, outputs: Outputs) -> None:
+        """The next one may take as many."""
+        self._taken = 0
+
+
+def sparing_task(tracer: Tracer = NO_TRACER) -> Task:
+    task = Task(replace(TOPOLOGY, new_processor=Sparing), 0, tracer)
+    task.move_to(TaskState.FENCING)
+    task.move_to(TaskState.RESTORING)
+    task.start(Overlay(MemoryStore()))
+    return task
+
+
+VALUES = [b"1", b"2+3+4", b"5", b"6", b"7"]
+
+
+def queued(task: Task) -> None:
+    """Two batches, the second with gaps."""
+    records = [(b"k%d" % number, value) for number, value in enumerate(VALUES)]
+    task.queue(Batch(WORDS, records[:3], range(3), 3, 0, {1: [("traceparent", b"t")]}))
+    task.queue(Batch(WORDS, records[3:], [7, 9], 12, 0))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_a_processor_leaves_is_in_the_next_transactions_each_record_whole_before_its_offset_is_passed(*, traced: bool) -> None:
+    task = sparing_task(Always() if traced else NO_TRACER)
+    queued(task)
+
+    done: list[tuple[list[bytes | None], dict[TopicPartition, int]]] = []
+    left = []
+    while task.queued_records:
+        plan = task.decide(100)
+        done.append(([value for _, value in plan.outputs[COUNTS]], plan.offsets))
+        left.append(task.queued_records)
+        task.committed({})
+
+    assert done == [
+        ([b"1", b"2"], {WORDS: 1}),
+        ([b"3"], {WORDS: 1}),
+        ([b"4", b"5"], {WORDS: 7}),
+        ([b"6", b"7"], {WORDS: 12}),
+    ]
+    assert left == [4, 4, 2, 0]
+
+
+def test_of_a_transaction_that_fails_nothing_is_left_over() -> None:
+    task = sparing_task()
+    queued(task)
+    task.decide(100)
+    task.move_to(TaskState.FENCING)
+    task.move_to(TaskState.RESTORING)
+    task.start(Overlay(MemoryStore()))
+    queued(task)
+
+    assert [value for _, value in task.decide(100).outputs[COUNTS]] == [b"1", b"2"]
+
+
+def test_a_processor_that_leaves_everything_is_a_defect() -> None:
+    task = sparing_task()
+    queued(task)
+    task._processor._taken = 2  # type: ignore[attr-defined]
+
+    with pytest.raises(AssertionError, match="has left everything"):
+        task.decide(100)
 
 
 def test_nothing_queued_means_no_offsets(task: Task) -> None:

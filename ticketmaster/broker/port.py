@@ -56,6 +56,15 @@ class Batch(NamedTuple):
     timestamp_ms: int
     headers: PlacedHeaders = NO_PLACED_HEADERS
 
+    def split(self, at: int) -> tuple[Batch, Batch]:
+        """The records before place ``at``, which there is, and those from there on."""
+        before = {place: found for place, found in self.headers.items() if place < at}
+        behind = {place - at: found for place, found in self.headers.items() if place >= at}
+        return (
+            self._replace(records=self.records[:at], offsets=self.offsets[:at], next_offset=self.offsets[at], headers=before),
+            self._replace(records=self.records[at:], offsets=self.offsets[at:], headers=behind),
+        )
+
 
 class Producer(Protocol):
     """Appends records outside any transaction."""

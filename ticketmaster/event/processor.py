@@ -16,6 +16,9 @@ from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.reservations import Command, encode_run, encode_seats, read_reserve, read_seats, refused, succeeded
 
 _CACHED_BYTES_MAX = 64 << 20
+# Bytes of areas that a transaction writes, about: an event of 10,000,000 seats comes to be in some 150 transactions, between which
+# others are served.
+_TRANSACTION_BYTES_MAX = 1 << 20
 
 
 class LiveArea:
@@ -51,12 +54,21 @@ class LiveArea:
 class EventProcessor:
     """One partition of the event role. A repeated ``ReserveSeat`` can't come: its one writer sends each id once, in transactions."""
 
-    def __init__(self, partition: int, partitions: int, cached_bytes_max: int = _CACHED_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        cached_bytes_max: int = _CACHED_BYTES_MAX,
+        transaction_bytes_max: int = _TRANSACTION_BYTES_MAX,
+    ) -> None:
         self._partitions = partitions
         self._statuses = TopicPartition(topics.AREA_STATUS.name, partition)
         self._results = partitions_of(topics.RESERVATION_RESULT.name, partitions)
         self._repartition = partitions_of(topics.AREA_REPARTITION.name, partitions)
         self._cached_bytes_max = cached_bytes_max
+        self._transaction_bytes_max = transaction_bytes_max
+        # What the open transaction will write of areas, about.
+        self._written_bytes = 0
         # Areas by key, those first that were longest neither read from the state nor changed.
         self._areas: dict[bytes, LiveArea] = {}
         self._cached_bytes = 0
@@ -72,7 +84,10 @@ class EventProcessor:
             self._announce(records, outputs)
 
     def _announce(self, records: Sequence[Pair], outputs: Outputs) -> None:
-        """Sends each area of an event to the partition it lives on."""
+        """Sends each area of an event to the partition it lives on; what is too much for a transaction is left to the next one.
+
+        A crash in between sends the first areas again, which changes nothing: they are there already.
+        """
         for at, (_, value) in enumerate(records):
             if value is None:
                 continue
@@ -81,18 +96,27 @@ class EventProcessor:
             except UNREADABLE as reason:
                 outputs.reject(at, f"no CreateEvent: {reason}")
                 continue
-            for area in areas:
+            for place, area in enumerate(areas):
+                if self._written_bytes >= self._transaction_bytes_max:
+                    outputs.leave(at, events.without_areas(value, place))
+                    return
                 key = area_key(event_id, area.area_id).encode()
                 image = AreaImage.all_free(event_id.encode(), area.area_id.encode(), area.price, area.row_count, area.col_count)
                 announced = image.value(area.row_count * area.col_count)
                 outputs[self._repartition[partition_of(key, self._partitions)]].append((key, announced))
+                self._written_bytes += len(announced)
 
     def _open_areas(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
         for at, (key, value) in enumerate(records):
+            if self._written_bytes >= self._transaction_bytes_max:
+                outputs.leave(at)
+                return
             try:
                 if value is not None and self._area(key, state) is None:
                     self._changed[key] = self._cache(key, value)
+                    # Once as state, once for those who follow it.
+                    self._written_bytes += 2 * len(value)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no AreaStatus: {reason}")
 
@@ -118,6 +142,7 @@ class EventProcessor:
 
     def end_transaction(self, state: State, outputs: Outputs) -> None:
         """Writes each changed area once, and keeps no more areas than fit."""
+        self._written_bytes = 0
         if self._changed:
             self._write_changed(state, outputs[self._statuses])
         # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
@@ -148,12 +173,12 @@ class EventProcessor:
         return area
 
 
-def event_topology(partitions: int) -> Topology:
+def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BYTES_MAX) -> Topology:
     """The event role on topics of ``partitions`` partitions."""
     return Topology(
         application_id=topics.EVENT_SERVICE,
         sources=(topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name),
         store="AreaStatus",
         changelog=topics.AREA_CHANGELOG.name,
-        new_processor=lambda partition: EventProcessor(partition, partitions),
+        new_processor=lambda partition: EventProcessor(partition, partitions, transaction_bytes_max=transaction_bytes_max),
     )

@@ -88,7 +88,7 @@ class Task:
         self._queued_records = 0
 
     def decide(self, records_max: int) -> CommitPlan:
-        """The next transaction: of all that is queued, or of whole batches up to about ``records_max`` records."""
+        """The next transaction: of all that is queued, of batches up to about ``records_max`` records, or of what the processor takes."""
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
         letters: list[DeadLetter] = []
@@ -98,20 +98,34 @@ class Task:
         in_plan = self._in_plan = []
         while self._queue and taken < records_max:
             batch = self._queue.popleft()
-            in_plan.append(batch)
             if batch.headers and self._tracer.enabled:
                 spans += process_traced(self._processor, batch, overlay, outputs, self._tracer)
             else:
                 process(batch.source.topic, batch.records, overlay, outputs)
             if outputs.rejected:
                 letters += _put_aside(batch, outputs)
+            left = outputs.left
+            if left:
+                batch = self._put_back(batch, *left)
+            in_plan.append(batch)
             offsets[batch.source] = batch.next_offset
             taken += len(batch.records)
+            if left:
+                break
         self._queued_records -= taken
         self._processor.end_transaction(overlay, outputs)
         if overlay.open_writes:
             outputs[self.changelog] = list(overlay.open_writes.items())
         return CommitPlan(outputs, offsets, letters, spans)
+
+    def _put_back(self, batch: Batch, at: int, rest: bytes | None) -> Batch:
+        """What a transaction has taken of a batch; the rest waits for the next one."""
+        assert at or rest is not None or self._in_plan, "a processor has left everything"
+        taken, left = batch.split(at)
+        if rest is not None:
+            left = left._replace(records=[(left.records[0][0], rest), *left.records[1:]])
+        self._queue.appendleft(left)
+        return taken
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """The last plan is durable; ``ends`` says where each partition's log ends behind it."""

@@ -17,7 +17,8 @@ def process_traced(processor: Processor, batch: Batch, state: State, outputs: Ou
     for at in sorted(batch.headers):
         _process(processor, batch, done, at, state, outputs)
         done = at + 1
-        spans.append(_decide(processor, batch, at, state, outputs, tracer))
+        if not outputs.left:
+            spans.append(_decide(processor, batch, at, state, outputs, tracer))
     _process(processor, batch, done, len(batch.records), state, outputs)
     return [span for span in spans if span is not NOT_TRACED]
 
@@ -45,9 +46,12 @@ def _decide(processor: Processor, batch: Batch, at: int, state: State, outputs: 
 
 
 def _process(processor: Processor, batch: Batch, start: int, end: int, state: State, outputs: Outputs) -> None:
-    """A part of the batch; what it rejects is noted by its place in the whole."""
-    if start == end:
+    """A part of the batch, unless the rest was left; what it rejects or leaves is noted by its place in the whole."""
+    if start == end or outputs.left:
         return
     rejected = len(outputs.rejected)
     processor.process(batch.source.topic, batch.records[start:end], state, outputs)
+    if outputs.left:
+        at, rest = outputs.left
+        outputs.leave(start + at, rest)
     outputs.rejected[rejected:] = [(start + at, reason) for at, reason in outputs.rejected[rejected:]]
