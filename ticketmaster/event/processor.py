@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from ticketmaster.broker.partitioner import partition_of
@@ -70,7 +71,7 @@ class EventProcessor:
         # What the open transaction will write of areas, about.
         self._written_bytes = 0
         # Areas by key, those first that were longest neither read from the state nor changed.
-        self._areas: dict[bytes, LiveArea] = {}
+        self._areas: OrderedDict[bytes, LiveArea] = OrderedDict()
         self._cached_bytes = 0
         self._changed: dict[bytes, LiveArea] = {}
 
@@ -147,7 +148,7 @@ class EventProcessor:
             self._write_changed(state, outputs[self._statuses])
         # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
         while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
-            self._cached_bytes -= self._areas.pop(next(iter(self._areas))).size_bytes
+            self._cached_bytes -= self._areas.popitem(last=False)[1].size_bytes
 
     def _write_changed(self, state: State, statuses: list[Pair]) -> None:
         for key, area in self._changed.items():
@@ -156,7 +157,7 @@ class EventProcessor:
             value = area.image.value(available)
             state.put(key, value)
             statuses.append((key, value))
-            self._areas[key] = self._areas.pop(key)
+            self._areas.move_to_end(key)
         self._changed.clear()
 
     def _area(self, key: bytes, state: State) -> LiveArea | None:

@@ -141,7 +141,7 @@ class RoleProcess:
                 told = isinstance(self.failure, TicketmasterError)
                 self._around.journal.note(self.name, f"dies: {self.failure if told else repr(self.failure)}")
                 if self.gateway:
-                    self.gateway.fail()
+                    await self.gateway.fail()
             elif self.gateway:
                 await self.gateway.drain()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
@@ -36,7 +37,7 @@ class Renderings:
     def __init__(self, kept_bytes_max: int = _KEPT_BYTES_MAX) -> None:
         self._kept_bytes_max = kept_bytes_max
         # Those first that were longest not asked for.
-        self._kept: dict[Key, tuple[int, Rendered]] = {}
+        self._kept: OrderedDict[Key, tuple[int, Rendered]] = OrderedDict()
         self.kept_bytes = 0
 
     def get(self, key: Key, version: int, render: Callable[[], Struct]) -> Rendered:
@@ -49,8 +50,8 @@ class Renderings:
             self.kept_bytes += _size(key, found[1])
         self._kept[key] = found
         while self.kept_bytes > self._kept_bytes_max:
-            oldest = next(iter(self._kept))
-            self.kept_bytes -= _size(oldest, self._kept.pop(oldest)[1])
+            oldest, (_, document) = self._kept.popitem(last=False)
+            self.kept_bytes -= _size(oldest, document)
         return found[1]
 
 
