@@ -62,6 +62,7 @@ TABLE: Final = (
     Row("telemetry.observer", ("telemetry.metrics", "telemetry.tracing", "errors")),
     Row("telemetry.metrics", (), ("msgspec",)),
     Row("telemetry.counting", ("telemetry.observer", "telemetry.logs", "telemetry.metrics")),
+    Row("telemetry.loop_lag", ("clock",)),
     Row("telemetry.prometheus", ("telemetry.metrics",), ("prometheus_client",)),
     Row("telemetry.tracing", ("broker.port",)),
     Row("telemetry.otel", ("telemetry.tracing", "broker.port"), ("opentelemetry",)),

@@ -270,3 +270,31 @@ async def test_keys_and_values_are_any_bytes(cluster: Cluster, broker: Broker, s
 
     assert await read_records(broker, source) == records
     assert await read_records(await cluster.reopen(), source) == records
+
+
+async def test_others_get_a_turn_at_each_poll_also_while_there_is_something_at_each(broker: Broker, source: TopicPartition) -> None:
+    producer = broker.producer()
+    for number in range(0, 60, 2):
+        await producer.send({source: [(b"%d" % number, bytes(100_000)), (b"%d" % (number + 1), bytes(100_000))]})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    job = asyncio.create_task(others())
+    reader = broker.reader({source: 0})
+    polls, records = 0, 0
+    try:
+        while records < 60:
+            before = turns
+            records += sum(len(batch.records) for batch in await reader.poll(1_000))
+            polls += 1
+            assert turns > before
+    finally:
+        job.cancel()
+        await reader.stop()
+    # What comes at once is bounded: these are 6 MB.
+    assert polls >= 2

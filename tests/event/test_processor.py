@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.support.records import Seat, area_status, create_event, failure, reserve_seat, success
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, against_repeating, event_topology
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateTable, Update
+from ticketmaster.streams.task import Task
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.holders import read_holder
@@ -107,6 +108,38 @@ def test_a_changed_event_may_add_an_area_and_keeps_what_was_sold() -> None:
     assert outputs == {STATUSES: [(b"show#B", area_status(5, 5, area="B"))]}
     assert role.status("A") == area_status(1, 2, {(0, 0)})
     assert role.status("B") == area_status(5, 5, area="B")
+
+
+def in_transactions(topic: topics.Topic, records: list[Pair], bytes_max: int) -> list[Outputs]:
+    """What a task writes that works records off in transactions of about so many bytes."""
+    task = Task(event_topology(1, bytes_max), 0)
+    task.start(Overlays(MemoryStores(), (AREAS, HOLDERS)))
+    task.queue(Batch(TopicPartition(topic.name, 0), records, range(len(records)), len(records), 0))
+    found = []
+    while task.queued_records:
+        plan = task.decide(5_000)
+        found.append(plan.outputs)
+        task.committed({})
+    return found
+
+
+def test_a_large_event_comes_to_be_in_transactions_of_bounded_bytes_and_whole() -> None:
+    areas = [(f"A{number}", number, 10, 10) for number in range(100)]
+    other: Pair = (b"other", create_event("other", [("B", 1, 1, 1)]))
+
+    announced = in_transactions(topics.CREATE_EVENT, [(b"show", create_event("show", areas)), other], 2_000)
+    sent = [record for outputs in announced for record in outputs[TopicPartition(topics.AREA_REPARTITION.name, 0)]]
+    opened = in_transactions(topics.AREA_REPARTITION, sent, 2_000)
+    statuses = [record for outputs in opened for record in outputs[TopicPartition(topics.AREA_STATUS.name, 0)]]
+
+    expected = [(f"show#{area}".encode(), area_status(rows, cols, price=price, area=area)) for area, price, rows, cols in areas]
+    expected.append((b"other#B", area_status(1, 1, price=1, event="other", area="B")))
+    assert sent == expected
+    assert statuses == expected
+    for outputs in (*announced, *opened):
+        assert sum(len(value or b"") for records in outputs.values() for _, value in records) <= 2_000 + 2 * len(sent[0][1] or b"")
+    assert len(announced) < 25
+    assert len(opened) < 50
 
 
 def test_results_go_to_the_partition_of_their_reservation() -> None:

@@ -245,8 +245,9 @@ def _never_mended() -> AbstractContextManager[Any]:
 def _visible_early() -> AbstractContextManager[Any]:
     read, append, early = PartitionLog.read, PartitionLog.append, dict[TopicPartition, list[Batch]]()
 
-    def read_ahead(self: PartitionLog, offset: int, storage: Any) -> list[Batch]:
-        return read(self, offset, storage) or [batch for batch in early.get(self.source, ()) if batch.offsets[0] == offset]
+    def read_ahead(self: PartitionLog, offset: int, bytes_max: int, storage: Any) -> tuple[list[Batch], int]:
+        found = read(self, offset, bytes_max, storage)
+        return found if found[0] else ([batch for batch in early.get(self.source, ()) if batch.offsets[0] == offset], 0)
 
     def append_and_show(self: PartitionLog, *arguments: Any) -> Batch:
         batch = append(self, *arguments)

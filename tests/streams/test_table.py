@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from itertools import pairwise
 
 import pytest
 
 from tests.support.consuming import until
-from tests.support.engine import FragileStores, Notes
+from tests.support.engine import FragileStores, NoConsumer, Notes
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
-from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
+from ticketmaster.broker.port import Batch, Consumer, Pair, TopicPartition, TopicSpec
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock, run_virtual
 from ticketmaster.state.port import StateStores
@@ -184,6 +185,48 @@ def test_a_record_can_be_looked_up_when_it_is_seen() -> None:
         assert looked_up == [b"v"]
 
     on_virtual_time(test)
+
+
+def test_a_global_table_gives_others_a_turn_within_a_poll_of_many_batches() -> None:
+    async def run() -> None:
+        turns: list[int] = []
+        seen = 0
+
+        class Prefetched(NoConsumer):
+            """A reader that has everything at once, as aiokafka may."""
+
+            polled = False
+
+            async def poll(self, timeout_ms: int) -> list[Batch]:
+                if self.polled:
+                    return await super().poll(timeout_ms)
+                self.polled = True
+                records: list[Pair] = [(b"k", b"v")] * 1_000
+                return [Batch(source, records, range(at, at + 1_000), at + 1_000, 0) for at in range(0, 50_000, 1_000)]
+
+        class OfMany(EmbeddedBroker):
+            def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+                return Prefetched()
+
+            async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+                return {source: 50_000}
+
+        def take(records: Sequence[Pair]) -> list[Unreadable]:
+            nonlocal seen
+            seen += len(records)
+            return []
+
+        source = TopicPartition("table", 0)
+        table = GlobalTable(OfMany(MemoryStorage(), VirtualClock()), "table", 1, take, SETTINGS, Notes())
+        job = asyncio.create_task(table.run())
+        while not table.ready:
+            turns.append(seen)
+            await asyncio.sleep(0)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        assert max(after - before for before, after in pairwise(turns)) <= 3_000
+
+    run_virtual(run())
 
 
 def test_an_owned_table_is_restored_from_its_store() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from tests.support.engine import CHANGELOG, COUNTS, COUNTS_STORE, MORE_WORDS, TOPOLOGY, WORDS, batch
-from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.broker.port import Batch, Headers, Pair, TopicPartition
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.lifecycle import LEGAL_MOVES, Lifecycle, PartitionState
-from ticketmaster.streams.task import Task, Undone, split
+from ticketmaster.streams.task import Task, Undone
+from ticketmaster.streams.topology import Outputs, Stores
 from ticketmaster.telemetry.observer import DeadLetter
+from ticketmaster.telemetry.tracing import NO_TRACER, Kind, Span, Tracer
 
 LETTERS = TopicPartition("words.dlq", 0)
 SIZES = TopicPartition("sizes", 0)
@@ -98,7 +102,7 @@ def test_a_transaction_has_so_many_records_and_splits_batches_for_it(task: Task)
 def test_a_split_batch_keeps_the_headers_of_its_records_and_tells_what_it_follows() -> None:
     whole = Batch(WORDS, [(b"%d" % at, b"") for at in range(4)], [3, 5, 6, 9], 12, 7, {0: [("a", b"")], 3: [("d", b"")]}, 2)
 
-    head, rest = split(whole, 3)
+    head, rest = whole.split(3)
 
     assert head == Batch(WORDS, whole.records[:3], [3, 5, 6], 9, 7, {0: [("a", b"")]}, 2)
     assert rest == Batch(WORDS, whole.records[3:], [9], 12, 7, {0: [("d", b"")]}, 9)
@@ -136,6 +140,127 @@ def test_a_letter_that_is_refused_too_goes_without_its_record(task: Task) -> Non
     ((_, value),) = task.decide(1).outputs[LETTERS]
     assert b"cG9pc29u" not in (value or b"")
     assert b'"offset": 5' in (value or b"")
+
+
+class Always(Tracer):
+    """Traces all that has a parent."""
+
+    enabled = True
+
+    def start(
+        self,
+        name: str,
+        kind: Kind,
+        parent: Headers,
+        attributes: Mapping[str, str | int] | None = None,
+        links: Sequence[Headers] = (),
+        start_ns: int | None = None,
+    ) -> Span:
+        return Span()
+
+
+class Sparing:
+    """Takes two records a transaction; of a record in several parts, as b"x+y", one part."""
+
+    def __init__(self, partition: int) -> None:
+        self._taken = 0
+
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        for at, (key, value) in enumerate(records):
+            assert value is not None
+            if self._taken == 2:
+                outputs.leave(at)
+                return
+            self._taken += 1
+            part, more, rest = value.partition(b"+")
+            outputs[COUNTS].append((key, part))
+            if more:
+                outputs.leave(at, rest)
+                return
+
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """Tells which one it was."""
+        outputs[COUNTS].append((record[0], b"given up"))
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
+        """The next one may take as many."""
+        self._taken = 0
+
+
+def sparing_task(tracer: Tracer = NO_TRACER) -> Task:
+    task = Task(replace(TOPOLOGY, new_processor=Sparing), 0, tracer)
+    task.start(Overlays(MemoryStores(), (COUNTS_STORE,)))
+    return task
+
+
+VALUES = [b"1", b"2+3+4", b"5", b"6", b"7"]
+
+
+def queued(task: Task) -> None:
+    """Two batches, the second with gaps."""
+    records = [(b"k%d" % number, value) for number, value in enumerate(VALUES)]
+    task.queue(Batch(WORDS, records[:3], range(3), 3, 0, {1: [("traceparent", b"t")]}))
+    task.queue(Batch(WORDS, records[3:], [7, 9], 12, 0))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_a_processor_leaves_is_in_the_next_transactions_each_record_whole_before_its_offset_is_passed(*, traced: bool) -> None:
+    task = sparing_task(Always() if traced else NO_TRACER)
+    queued(task)
+
+    done: list[tuple[list[bytes | None], dict[TopicPartition, int]]] = []
+    left = []
+    while task.queued_records:
+        plan = task.decide(100)
+        done.append(([value for _, value in plan.outputs[COUNTS]], plan.offsets))
+        left.append(task.queued_records)
+        task.committed({})
+
+    assert done == [
+        ([b"1", b"2"], {WORDS: 1}),
+        ([b"3"], {WORDS: 1}),
+        ([b"4", b"5"], {WORDS: 7}),
+        ([b"6", b"7"], {WORDS: 12}),
+    ]
+    assert left == [4, 4, 2, 0]
+
+
+def test_of_a_transaction_that_fails_nothing_is_left_over() -> None:
+    task = sparing_task()
+    queued(task)
+    task.decide(100)
+    task.start(Overlays(MemoryStores(), (COUNTS_STORE,)))
+    queued(task)
+
+    assert [value for _, value in task.decide(100).outputs[COUNTS]] == [b"1", b"2"]
+
+
+def test_a_record_that_is_given_up_in_parts_is_put_aside_whole() -> None:
+    task = sparing_task()
+    queued(task)
+    task.decide(100)
+    task.committed({})
+    # Of the second record only a part was taken, which is refused.
+    task.decide(1)
+    task.give_up("too large")
+    task.drop_queue()
+    task.queue(Batch(WORDS, [(b"k1", b"2+3+4"), (b"k2", b"5")], range(1, 3), 3, 0))
+
+    counts = []
+    while task.queued_records:
+        plan = task.decide(100)
+        task.committed({})
+        counts += plan.outputs[COUNTS]
+    assert counts == [(b"k1", b"given up"), (b"k2", b"5")]
+
+
+def test_a_processor_that_leaves_everything_is_a_defect() -> None:
+    task = sparing_task()
+    queued(task)
+    task._processor._taken = 2  # type: ignore[attr-defined]
+
+    with pytest.raises(AssertionError, match="has left everything"):
+        task.decide(100)
 
 
 def test_nothing_queued_means_no_offsets(task: Task) -> None:

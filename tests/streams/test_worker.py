@@ -156,6 +156,7 @@ def test_a_worker_that_is_started_again_goes_on_where_it_stopped() -> None:
         await work.counted(3)
 
         assert await work.counts() == counting([b"a", b"b", b"a"])
+        # Each partition by itself, in no order.
         assert sorted(work.notes.restored) == [0, 0, 0, 2]
 
     on_virtual_time(test)

@@ -33,8 +33,8 @@ def peers() -> Peers:
 @pytest.fixture
 def forwarding(peers: Peers) -> Forwarding:
     """Of a process that holds partitions 0 and 1 of 4."""
-    forwarding = Forwarding(PARTITIONS, peers.ask)
-    forwarding.on_assigned(Assignment([0, 1], 1, OWNERS), [])
+    forwarding = Forwarding(peers.ask)
+    forwarding.on_assigned(Assignment([0, 1], 1, OWNERS))
     return forwarding
 
 
@@ -63,23 +63,26 @@ def test_an_owner_is_asked_once_however_many_wait(forwarding: Forwarding, peers:
     assert len(peers.asked) == len(THERE) + 1
 
 
-def test_what_failed_is_asked_again_if_somebody_still_waits(forwarding: Forwarding, peers: Peers) -> None:
+def test_what_failed_may_be_asked_again(forwarding: Forwarding, peers: Peers) -> None:
     look(forwarding, *THERE)
     peers.asked.clear()
     for key in THERE:
         forwarding.failed(key)
 
-    forwarding.look_again(set(THERE[1:]).__contains__)
-    forwarding.look_again(set(THERE[1:]).__contains__)
+    failed = forwarding.take_failed()
+    look(forwarding, *sorted(failed))
 
-    assert sorted(peers.asked) == sorted(expected(THERE[1:]))
+    assert failed == set(THERE)
+    assert forwarding.take_failed() == set()
+    assert sorted(peers.asked) == sorted(expected(THERE))
 
 
 def test_when_partitions_move_the_new_owners_are_asked(forwarding: Forwarding, peers: Peers) -> None:
     look(forwarding, *KEYS)
     peers.asked.clear()
 
-    forwarding.on_assigned(Assignment([2, 3], 2, {0: "new:4", 1: "", 2: "me:1", 3: "me:1"}), KEYS)
+    forwarding.on_assigned(Assignment([2, 3], 2, {0: "new:4", 1: "", 2: "me:1", 3: "me:1"}))
+    look(forwarding, *KEYS)
 
     # Of partition 1 nobody knows where it lives: who waits goes on waiting here.
     assert peers.asked == [("new:4", key) for key in KEYS if partition_of(key, PARTITIONS) == 0]

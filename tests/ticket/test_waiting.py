@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -88,3 +90,19 @@ class WaitingModel(RuleBasedStateMachine):
 
 TestWaitingModel = WaitingModel.TestCase
 TestWaitingModel.settings = settings(max_examples=50, stateful_step_count=30)
+
+
+def test_however_many_time_out_or_end_each_takes_one_step() -> None:
+    waiting: Waiting[int] = Waiting()
+    # Half of them wait for the same reservation. Were each looked for among all, this took minutes.
+    for number in range(200_000):
+        waiting.add(b"hot" if number % 2 else b"%d" % number, number, float(number))
+    began = time.process_time()
+
+    assert len(list(waiting.take_expired(99_999.0))) == 100_000
+    assert waiting.take(b"150000") == [150_000]
+    assert len(waiting.take(b"hot")) == 50_000
+    assert len(list(waiting.take_expired(1e9))) == 49_999
+
+    assert time.process_time() - began < 5
+    assert (len(waiting), waiting.awaited()) == (0, [])

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests.support.records import Seat, area_fields, area_status
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
-from ticketmaster.wire.area_status import AreaHeader, AreaImage, area_names, layout_of, seat_is_free
+from ticketmaster.wire.area_status import AreaHeader, AreaImage, area_names, seat_is_free
 from ticketmaster.wire.binary import encode_int, encode_string
+from ticketmaster.wire.seat_layout import Layout, layout_of
 
 NAMES = st.text(max_size=80)
 # Where the number of a row or column takes a byte more: 64 and 8192.
@@ -153,3 +154,11 @@ def test_a_status_that_claims_more_seats_than_it_has_bytes_is_invalid_at_once(ro
 
     with pytest.raises(InvalidRecord, match="bytes for the seats"):
         AreaImage.parse(value)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 100_000), (100_000, 1), (316, 316), (12, 8_333), (8_333, 12)])
+def test_an_area_takes_as_many_steps_as_its_shorter_side_whatever_its_shape(rows: int, cols: int) -> None:
+    lines = Layout(rows, cols).lines
+
+    # Numbers of rows and columns have up to three widths here.
+    assert len(lines) <= 3 * min(rows, cols)

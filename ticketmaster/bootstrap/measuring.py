@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import Clock
 from ticketmaster.config.telemetry import TelemetrySettings
 from ticketmaster.errors import UsageError
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.telemetry import metrics
 from ticketmaster.telemetry.counting import CountingObserver
+from ticketmaster.telemetry.loop_lag import LoopLag
 from ticketmaster.telemetry.metrics import Family, Metrics
 
 if TYPE_CHECKING:
@@ -39,10 +42,13 @@ class Measuring:
         self._settings = settings
         self._metrics = Metrics()
         self._collecting: Collecting | None = None
+        self._loop_lag = LoopLag(clock)
+        self._looking: asyncio.Task[None] | None = None
         self.observer = CountingObserver(self._metrics, self._role)
         self.counts_requests = scraped or settings.metrics
         if self.counts_requests:
             self.observer.decision_durations = self._metrics.histogram(metrics.DECISION_DURATION, _TICKET)
+            self._metrics.watch_number(metrics.LOOP_LAG, self._role, lambda: self._loop_lag.longest_s)
 
     async def __aenter__(self) -> Self:
         if self._settings.traces or self._settings.metrics:
@@ -51,6 +57,8 @@ class Measuring:
             except Exception as cause:
                 # Variables beyond those that are checked ahead: the SDK raises whatever comes to it, some while it is imported.
                 raise UsageError(f"OpenTelemetry's variables (OTEL_*) can't be used: {cause}") from cause
+        if self.counts_requests:
+            self._looking = asyncio.create_task(self._loop_lag.run(), name="loop-lag")
         return self
 
     def _collect(self) -> Collecting:
@@ -64,6 +72,8 @@ class Measuring:
         return collecting
 
     async def __aexit__(self, *_: object) -> None:
+        if self._looking:
+            await cancel(self._looking)
         if self._collecting:
             await self._collecting.stop()
 

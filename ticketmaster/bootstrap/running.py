@@ -33,7 +33,7 @@ class Work(NamedTuple):
     ready: Callable[[], bool]
     on_ready: Callable[[], None]
     drain: Callable[[], Awaitable[None]] | None = None
-    fail: Callable[[], None] | None = None
+    fail: Callable[[], Awaitable[None]] | None = None
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -104,7 +104,7 @@ async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
         if failure:
             _report(failure)
             if work.fail:
-                work.fail()
+                await work.fail()
         else:
             log.info("stopping", signal=stopping.result())
             if work.drain:

@@ -58,6 +58,15 @@ class Batch(NamedTuple):
     headers: PlacedHeaders = NO_PLACED_HEADERS
     follows: int | None = None
 
+    def split(self, at: int) -> tuple[Batch, Batch]:
+        """The records before place ``at``, which there is, and those from there on."""
+        before = {place: found for place, found in self.headers.items() if place < at}
+        behind = {place - at: found for place, found in self.headers.items() if place >= at}
+        return (
+            self._replace(records=self.records[:at], offsets=self.offsets[:at], next_offset=self.offsets[at], headers=before),
+            self._replace(records=self.records[at:], offsets=self.offsets[at:], headers=behind, follows=self.offsets[at]),
+        )
+
 
 class Producer(Protocol):
     """Appends records outside any transaction."""
@@ -140,8 +149,9 @@ class Consumer(Protocol):
     """Reads partitions, each from a position on."""
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
-        """The next batches of all partitions that deliver, as soon as there is one.
+        """The next batches of partitions that deliver, as soon as there is one: what can be worked on in one go, a few MiB at most.
 
+        The loop's other jobs get a turn at each poll, also when there is something at once.
         An empty list after ``timeout_ms``; or earlier, or later, when what is assigned changes meanwhile.
         """
 

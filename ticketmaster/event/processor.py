@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
@@ -21,6 +22,9 @@ _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be 
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
 AREAS, HOLDERS = "AreaStatus", "Holder"
 _CACHED_BYTES_MAX = 64 << 20
+# Bytes of areas that a transaction writes, about: an event of 10,000,000 seats comes to be in some 150 transactions, between which
+# others are served.
+_TRANSACTION_BYTES_MAX = 1 << 20
 
 
 class LiveArea:
@@ -56,14 +60,23 @@ class LiveArea:
 class EventProcessor:
     """One partition of the event role. A ``ReserveSeat`` that comes again, whatever happened to offsets, is answered as it was."""
 
-    def __init__(self, partition: int, partitions: int, cached_bytes_max: int = _CACHED_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        cached_bytes_max: int = _CACHED_BYTES_MAX,
+        transaction_bytes_max: int = _TRANSACTION_BYTES_MAX,
+    ) -> None:
         self._partitions = partitions
         self._statuses = TopicPartition(topics.AREA_STATUS.name, partition)
         self._results = partitions_of(topics.RESERVATION_RESULT.name, partitions)
         self._repartition = partitions_of(topics.AREA_REPARTITION.name, partitions)
         self._cached_bytes_max = cached_bytes_max
+        self._transaction_bytes_max = transaction_bytes_max
+        # What the open transaction will write of areas, about.
+        self._written_bytes = 0
         # Areas by key, those first that were longest neither read from the state nor changed.
-        self._areas: dict[bytes, LiveArea] = {}
+        self._areas: OrderedDict[bytes, LiveArea] = OrderedDict()
         self._cached_bytes = 0
         self._changed: dict[bytes, LiveArea] = {}
 
@@ -77,7 +90,10 @@ class EventProcessor:
             self._announce(records, outputs)
 
     def _announce(self, records: Sequence[Pair], outputs: Outputs) -> None:
-        """Sends each area of an event to the partition it lives on."""
+        """Sends each area of an event to the partition it lives on; what is too much for a transaction is left to the next one.
+
+        A crash in between sends the first areas again, which changes nothing: they are there already.
+        """
         for at, (_, value) in enumerate(records):
             if value is None:
                 continue
@@ -86,18 +102,27 @@ class EventProcessor:
             except UNREADABLE as reason:
                 outputs.reject(at, f"no CreateEvent: {reason}")
                 continue
-            for area in areas:
+            for place, area in enumerate(areas):
+                if self._written_bytes >= self._transaction_bytes_max:
+                    outputs.leave(at, events.without_areas(value, place))
+                    return
                 key = area_key(event_id, area.area_id).encode()
                 image = AreaImage.all_free(event_id.encode(), area.area_id.encode(), area.price, area.row_count, area.col_count)
                 announced = image.value(area.row_count * area.col_count)
                 outputs[self._repartition[partition_of(key, self._partitions)]].append((key, announced))
+                self._written_bytes += len(announced)
 
     def _open_areas(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
         for at, (key, value) in enumerate(records):
+            if self._written_bytes >= self._transaction_bytes_max:
+                outputs.leave(at)
+                return
             try:
                 if value is not None and self._area(key, state) is None:
                     self._changed[key] = self._cache(key, value)
+                    # Once as state, once for those who follow it.
+                    self._written_bytes += 2 * len(value)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no AreaStatus: {reason}")
 
@@ -150,11 +175,12 @@ class EventProcessor:
 
     def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Writes each changed area once, and keeps no more areas than fit."""
+        self._written_bytes = 0
         if self._changed:
             self._write_changed(stores[AREAS], outputs[self._statuses])
         # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
         while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
-            self._cached_bytes -= self._areas.pop(next(iter(self._areas))).size_bytes
+            self._cached_bytes -= self._areas.popitem(last=False)[1].size_bytes
 
     def _write_changed(self, state: State, statuses: list[Pair]) -> None:
         for key, area in self._changed.items():
@@ -163,7 +189,7 @@ class EventProcessor:
             value = area.image.value(available)
             state.put(key, value)
             statuses.append((key, value))
-            self._areas[key] = self._areas.pop(key)
+            self._areas.move_to_end(key)
         self._changed.clear()
 
     def _area(self, key: bytes, state: State) -> LiveArea | None:
@@ -198,12 +224,12 @@ def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) 
     )
 
 
-def event_topology(partitions: int) -> Topology:
+def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BYTES_MAX) -> Topology:
     """The event role on topics of ``partitions`` partitions."""
     return Topology(
         application_id=topics.EVENT_SERVICE,
         sources=(topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name),
         stores=(Store(AREAS, topics.AREA_CHANGELOG.name), Store(HOLDERS, topics.HOLDER_CHANGELOG.name)),
-        new_processor=lambda partition: EventProcessor(partition, partitions),
+        new_processor=lambda partition: EventProcessor(partition, partitions, transaction_bytes_max=transaction_bytes_max),
         against_repeating=against_repeating,
     )

@@ -16,7 +16,7 @@ from ticketmaster.reservation.processor import RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
-from ticketmaster.ticket.bodies import encode_json, reservation_json
+from ticketmaster.ticket.bodies import reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
@@ -142,9 +142,12 @@ class Checker:
         for key in self._areas:
             event_id, _, area_id = key.decode().partition(KEY_SEPARATOR)
             try:
-                views[key.decode()] = encode_json(catalog.seat_map(event_id, area_id))
+                shown = catalog.seat_map(event_id, area_id)
             except UNREADABLE as reason:
                 self._journal.violation(f"the status of {key.decode()} can't be read: {reason}")
+            else:
+                assert shown
+                views[key.decode()] = shown.body
         return views
 
     @property

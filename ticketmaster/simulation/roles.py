@@ -40,6 +40,8 @@ SETTINGS = StreamSettings(
     write_behind_interval_ms=2_000,
     poll_timeout_ms=4_000,
 )
+# A few areas.
+TRANSACTION_BYTES_MAX = 400
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
 Part = StreamWorker | GlobalTable | OwnedTable
@@ -139,7 +141,7 @@ class RoleProcess:
                 told = isinstance(self.failure, TicketmasterError)
                 self._around.journal.note(self.name, f"dies: {self.failure if told else repr(self.failure)}")
                 if self.gateway:
-                    self.gateway.fail()
+                    await self.gateway.fail()
             elif self.gateway:
                 await self.gateway.drain()
         finally:
@@ -156,7 +158,7 @@ class RoleProcess:
         return work
 
     def _event(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._added(self._worker(event_topology(self._around.partitions))).run()]
+        return [self._added(self._worker(event_topology(self._around.partitions, TRANSACTION_BYTES_MAX))).run()]
 
     def _reservation(self) -> list[Coroutine[Any, Any, None]]:
         areas = AreaCache(self._around.partitions)

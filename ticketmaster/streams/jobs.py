@@ -1,13 +1,17 @@
-"""Ending asyncio tasks."""
+"""Jobs of asyncio: ending them, and not holding up the others."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 # Longer than a job's own tidying up takes, which a second cancellation would interrupt.
 _AGAIN_S = 2.0
+# Of what takes some microseconds each.
+_TURN_ITEMS_MAX = 1_000
+
+T = TypeVar("T")
 
 
 async def cancel(*jobs: asyncio.Future[Any]) -> None:
@@ -38,3 +42,11 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     if interruption:
         raise interruption
     job.result()
+
+
+async def in_turns(items: Iterable[T], do: Callable[[T], object]) -> None:
+    """Does something with each of however many items, with turns for the loop's other jobs in between."""
+    for number, item in enumerate(items, 1):
+        do(item)
+        if number % _TURN_ITEMS_MAX == 0:
+            await asyncio.sleep(0)

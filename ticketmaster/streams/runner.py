@@ -137,14 +137,14 @@ class TaskRunner(PartitionWork):
 
     def _note_failure(self, reason: TicketmasterError) -> None:
         """What failed may have been too much, or one record of it can't be written: the next transaction shows it, with fewer."""
-        records = sum(self.task.in_plan.values())
+        planned = self.task.in_plan
         if isinstance(reason, Refused):
             # Found out step by step, each with fewer records: no step is a failure of its own.
             self._failures = 0
-            if records == 1:
+            if planned and self._records_max == 1:
                 self.task.give_up(str(reason))
-        if records:
-            self._records_max = max(1, records // 2)
+        if planned:
+            self._records_max = max(1, min(self._records_max, sum(planned.values())) // 2)
 
     def _span(self, plan: CommitPlan, records: Mapping[str, int]) -> Span:
         """The transaction's own span, where it serves traced records: a child of the first one's, linked to those of all others."""

@@ -22,6 +22,8 @@ from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 # So many records in one poll are not what came since the last one.
 _MANY = 5_000
+# A poll of Kafka may have all that was prefetched: so many records are applied until the loop's other jobs get a turn.
+_STEP_RECORDS = 2_000
 # Records that can be looked up from now on, with the headers of those that have any.
 OnRecords = Callable[[Sequence[Pair], PlacedHeaders], None]
 # Where in a batch a record stands that can't be read, and why.
@@ -72,7 +74,12 @@ class GlobalTable:
                 except Retriable as reason:
                     await self._back_off(reason)
                     continue
+                applied = 0
                 for batch in batches:
+                    if applied >= _STEP_RECORDS:
+                        applied = 0
+                        await asyncio.sleep(0)
+                    applied += len(batch.records)
                     if batch.records and (unreadable := self._apply(batch.records)):
                         source, offsets = batch.source, batch.offsets
                         letters = [DeadLetter(*source, offsets[at], reason) for at, reason in unreadable]

@@ -62,7 +62,7 @@ class Task:
         self._queued_records = 0
 
     def decide(self, records_max: int) -> CommitPlan:
-        """The next transaction: of all that is queued, or of up to ``records_max`` records."""
+        """The next transaction: of all that is queued, of up to ``records_max`` records, or of what the processor takes."""
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
         letters: list[DeadLetter] = []
@@ -71,18 +71,23 @@ class Task:
         in_plan = self._in_plan = []
         while self._queue and taken < records_max:
             batch = self._next_batch(records_max - taken)
+            left = None
+            if self._given_up and batch.offsets and self._given_up[:2] == (batch.source, batch.offsets[0]):
+                letters += self._put_aside_given_up(batch, outputs)
+            else:
+                if batch.headers and self._tracer.enabled:
+                    spans += process_traced(self._processor, batch, self.overlays, outputs, self._tracer)
+                else:
+                    self._processor.process(batch.source.topic, batch.records, self.overlays, outputs)
+                if outputs.rejected:
+                    letters += _put_aside(batch, outputs)
+                if left := outputs.left:
+                    batch = self._put_back(batch, *left)
             in_plan.append(batch)
             offsets[batch.source] = batch.next_offset
             taken += len(batch.records)
-            if self._given_up and batch.offsets and self._given_up[:2] == (batch.source, batch.offsets[0]):
-                letters += self._put_aside_given_up(batch, outputs)
-                continue
-            if batch.headers and self._tracer.enabled:
-                spans += process_traced(self._processor, batch, self.overlays, outputs, self._tracer)
-            else:
-                self._processor.process(batch.source.topic, batch.records, self.overlays, outputs)
-            if outputs.rejected:
-                letters += _put_aside(batch, outputs)
+            if left:
+                break
         self._queued_records -= taken
         self._processor.end_transaction(self.overlays, outputs)
         for name, changelog in self.changelogs.items():
@@ -98,14 +103,14 @@ class Task:
             if batch.offsets[0] == self._given_up[1]:
                 records_max = 1
         if len(batch.records) > records_max:
-            batch, rest = split(batch, records_max)
+            batch, rest = batch.split(records_max)
             self._queue.appendleft(rest)
         return batch
 
     def give_up(self, reason: str) -> None:
-        """The one record that the last plan was made from can't be worked off, because what comes of it can't be written."""
-        (batch,) = [batch for batch in self._in_plan if batch.records]
-        at = (batch.source, batch.offsets[0], reason)
+        """The one record that the last plan was made from, or made a part of, can't be worked off: what comes of it can't be written."""
+        batch = self._in_plan[-1]
+        at = (batch.source, batch.offsets[0] if batch.offsets else batch.next_offset, reason)
         # Its letter was refused as well: then it goes without the record, which stays where it is as long as its topic keeps it.
         self._letter_has_record = self._given_up is None or self._given_up[:2] != at[:2]
         self._given_up = at
@@ -119,6 +124,15 @@ class Task:
         outputs[_letters_of(source)].append((key, letter_value(letter, *record)))
         self._processor.give_up(source.topic, (key, value), self.overlays, outputs)
         return [letter]
+
+    def _put_back(self, batch: Batch, at: int, rest: bytes | None) -> Batch:
+        """What a transaction has taken of a batch; the rest waits for the next one."""
+        assert at or rest is not None or self._in_plan, "a processor has left everything"
+        taken, left = batch.split(at)
+        if rest is not None:
+            left = left._replace(records=[(left.records[0][0], rest), *left.records[1:]])
+        self._queue.appendleft(left)
+        return taken
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """The last plan is durable; ``ends`` says where each partition's log ends behind it."""
@@ -162,12 +176,3 @@ def _put_aside(batch: Batch, outputs: Outputs) -> list[DeadLetter]:
 
 def _letters_of(source: TopicPartition) -> TopicPartition:
     return TopicPartition(dead_letter_topic(source.topic), source.partition)
-
-
-def split(batch: Batch, count: int) -> tuple[Batch, Batch]:
-    """The first ``count`` records of a batch that has more, and the others."""
-    records, offsets = batch.records, batch.offsets
-    first = {at: headers for at, headers in batch.headers.items() if at < count}
-    others = {at - count: headers for at, headers in batch.headers.items() if at >= count}
-    head = batch._replace(records=records[:count], offsets=offsets[:count], next_offset=offsets[count], headers=first)
-    return head, batch._replace(records=records[count:], offsets=offsets[count:], headers=others, follows=offsets[count])

@@ -22,6 +22,15 @@ class Outputs(dict[TopicPartition, list[Pair]]):
         self.outcomes: dict[str, int] = {}
         # Of those records that come of traced ones.
         self.headers: dict[TopicPartition, dict[int, Headers]] = {}
+        # Where the rest of what is being processed begins, and what is left of the record there, if that is not all of it.
+        self.left: tuple[int, bytes | None] | None = None
+
+    def leave(self, at: int, rest: bytes | None = None) -> None:
+        """The transaction is large enough: from this place on the next one goes on. ``rest`` stands for what is left of the first record.
+
+        Of a transaction that fails later nothing is left over: the record comes again as it is in the log.
+        """
+        self.left = (at, rest)
 
     def reject(self, at: int, reason: str) -> None:
         """The record at this place of what is being processed can't be read, and has changed nothing."""
@@ -54,7 +63,10 @@ class Processor(Protocol):
     """One task's decisions: plain and synchronous, no I/O, no clock. It is made anew whenever the task starts over."""
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """Decides about records of one topic, in order, and rejects those it can't read. May be called several times in a transaction."""
+        """Decides about records of one topic, in order, and rejects those it can't read. May be called several times in a transaction.
+
+        What makes a transaction too large it may leave to the next one, but not all that a transaction has.
+        """
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
         """What comes of this record can't be written (it is too large, say): decides so that nobody waits for it for ever."""

@@ -17,7 +17,8 @@ def process_traced(processor: Processor, batch: Batch, stores: Stores, outputs: 
     for at in sorted(batch.headers):
         _process(processor, batch, done, at, stores, outputs)
         done = at + 1
-        spans.append(_decide(processor, batch, at, stores, outputs, tracer))
+        if not outputs.left:
+            spans.append(_decide(processor, batch, at, stores, outputs, tracer))
     _process(processor, batch, done, len(batch.records), stores, outputs)
     return [span for span in spans if span is not NOT_TRACED]
 
@@ -45,9 +46,12 @@ def _decide(processor: Processor, batch: Batch, at: int, stores: Stores, outputs
 
 
 def _process(processor: Processor, batch: Batch, start: int, end: int, stores: Stores, outputs: Outputs) -> None:
-    """A part of the batch; what it rejects is noted by its place in the whole."""
-    if start == end:
+    """A part of the batch, unless the rest was left; what it rejects or leaves is noted by its place in the whole."""
+    if start == end or outputs.left:
         return
     rejected = len(outputs.rejected)
     processor.process(batch.source.topic, batch.records[start:end], stores, outputs)
+    if outputs.left:
+        at, rest = outputs.left
+        outputs.leave(start + at, rest)
     outputs.rejected[rejected:] = [(start + at, reason) for at, reason in outputs.rejected[rejected:]]

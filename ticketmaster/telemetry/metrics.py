@@ -99,6 +99,13 @@ RESTORATION: Final = Instrument(f"{_P}restoration_ratio", Kind.GAUGE, ("task",),
 STATE_BYTES: Final = Instrument(f"{_P}state_bytes", Kind.GAUGE, (), "Bytes of the files in the state directory.", "By")
 PARTITIONS: Final = Instrument(f"{_P}partitions", Kind.GAUGE, (), "Partitions that this process owns.")
 READY: Final = Instrument(f"{_P}ready", Kind.GAUGE, (), "1 while all partitions of the process are served.")
+LOOP_LAG: Final = Instrument(
+    f"{_P}loop_lag_seconds",
+    Kind.GAUGE,
+    (),
+    "The longest within the last minute that the event loop was held, or the rest of it, as a timer of 0.1 s sees it.",
+    "s",
+)
 EVENT_SEATS: Final = Instrument(f"{_P}event_seats", Kind.GAUGE, ("event",), "Seats of an event; every ticket process tells the same.")
 EVENT_SEATS_AVAILABLE: Final = Instrument(
     f"{_P}event_seats_available", Kind.GAUGE, ("event",), "Seats of an event that are left; every ticket process tells the same."

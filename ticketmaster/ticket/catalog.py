@@ -5,32 +5,44 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.streams.table import Unreadable
 from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
+from ticketmaster.ticket.renderings import Rendered, Renderings
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
 
 _SHOWN_EVENTS_MAX = 1_000
 
 
+class _Area(NamedTuple):
+    header: AreaHeader
+    value: bytes
+    version: int
+
+
 class _Event:
-    __slots__ = ("areas", "available", "seats")
+    __slots__ = ("areas", "available", "seats", "version")
 
     def __init__(self) -> None:
-        self.areas: dict[str, tuple[AreaHeader, bytes]] = {}
+        self.areas: dict[str, _Area] = {}
         self.seats = 0
         self.available = 0
+        self.version = 0
 
 
 class Catalog:
-    """All areas in memory, as the bytes of their last status: about 4.5 bytes a seat."""
+    """All areas in memory, as the bytes of their last status: about 4.5 bytes a seat. What it shows it renders once a version."""
 
     def __init__(self) -> None:
         self._events: dict[str, _Event] = {}
         self._names: list[str] = []
+        # How many statuses it has taken: each gives its area, its event and the list a version of its own.
+        self._version = 0
+        self._renderings = Renderings()
 
     def apply(self, records: Sequence[Pair]) -> list[Unreadable]:
         """Takes records of ``state.event.area_status``, and returns those that are none."""
@@ -56,9 +68,10 @@ class Catalog:
         if known is None:
             event.seats += header.rows * header.cols
         else:
-            event.available -= known[0].available
+            event.available -= known.header.available
         event.available += header.available
-        event.areas[area_id] = (header, value)
+        version = self._version = event.version = self._version + 1
+        event.areas[area_id] = _Area(header, value, version)
 
     def has_areas(self, event_id: str, area_ids: Sequence[str]) -> bool:
         """Whether all these areas are known."""
@@ -70,8 +83,11 @@ class Catalog:
         newest = islice(reversed(self._events.items()), _SHOWN_EVENTS_MAX)
         return [(name, event.seats, event.available) for name, event in newest]
 
-    def list_events(self, page: Page) -> EventList:
+    def list_events(self, page: Page) -> Rendered:
         """A page of events, in the order of their names."""
+        return self._renderings.get(("events", page.limit, page.after), self._version, lambda: self._list(page))
+
+    def _list(self, page: Page) -> EventList:
         start = bisect_right(self._names, page.after) if page.after else 0
         names = self._names[start : start + page.limit]
         summaries = [
@@ -80,23 +96,27 @@ class Catalog:
         more = start + page.limit < len(self._names)
         return EventList(summaries, names[-1] if more else None)
 
-    def event(self, event_id: str) -> EventView | None:
+    def event(self, event_id: str) -> Rendered | None:
         """An event and its areas, in the order of their ids."""
         event = self._events.get(event_id)
-        if event is None:
-            return None
-        areas = [
-            AreaView(area_id, header.price, header.rows, header.cols, header.available)
-            for area_id, (header, _) in sorted(event.areas.items())
-        ]
-        return EventView(event_id, event.seats, event.available, areas)
+        return self._renderings.get(("event", event_id), event.version, lambda: _event_view(event_id, event)) if event else None
 
-    def seat_map(self, event_id: str, area_id: str) -> SeatMapView | None:
+    def seat_map(self, event_id: str, area_id: str) -> Rendered | None:
         """An area's seats."""
         event = self._events.get(event_id)
-        known = event.areas.get(area_id) if event else None
-        if known is None:
-            return None
-        header, value = known
-        _, seats = AreaImage.parse(value)
-        return SeatMapView(event_id, area_id, header.price, header.rows, header.cols, header.available, seats.row_strings())
+        area = event.areas.get(area_id) if event else None
+        return self._renderings.get(("area", event_id, area_id), area.version, lambda: _seat_map(event_id, area_id, area)) if area else None
+
+
+def _event_view(event_id: str, event: _Event) -> EventView:
+    areas = [
+        AreaView(area_id, area.header.price, area.header.rows, area.header.cols, area.header.available)
+        for area_id, area in sorted(event.areas.items())
+    ]
+    return EventView(event_id, event.seats, event.available, areas)
+
+
+def _seat_map(event_id: str, area_id: str, area: _Area) -> SeatMapView:
+    header = area.header
+    _, seats = AreaImage.parse(area.value)
+    return SeatMapView(event_id, area_id, header.price, header.rows, header.cols, header.available, seats.row_strings())

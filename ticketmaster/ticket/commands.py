@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from ticketmaster.broker.port import Headers, Pair, Producer, TopicPartition
 from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.streams.jobs import finish, in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.telemetry.tracing import NO_HEADERS, Kind
@@ -59,13 +60,13 @@ class Commands:
         except Retriable as reason:
             # Their clients are only told that it is so.
             self._observer.commands_not_acknowledged(str(reason))
-            _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
+            await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
         except Fatal:
-            _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
+            await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             raise
         else:
-            for responder, key in acknowledge:
-                responder.response_bytes(200, TEXT, key)
+            # The log has them: whatever happens to this process, their clients are told.
+            await finish(in_turns(acknowledge, _acknowledge))
         finally:
             self._handed_over = 0
 
@@ -79,13 +80,17 @@ class Commands:
         with self._observer.tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others):
             await self._producer.send(records, headers)
 
-    def give_up(self, problem: Problem) -> None:
+    async def give_up(self, problem: Problem) -> None:
         """Those that were not handed over to the log never will be, and their clients are told."""
         acknowledge, self._acknowledge = self._acknowledge, []
         self._records, self._headers = defaultdict(list), {}
-        _refuse_all(acknowledge, problem)
+        await _refuse_all(acknowledge, problem)
 
 
-def _refuse_all(acknowledge: list[tuple[Responder, bytes]], problem: Problem) -> None:
-    for responder, _ in acknowledge:
-        refuse(responder, problem)
+def _acknowledge(taken: tuple[Responder, bytes]) -> None:
+    responder, key = taken
+    responder.response_bytes(200, TEXT, key)
+
+
+async def _refuse_all(acknowledge: list[tuple[Responder, bytes]], problem: Problem) -> None:
+    await finish(in_turns(acknowledge, lambda taken: refuse(taken[0], problem)))

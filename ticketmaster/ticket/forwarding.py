@@ -5,9 +5,8 @@ Who waits stays in the gateway's own list, with its own deadline: whatever becom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Assignment
 
 # Asks the process at an address for a reservation; the answer comes later.
@@ -17,8 +16,7 @@ Ask = Callable[[str, bytes], None]
 class Forwarding:
     """Which process holds each partition, and what it has been asked."""
 
-    def __init__(self, partitions: int, ask: Ask) -> None:
-        self._partitions = partitions
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
         # Addresses of the owners of partitions that are not this process's.
         self._owners: dict[int, str] = {}
@@ -29,15 +27,12 @@ class Forwarding:
         """Whether another process is known to hold a partition."""
         return partition in self._owners
 
-    def on_assigned(self, assignment: Assignment, awaited: Iterable[bytes]) -> None:
-        """Partitions have moved: asks the owners of today for all that is awaited."""
+    def on_assigned(self, assignment: Assignment) -> None:
+        """Partitions have moved: whatever is awaited must be looked for anew."""
         owned = set(assignment.partitions)
         self._owners = {partition: address for partition, address in assignment.owners.items() if address and partition not in owned}
         self._asked.clear()
         self._failed.clear()
-        if self._owners:
-            for key in awaited:
-                self.look(key, partition_of(key, self._partitions))
 
     def look(self, key: bytes, partition: int) -> None:
         """Asks the owner for a reservation, if that is another process and it has not been asked yet."""
@@ -55,9 +50,7 @@ class Forwarding:
         self._asked.discard(key)
         self._failed.add(key)
 
-    def look_again(self, is_awaited: Callable[[bytes], bool]) -> None:
-        """Asks again for what failed since the last time and is still awaited."""
+    def take_failed(self) -> set[bytes]:
+        """What failed since the last time."""
         failed, self._failed = self._failed, set()
-        for key in failed:
-            if is_awaited(key):
-                self.look(key, partition_of(key, self._partitions))
+        return failed

@@ -6,7 +6,8 @@ Everything but the hand-over to the log is synchronous, on the loop's thread: a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -14,6 +15,7 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import NO_PLACED_HEADERS, Assignment, Pair, PlacedHeaders, Producer, TopicPartition, partitions_of
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.streams.jobs import in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.metrics import Histogram
@@ -38,24 +40,28 @@ _UNDECIDED_MAX = 200_000
 # So many first characters of an id are the time at which it was minted.
 _MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
+# More may wait for one reservation: they are answered in turns.
+_ANSWERS_AT_ONCE_MAX = 1_000
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S = 5.0
 
 
-def _answer(responder: Responder, reservation: bytes) -> None:
-    _answer_all([responder], reservation)
-
-
-def _answer_all(responders: Sequence[Responder], reservation: bytes) -> None:
+def _answers(reservation: bytes) -> Callable[[Responder], None]:
+    """What answers with a reservation."""
     try:
         answer = reservation_json(reservation)
     except UNREADABLE as reason:
         structlog.get_logger().error("unreadable_reservation", value=reservation[:100].hex(), reason=str(reason))
-        for responder in responders:
-            refuse(responder, problems.INTERNAL_ERROR)
-        return
-    for responder in responders:
-        responder.response_bytes(200, JSON, answer)
+        return lambda responder: refuse(responder, problems.INTERNAL_ERROR)
+    return lambda responder: responder.response_bytes(200, JSON, answer)
+
+
+def _refuse_undecided(responder: Responder) -> None:
+    refuse(responder, problems.NOT_DECIDED)
+
+
+def _refuse_ending(responder: Responder) -> None:
+    refuse(responder, problems.SHUTTING_DOWN)
 
 
 def _ask_nobody(address: str, key: bytes) -> None:
@@ -91,7 +97,7 @@ class Gateway:
         self._waiting: Waiting[Responder] = Waiting()
         # Other processes that wait: for them nobody else is asked.
         self._waiting_peers: Waiting[Responder] = Waiting()
-        self._forwarding = Forwarding(partitions, ask)
+        self._forwarding = Forwarding(ask)
         self._durations = observer.decision_durations
         self._traced = observer.tracer.enabled
         self._commands = Commands(producer, observer)
@@ -99,6 +105,8 @@ class Gateway:
         # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
         self._undecided: dict[bytes, int] = {}
         self._announcing: set[asyncio.Task[None]] = set()
+        # What goes on in turns: answers to many who wait for one reservation; looking for all that is waited for.
+        self._jobs: set[asyncio.Task[None]] = set()
         self._catalog_changed = asyncio.Event()
         self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
 
@@ -127,7 +135,7 @@ class Gateway:
         if undecided is None:
             reservation = self._reservations.get(partition, key)
             if reservation is not None:
-                _answer(responder, reservation)
+                _answers(reservation)(responder)
                 return
         if self._wait(self._waiting, key, responder):
             self._forwarding.look(key, partition)
@@ -139,7 +147,7 @@ class Gateway:
         if self._traced:
             responder = self._traces.on_get_for_peer(key, responder)
         if reservation is not None:
-            _answer(responder, reservation)
+            _answers(reservation)(responder)
         elif self._forwarding.lives_elsewhere(partition):
             refuse(responder, problems.NOT_SERVING)
         else:
@@ -228,7 +236,15 @@ class Gateway:
             if len(peers):
                 responders += peers.take(key)
             if responders and reservation is not None:
-                _answer_all(responders, reservation)
+                self._answer_all(responders, reservation)
+
+    def _answer_all(self, responders: Sequence[Responder], reservation: bytes) -> None:
+        answer = _answers(reservation)
+        if len(responders) > _ANSWERS_AT_ONCE_MAX:
+            self._begin(in_turns(responders, answer))
+            return
+        for responder in responders:
+            answer(responder)
 
     def _count_durations(self, records: Sequence[Pair], durations: Histogram) -> None:
         """Of the reservations that were taken here. Many were minted in the same millisecond as the one before."""
@@ -248,16 +264,33 @@ class Gateway:
     def on_table_opened(self) -> None:
         """Partitions were opened, with decisions that :meth:`on_reservations` did not see: looks for all that is waited for."""
         self._undecided.clear()
-        awaited = self._waiting.awaited() + self._waiting_peers.awaited()
-        decided = ((key, self._reservations.get(partition_of(key, self._partitions), key)) for key in awaited)
-        self.on_reservations([(key, reservation) for key, reservation in decided if reservation is not None])
+        self._look_for_all()
 
     def on_assigned(self, assignment: Assignment) -> None:
         """Partitions have moved."""
         self._mint.own(assignment.partitions)
         # Decisions on partitions that others hold now are not seen here.
         self._undecided.clear()
-        self._forwarding.on_assigned(assignment, self._waiting.awaited())
+        self._forwarding.on_assigned(assignment)
+        self._look_for_all()
+
+    def _look_for_all(self) -> None:
+        """Looks for all that is waited for, here and elsewhere, in turns."""
+        self._begin(in_turns(self._waiting.awaited() + self._waiting_peers.awaited(), self._look_for))
+
+    def _look_for(self, key: bytes) -> None:
+        """Answers those who wait for a reservation that is here, or has its owner asked."""
+        partition = partition_of(key, self._partitions)
+        reservation = self._reservations.get(partition, key)
+        if reservation is not None:
+            self.on_reservations([(key, reservation)])
+        elif key in self._waiting:
+            self._forwarding.look(key, partition)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
     def on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
         """Another process has answered; ``traceparent`` is not empty if the reservation is traced."""
@@ -285,9 +318,8 @@ class Gateway:
         while True:
             await asyncio.sleep(_SWEEP_S)
             for waiting in (self._waiting, self._waiting_peers):
-                for responder in waiting.take_expired(loop.time()):
-                    refuse(responder, problems.NOT_DECIDED)
-            self._forwarding.look_again(self._waiting.__contains__)
+                await in_turns(waiting.take_expired(loop.time()), _refuse_undecided)
+            await in_turns(self._forwarding.take_failed(), self._look_for)
 
     async def drain(self) -> None:
         """Takes nothing new on; returns when all that was is answered, those who wait too long with 503."""
@@ -297,16 +329,17 @@ class Gateway:
         deadline = loop.time() + self._limits.drain_ms / 1000
         while (self.commands_in_flight or self.waiting) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
             await asyncio.sleep(_DRAIN_POLL_S)
-        self._commands.give_up(problems.SHUTTING_DOWN)
-        self._refuse_waiting()
+        await self._commands.give_up(problems.SHUTTING_DOWN)
+        await self._refuse_waiting()
 
-    def fail(self) -> None:
+    async def fail(self) -> None:
         """The log is gone: everybody who waits gets 503, and so does whoever comes."""
         self.draining = True
-        self._commands.give_up(problems.LOG_UNAVAILABLE)
-        self._refuse_waiting()
+        await self._commands.give_up(problems.LOG_UNAVAILABLE)
+        await self._refuse_waiting()
 
-    def _refuse_waiting(self) -> None:
+    async def _refuse_waiting(self) -> None:
         for waiting in (self._waiting, self._waiting_peers):
-            for responder in waiting.take_expired(float("inf")):
-                refuse(responder, problems.SHUTTING_DOWN)
+            await in_turns(waiting.take_expired(float("inf")), _refuse_ending)
+        # Those who are being answered in turns.
+        await asyncio.gather(*self._jobs, return_exceptions=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from msgspec import Struct
-
 from ticketmaster.ticket import problems
-from ticketmaster.ticket.bodies import Page, encode_json
+from ticketmaster.ticket.bodies import Page
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import is_reservation_id
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.renderings import Rendered
 from ticketmaster.ticket.responding import Responder, refuse
 
 _EVENT = "/v1/event"
@@ -98,7 +96,7 @@ class Routes:
     def _get_event(self, request: Request, responder: Responder) -> None:
         catalog = self._gateway.catalog
         rest = request.path[len(_EVENT_PREFIX) :]
-        found: Struct | None = catalog.event(rest)
+        found: Rendered | None = catalog.event(rest)
         # A name may hold "/area/", too: every place in reach where the event's name can end.
         behind = self._limits.event.name_bytes_max + len(_AREA)
         at = rest.find(_AREA, 0, behind)
@@ -163,9 +161,8 @@ def _page(query: str, limit_max: int) -> Page:
     return Page(int(limit), after)
 
 
-def _respond_cacheable(request: Request, responder: Responder, view: Struct) -> None:
-    body = encode_json(view)
-    tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+def _respond_cacheable(request: Request, responder: Responder, document: Rendered) -> None:
+    body, tag = document
     headers = [("content-type", "application/json"), ("etag", tag), ("cache-control", "no-cache")]
     known = {candidate.strip().removeprefix("W/") for candidate in request.if_none_match.split(",")}
     if tag in known or "*" in known:

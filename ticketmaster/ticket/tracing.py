@@ -6,6 +6,7 @@ otherwise. One that its client traces already (by ``traceparent``) stays in the 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from ticketmaster.broker.port import Headers, Pair
@@ -27,7 +28,7 @@ class ReservationTraces:
     def __init__(self, tracer: Tracer, clock: Clock) -> None:
         self._tracer = tracer
         self._clock = clock
-        self._parents: dict[bytes, Headers] = {}
+        self._parents: OrderedDict[bytes, Headers] = OrderedDict()
 
     def on_post(self, key: bytes, responder: Responder) -> Headers:
         """A command was taken; returns the headers of its record."""
@@ -47,7 +48,7 @@ class ReservationTraces:
         # What the POST said comes first, and stays.
         self._parents.setdefault(key, headers)
         if len(self._parents) > _TRACED_MAX:
-            del self._parents[next(iter(self._parents))]
+            self._parents.popitem(last=False)
 
     def on_get(self, key: bytes, responder: Responder, *, elsewhere: bool) -> Responder:
         """Who takes the response to a GET. ``elsewhere``: another process will be asked, which may know that it is traced."""

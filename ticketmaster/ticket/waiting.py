@@ -13,8 +13,10 @@ class Waiting(Generic[T]):
 
     def __init__(self) -> None:
         self._numbers = 0
-        # By arrival, which is also by deadline.
+        # By arrival, which is also by deadline; all before the oldest are gone.
         self._waiters: dict[int, tuple[float, bytes, T]] = {}
+        self._oldest = 1
+        # With the numbers of those that were gone before others of the same key.
         self._by_key: dict[bytes, list[int]] = {}
 
     def __len__(self) -> int:
@@ -42,18 +44,23 @@ class Waiting(Generic[T]):
         numbers = self._by_key.pop(key, None)
         if numbers is None:
             return []
-        return [self._waiters.pop(number)[2] for number in numbers]
+        waiters = self._waiters
+        return [waiters.pop(number)[2] for number in numbers if number in waiters]
 
     def take_expired(self, now: float) -> Iterator[T]:
         """Everybody whose deadline has come; they wait no longer."""
-        while self._waiters:
-            number = next(iter(self._waiters))
-            deadline, key, waiter = self._waiters[number]
+        waiters = self._waiters
+        while waiters:
+            found = waiters.get(self._oldest)
+            if found is None:
+                self._oldest += 1
+                continue
+            deadline, key, waiter = found
             if deadline > now:
                 return
-            del self._waiters[number]
-            numbers = self._by_key[key]
-            numbers.remove(number)
-            if not numbers:
+            del waiters[self._oldest]
+            # They time out in the order in which they came: whoever came last for a key is the last to go.
+            if self._by_key[key][-1] == self._oldest:
                 del self._by_key[key]
+            self._oldest += 1
             yield waiter

@@ -1,77 +1,18 @@
 """``AreaStatus`` as bytes: the Avro form of a seat map has a fixed layout, so that availability is patched in place.
 
-A row is its seat count, then (row, col, isAvailable) for each seat, then 0; the rows have the same around them. Where a seat's
-``isAvailable`` stands is arithmetic on the widths of its two integers: nothing here costs O(seats) for a reservation.
+Nothing here costs O(seats) for a reservation.
 """
 
 from __future__ import annotations
 
-from array import array
-from functools import lru_cache
-
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import encode_int, encode_string, int_width, read_int, read_string, skip_string
+from ticketmaster.wire.binary import encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.seat_layout import Layout, layout_of
 
 _NAMES_AT = FRAME_BYTES
-_LAYOUTS_CACHED = 64
 _SEAT_BYTES_MIN = 3
-
-
-class Layout:
-    """Where things stand in the Avro form of the seats of an area of one shape."""
-
-    __slots__ = ("_available_at", "_row_at", "all_free", "cols", "rows")
-
-    def __init__(self, rows: int, cols: int) -> None:
-        self.rows = rows
-        self.cols = cols
-        count = encode_int(cols)
-        # A cell without its row number; a row is these joined by the row number.
-        cells = [encode_int(col) + b"\x01" for col in range(cols)]
-        parts = [encode_int(rows)]
-        row_at = array("Q")
-        at = len(parts[0])
-        for row in range(rows):
-            number = encode_int(row)
-            row_at.append(at + len(count))
-            part = b"".join((count, number, number.join(cells), b"\x00"))
-            parts.append(part)
-            at += len(part)
-        parts.append(b"\x00")
-        self.all_free = b"".join(parts)
-        self._row_at = row_at
-        # Of a column in a row whose number takes one byte: where its isAvailable stands, from the row's first cell on.
-        available_at = array("Q")
-        end = 0
-        for cell in cells:
-            end += len(cell) + 1
-            available_at.append(end - 1)
-        self._available_at = available_at
-
-    def seat_at(self, row: int, col: int) -> int:
-        """Where the ``isAvailable`` byte of an existing seat stands."""
-        return self._row_at[row] + self._available_at[col] + (col + 1) * (int_width(row) - 1)
-
-    def column_spans(self, row: int) -> list[tuple[int, int, slice]]:
-        """(first column, end column, slice of their ``isAvailable`` bytes), a span for each width of a column's number."""
-        spans = []
-        first = 0
-        for limit in (64, 8192, 1 << 20, 1 << 27, 1 << 34):
-            end = min(limit, self.cols)
-            if first < end:
-                step = int_width(row) + int_width(first) + 1
-                start = self.seat_at(row, first)
-                spans.append((first, end, slice(start, start + (end - first - 1) * step + 1, step)))
-            first = end
-        return spans
-
-
-@lru_cache(maxsize=_LAYOUTS_CACHED)
-def layout_of(rows: int, cols: int) -> Layout:
-    """The layout of a shape; areas of one shape share it."""
-    return Layout(rows, cols)
 
 
 class AreaHeader:
@@ -171,13 +112,10 @@ def read_seat_map(value: bytes) -> tuple[AreaHeader, SeatMap]:
     layout = layout_of(header.rows, header.cols)
     if len(seats) != len(layout.all_free):
         raise InvalidRecord(f"{len(seats)} bytes for the seats of {header.rows} x {header.cols}, not {len(layout.all_free)}")
-    stride = header.cols + 1
-    free = bytearray(stride * header.rows)
+    free = bytearray(header.rows * (header.cols + 1))
     check = bytearray(layout.all_free)
-    for row in range(header.rows):
-        start = row * stride
-        for first, end, span in layout.column_spans(row):
-            free[start + first : start + end] = check[span] = seats[span]
+    for in_map, in_form in layout.lines:
+        free[in_map] = check[in_form] = seats[in_form]
     if check != seats or free.translate(None, b"\x00\x01"):
         raise InvalidRecord("the seats of an AreaStatus are not in order")
     return header, SeatMap.from_free(header.rows, header.cols, free)

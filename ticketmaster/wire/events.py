@@ -38,3 +38,9 @@ def read_areas(value: bytes) -> tuple[str, list[Area]]:
         if area.row_count < 1 or area.col_count < 1 or area.row_count * area.col_count > _SEATS_PER_AREA_MAX:
             raise InvalidRecord(f"area {area.area_id!r} has {area.row_count} x {area.col_count} seats")
     return fields["eventName"], areas
+
+
+def without_areas(value: bytes, count: int) -> bytes:
+    """A framed ``CreateEvent`` without its first ``count`` areas. InvalidRecord where it is none."""
+    fields = avro.decode("CreateEvent", value)
+    return avro.encode("CreateEvent", {**fields, "areas": fields["areas"][count:]})

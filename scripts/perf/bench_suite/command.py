@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.perf.bench_suite import in_one_process, on_kafka, watched
+from scripts.perf.bench_suite import in_one_process, loop_holds, on_kafka, watched
 from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
@@ -29,7 +29,7 @@ from scripts.perf.bench_suite.quick import measure_quick
 from scripts.perf.bench_suite.report import html
 from scripts.perf.bench_suite.steps import measure_steps
 
-PARTS = ("standalone", "one", "four", "polls", "watched", "steps")
+PARTS = ("standalone", "one", "four", "polls", "watched", "steps", "loop")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
@@ -43,7 +43,7 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all of them",
-              help="Only this: in one process; on 1 partition; on 4 and with 2 processes a role; long polls; watched; steps.")  # fmt: skip
+              help="Only this: one process; 1 partition; 4 and 2 processes a role; polls; watched; steps; what holds all up.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
 @click.option("--standalone-requests", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations of a sale in one process.")
@@ -54,6 +54,11 @@ def bench() -> None:
 @click.option("--rate-s", type=click.IntRange(1, 3_600), default=10, help="Seconds of each run at a fixed rate.")
 @click.option("--waiters", type=click.IntRange(200, 200_000), default=200_000, help="Long polls that wait at once.")
 @click.option("--single-requests", type=click.IntRange(1, 100_000), default=500, help="Reservations of one client alone.")
+@click.option(
+    "--loop-records", type=click.IntRange(1_000, 100_000_000), default=300_000, help="Records that hold the loop: a store's, a log's."
+)
+@click.option("--loop-statuses", type=click.IntRange(1, 1_000_000), default=18_000, help="Areas that a table of areas begins with.")
+@click.option("--loop-areas", type=click.IntRange(1, 1_000), default=1_000, help="Areas of 10,000 seats that are announced at once.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the results to FILE.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a report with plots.")
 def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, **numbers: int) -> int:
@@ -72,7 +77,7 @@ def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, 
 
 
 def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]) -> Results:
-    notes = Notebook(on_kafka.KINDS + in_one_process.KINDS + watched.KINDS)
+    notes = Notebook(on_kafka.KINDS + in_one_process.KINDS + watched.KINDS + loop_holds.KINDS)
     kafka = on_kafka.Plan(**{name: numbers[name] for name in on_kafka.Plan._fields})
     alone = in_one_process.Plan(numbers["runs"], numbers["standalone_requests"], numbers["reservations"], numbers["single_requests"])
     calibration_us = [calibrate()]
@@ -88,6 +93,9 @@ def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str],
             in_one_process.measure(folder / "standalone", alone, notes, say)
         if "watched" in parts:
             watched.measure(folder / "watched", alone.runs, alone.requests, notes, say)
+        if "loop" in parts:
+            sizes = loop_holds.Plan(**{name: numbers[name] for name in loop_holds.Plan._fields})
+            loop_holds.measure(folder / "loop", sizes, numbers["runs"], notes, say)
     calibration_us.append(calibrate())
     plan: dict[str, Any] = {**numbers, "parts": list(parts)}
     return Results(

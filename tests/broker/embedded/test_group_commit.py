@@ -278,3 +278,17 @@ async def test_nothing_is_cleaned_after_close() -> None:
     await asyncio.gather(*sending)
 
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("broker")] == []
+
+
+async def test_a_poll_delivers_no_more_than_about_a_mebibyte_and_every_partition_has_its_turn(broker: EmbeddedBroker) -> None:
+    for _ in range(30):
+        await broker.append({SOURCE: [(b"k", bytes(300_000))]})
+    await broker.append({OTHER: record(1)})
+    reader = broker.reader({SOURCE: 0, OTHER: 0})
+
+    polls = [await reader.poll(1_000) for _ in range(9)]
+
+    assert [sum(len(batch.records) for batch in batches if batch.source == SOURCE) for batches in polls[:3]] == [4, 4, 4]
+    assert any(batch.source == OTHER for batches in polls[:2] for batch in batches)
+    assert sum(len(batch.records) for batches in polls for batch in batches) == 31
+    await reader.stop()

@@ -176,9 +176,9 @@ class EmbeddedBroker:
             self._groups[name] = Group(max(self._topics[topic].partitions for topic in topics))
         return self._groups[name]
 
-    def read(self, source: TopicPartition, offset: int) -> list[Batch]:
-        """Durable batches from ``offset`` on."""
-        return self._logs[source].read(offset, self._storage)
+    def read(self, source: TopicPartition, offset: int, bytes_max: int) -> tuple[list[Batch], int]:
+        """(durable batches from ``offset`` on, their bytes), up to about ``bytes_max``."""
+        return self._logs[source].read(offset, bytes_max, self._storage)
 
     def durable_end(self, source: TopicPartition) -> int:
         """Behind the last durable record."""

@@ -10,13 +10,15 @@ from ticketmaster.broker.embedded.groups import Group
 from ticketmaster.broker.port import Assignment, Batch, Membership, RebalanceListener, TopicPartition
 
 _REJOIN_TIMEOUT_S = 60.0
+# What a poll delivers is worked on in one go by whoever polls.
+_POLL_BYTES_MAX = 1 << 20
 
 
 class Readable(Protocol):
     """What a consumer needs of the broker."""
 
-    def read(self, source: TopicPartition, offset: int) -> list[Batch]:
-        """Durable batches from ``offset`` on."""
+    def read(self, source: TopicPartition, offset: int, bytes_max: int) -> tuple[list[Batch], int]:
+        """(durable batches from ``offset`` on, their bytes), up to about ``bytes_max``."""
 
     def durable_end(self, source: TopicPartition) -> int:
         """Behind the last durable record."""
@@ -50,6 +52,9 @@ class Reader:
         self._wake.set()
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
+        # A turn for all others, for there may be something at each poll for a long time. And before the fetch: nothing is awaited
+        # between that and its delivery.
+        await asyncio.sleep(0)
         found = self._fetch()
         if not found:
             await self._wait(timeout_ms / 1000)
@@ -59,13 +64,21 @@ class Reader:
     def _fetch(self) -> list[Batch]:
         self._broker.raise_if_failed()
         found: list[Batch] = []
-        positions = self.positions
+        positions, left, last = self.positions, _POLL_BYTES_MAX, None
         for source, position in positions.items():
             follows = position
-            for batch in self._broker.read(source, position):
+            batches, size = self._broker.read(source, position, left)
+            for batch in batches:
                 found.append(batch._replace(follows=follows))
                 follows = batch.next_offset
             positions[source] = follows
+            left -= size
+            if left <= 0:
+                last = source
+                break
+        if last:
+            # The next poll asks it behind all others.
+            positions[last] = positions.pop(last)
         return found
 
     async def _wait(self, timeout_s: float) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
-from ticketmaster.broker.embedded.storage import Cleaned, Extent, Storage, trimmed
+from ticketmaster.broker.embedded.storage import Cleaned, Extent, Storage, batch_bytes, trimmed
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
-
-_READ_BYTES_MAX = 1 << 20
 
 
 class PartitionLog:
@@ -23,7 +22,8 @@ class PartitionLog:
         self.end = extent.end
         self.durable_end = extent.end
         self.size_bytes = extent.size_bytes
-        self.tail: deque[Batch] = deque()
+        # With their bytes.
+        self.tail: deque[tuple[Batch, int]] = deque()
         # Before here each key is held once. What an earlier run of the process left behind it is looked at together with what comes.
         self.cleaned = cleaned
         # Up to here a record was dropped if its key came again soon, and so many bytes came since.
@@ -47,27 +47,38 @@ class PartitionLog:
         self.durable_end = batch.next_offset
         self.size_bytes += size_bytes
         self.unsifted_bytes += size_bytes
-        self.tail.append(batch)
+        self.tail.append((batch, size_bytes))
 
-    def read(self, offset: int, storage: Storage) -> list[Batch]:
-        """Durable batches from ``offset`` on; none if there are no more."""
+    def read(self, offset: int, bytes_max: int, storage: Storage) -> tuple[list[Batch], int]:
+        """(durable batches from ``offset`` on, their bytes): none if there are no more, else at least one, up to about ``bytes_max``."""
         if offset >= self.durable_end:
-            return []
+            return [], 0
         tail = self.tail
-        if not tail or offset < tail[0].offsets[0]:
-            found = storage.read(self.source, max(offset, self.start), _READ_BYTES_MAX)
+        found: list[Batch] = []
+        size = 0
+        if not tail or offset < tail[0][0].offsets[0]:
             # The storage may hold what is being written and is not durable yet.
-            found = [batch for batch in found if batch.next_offset <= self.durable_end]
+            found = [
+                batch for batch in storage.read(self.source, max(offset, self.start), bytes_max) if batch.next_offset <= self.durable_end
+            ]
+            size = sum(map(batch_bytes, found))
         else:
             # From the newest back: a reader that keeps up finds its place at once.
-            found = []
-            for batch in reversed(tail):
+            place = len(tail)
+            for batch, _ in reversed(tail):
                 if batch.next_offset <= offset:
                     break
+                place -= 1
+            for batch, batch_size in islice(tail, place, None):
+                if batch.offsets[-1] < offset:
+                    # Only what compaction removed at its end is behind the offset.
+                    continue
                 found.append(batch)
-            found.reverse()
+                size += batch_size
+                if size >= bytes_max:
+                    break
         if found:
             found[0] = trimmed(found[0], offset)
             if not found[0].records:
                 del found[0]
-        return found
+        return found, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -70,6 +71,7 @@ class SnapshotReader:
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
         """The next batches of the first partition that has any left; nothing comes later."""
+        await asyncio.sleep(0)
         for source, position in list(self._positions.items()):
             batches = self._snapshot.read(source, position)
             if batches:

@@ -6,12 +6,12 @@ A :class:`Write` is applied whole or not at all, and is durable when :meth:`Stor
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import IO, NamedTuple, Protocol
 
-from ticketmaster.broker.port import Batch, Pair, TopicPartition, TopicSpec
+from ticketmaster.broker.port import NO_PLACED_HEADERS, Batch, Pair, TopicPartition, TopicSpec
 
 
 class Replacement(NamedTuple):
@@ -127,9 +127,8 @@ def trimmed(batch: Batch, offset: int) -> Batch:
     """A batch without its records before ``offset``."""
     if not batch.offsets or batch.offsets[0] >= offset:
         return batch
-    first = next((index for index, at in enumerate(batch.offsets) if at >= offset), len(batch.offsets))
-    headers = {at - first: found for at, found in batch.headers.items() if at >= first}
-    return batch._replace(records=batch.records[first:], offsets=batch.offsets[first:], headers=headers)
+    first = bisect_left(batch.offsets, offset)
+    return batch.split(first)[1] if first < len(batch.offsets) else batch._replace(records=(), offsets=(), headers=NO_PLACED_HEADERS)
 
 
 class MemoryStorage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -56,6 +57,8 @@ class _Reading:
 
         ``merge`` makes one batch of those of a partition; without it each keeps its own time.
         """
+        # What is there already aiokafka delivers without giving the loop's other jobs a turn.
+        await asyncio.sleep(0)
         try:
             fetched: Mapping[object, Sequence[Batch]] = await self._consumer.getmany(timeout_ms=timeout_ms)
         except KafkaError as cause:
