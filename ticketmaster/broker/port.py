@@ -184,3 +184,6 @@ class Broker(Protocol):
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset behind the last record that is delivered now, for each partition."""
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset of the first record that is still there, for each partition."""

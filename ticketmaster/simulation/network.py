@@ -163,6 +163,9 @@ class LinkedBroker:
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._link.call("end offsets", lambda: self._broker.end_offsets(sources))
 
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._link.call("start offsets", lambda: self._broker.start_offsets(sources))
+
 
 class _LinkedProducer:
     def __init__(self, producer: Producer, link: Link) -> None:

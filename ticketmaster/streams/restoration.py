@@ -28,14 +28,16 @@ async def restore(broker: Broker, changelog: TopicPartition, store: StateStore, 
 
 async def _restore(broker: Broker, changelog: TopicPartition, store: StateStore, task: str, observer: Observer) -> int:
     end = (await broker.end_offsets([changelog]))[changelog]
+    # Retention may have removed everything up to the end: then no record ever comes that would move the position there.
+    start = (await broker.start_offsets([changelog]))[changelog]
     try:
         position = store.checkpoint()
         if position is not None and position <= end:
-            return await _read(broker, changelog, position, end, store, task, observer)
+            return await _read(broker, changelog, max(position, start), end, store, task, observer)
     except TaskCorrupted:
         pass
     store.clear()
-    return await _read(broker, changelog, 0, end, store, task, observer)
+    return await _read(broker, changelog, start, end, store, task, observer)
 
 
 async def _read(

@@ -87,14 +87,14 @@ class GlobalTable:
             await reader.stop()
 
     async def _ends(self) -> dict[TopicPartition, int]:
-        """Where the partitions that have something end now."""
+        """Where the partitions that have something end now; retention may have left nothing, with an end above 0."""
         while True:
             try:
-                ends = await self._broker.end_offsets(self._sources)
+                starts, ends = await self._broker.start_offsets(self._sources), await self._broker.end_offsets(self._sources)
             except Retriable as reason:
                 await self._back_off(reason)
             else:
-                return {source: end for source, end in ends.items() if end}
+                return {source: end for source, end in ends.items() if end > starts[source]}
 
     async def _back_off(self, reason: Retriable) -> None:
         self._observer.reading_failed(self._topic, str(reason))

@@ -140,6 +140,9 @@ class EmbeddedBroker:
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._logs[source].durable_end for source in sources}
 
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {source: self._logs[source].start for source in sources}
+
     # For the producers, consumers and the cleaner.
 
     @property
