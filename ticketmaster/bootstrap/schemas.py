@@ -24,7 +24,7 @@ def run_check(settings: RegistrySettings, folder: Path | None) -> list[SchemaRep
     """Looks at every subject, for the schemas of this release or of a folder; changes nothing. UsageError: the registry is not there."""
 
     async def look(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
-        schema_id = await registry.lookup(subject)
+        schema_id = await registry.known_id(subject)
         wrong = [] if schema_id is not None else await registry.incompatibilities(subject)
         return SchemaReport(subject.name, subject.record, schema_id, wrong)
 
@@ -45,9 +45,12 @@ async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
     ids = {}
     try:
         for subject in subjects():
-            schema_id = await registry.lookup(subject)
+            schema_id = await registry.known_id(subject)
             if schema_id is None:
-                raise UsageError(f"the registry has no schema {subject.record} as {subject.name}: see `ticketmaster schemas check`")
+                raise UsageError(
+                    f"the registry has no schema {subject.record} as {subject.name}; "
+                    "run `ticketmaster schemas register` with the same -c (a role does so too, when it starts)"
+                )
             ids[subject.record] = schema_id
     except Retriable as reason:
         raise UsageError(f"{reason}; is it running, and is schema.registry.url right?") from reason

@@ -11,12 +11,14 @@ from functools import lru_cache
 
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import encode_int, encode_string, int_width, read_int, read_string, skip_string
+from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string, int_width, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 
 _NAMES_AT = FRAME_BYTES
 _LAYOUTS_CACHED = 64
 _SEAT_BYTES_MIN = 3
+# From these on an integer takes a byte more.
+_WIDER_FROM = (64, 8192, 1 << 20, 1 << 27)
 
 
 class Layout:
@@ -58,7 +60,7 @@ class Layout:
         """(first column, end column, slice of their ``isAvailable`` bytes), a span for each width of a column's number."""
         spans = []
         first = 0
-        for limit in (64, 8192, 1 << 20, 1 << 27, 1 << 34):
+        for limit in (*_WIDER_FROM, 1 << 34):
             end = min(limit, self.cols)
             if first < end:
                 step = int_width(row) + int_width(first) + 1
@@ -92,6 +94,29 @@ class AreaHeader:
         seat_bytes = len(value) - self.seats_at
         if self.rows < 1 or self.cols < 1 or self.rows * self.cols * _SEAT_BYTES_MIN > seat_bytes:
             raise InvalidRecord(f"{seat_bytes} bytes for the seats of {self.rows} x {self.cols}")
+
+
+def is_in_layout(value: bytes) -> bool:
+    """Whether the seats of an ``AreaStatus`` take as many bytes as in :class:`Layout`, whatever frame it has; True, too, if it is none.
+
+    Avro lets a writer cut arrays into blocks and say how many bytes each has: the same record then takes more.
+    """
+    try:
+        _, at = read_int(value, skip_string(value, skip_string(value, _NAMES_AT)))
+        rows, at = read_int(value, at)
+        cols, at = read_int(value, at)
+        _, at = read_int(value, at)
+    except UNREADABLE:
+        return True
+    if rows < 1 or cols < 1 or rows * cols * _SEAT_BYTES_MIN > len(value) - at:
+        return True
+    a_row = int_width(cols) + _widths(cols) + cols + 1
+    return len(value) - at == int_width(rows) + rows * a_row + cols * _widths(rows) + 1
+
+
+def _widths(count: int) -> int:
+    """How many bytes the integers from 0 to below ``count`` take together."""
+    return count + sum(count - limit for limit in _WIDER_FROM if limit < count)
 
 
 def area_names(value: bytes) -> bytes:
