@@ -12,6 +12,7 @@ from typing import NamedTuple
 import structlog
 
 import ticketmaster
+from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.schemas import registered_ids
 from ticketmaster.bootstrap.topics import check_topics, connected
 from ticketmaster.broker.kafka.broker import KafkaBroker
@@ -66,7 +67,7 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
     )
     for note in config.notes:
         log.warning("configuration", note=note)
-    occasional = OccasionalLog(clock.monotonic_s)
+    occasional, remedies = OccasionalLog(clock.monotonic_s), Remedies.of(config.kafka, config.config_file)
 
     def on_waiting(event: str, reason: str) -> None:
         occasional.log(logging.WARNING, event, event, reason=reason)
@@ -80,7 +81,7 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
         async def connect() -> tuple[int, str]:
             await broker.start()
             try:
-                return await check_topics(broker, lambda text: log.warning("topics", note=text)), await data_id_of(broker, ids)
+                return await check_topics(broker, lambda text: log.warning("topics", note=text), remedies), await data_id_of(broker, ids)
             except BaseException:
                 await broker.close()
                 raise
@@ -106,12 +107,13 @@ class ReadingContext(NamedTuple):
 @asynccontextmanager
 async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
     """Connects and checks, and registers nothing. UsageError: Kafka, the registry, a topic or a schema is not there."""
+    remedies = Remedies.of(loaded.kafka, loaded.config_file)
     async with SchemaRegistry(loaded.registry) as registry:
-        ids = await registered_ids(registry)
+        ids = await registered_ids(registry, remedies)
         use_schema_ids(ids)
         broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
         async with connected(broker):
-            yield ReadingContext(broker, await check_topics(broker, lambda _: None), ids)
+            yield ReadingContext(broker, await check_topics(broker, lambda _: None, remedies), ids)
 
 
 async def data_id_of(broker: KafkaBroker, ids: Mapping[str, int]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, subjects
 
@@ -40,7 +41,7 @@ def run_register(settings: RegistrySettings) -> list[SchemaReport]:
     return asyncio.run(_for_each(settings, subjects(), register))
 
 
-async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
+async def registered_ids(registry: SchemaRegistry, remedies: Remedies) -> dict[str, int]:
     """The ids of our schemas by record, for who only reads. UsageError: one is not registered, or the registry is not there."""
     ids = {}
     try:
@@ -49,7 +50,7 @@ async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
             if schema_id is None:
                 raise UsageError(
                     f"the registry has no schema {subject.record} as {subject.name}; "
-                    "run `ticketmaster schemas register` with the same -c (a role does so too, when it starts)"
+                    f"run `{remedies.schemas('register')}` (a role does so too, when it starts)"
                 )
             ids[subject.record] = schema_id
     except Retriable as reason:
