@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from ticketmaster.audit.reading import Log, Progress, not_worked_off, read_books
+from ticketmaster.audit.reading import Log, Progress, not_worked_off, read_books, removed_unread
 from ticketmaster.audit.report import Finding, Report
 from ticketmaster.audit.stores import damaged, read_stored, store_finding
 from ticketmaster.bootstrap.kafka import data_id_of, reading_context
@@ -48,12 +48,13 @@ def run_directory_audit(directory: Path, on_progress: Progress) -> AuditResult:
 async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Progress) -> AuditResult:
     async with reading_context(loaded) as (broker, partitions, ids):
         report = (await read_books(broker, partitions, settle_ms, on_progress)).close()
+        lost = await removed_unread(broker, partitions)
         # Only those of this cluster and these schema ids: no role would use others any more.
         stores = _stores(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
         if state_dir and not stores:
             raise UsageError(f"{state_dir} has no state of this cluster: name the -d that the roles have, or leave it out")
         found = [await _compared(store, lambda: nullcontext(broker)) for store in stores]
-    return AuditResult(report, len(stores), [*report.findings, *filter(None, found)])
+    return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 
 
 async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResult:
@@ -65,9 +66,10 @@ async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResul
     with snapshot() as log:
         books = await read_books(log, partitions, 0, on_progress)
         report = books.close(await not_worked_off(log, partitions, books))
+        lost = await removed_unread(log, partitions)
     stores = _stores(directory / "state", "*.db", -3)
     found = [await _compared(store, snapshot) for store in stores]
-    return AuditResult(report, len(stores), [*report.findings, *filter(None, found)])
+    return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 
 
 async def _compared(store: _Store, open_log: Callable[[], AbstractContextManager[Log]]) -> Finding | None:

@@ -123,15 +123,15 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def connected(broker: KafkaBroker) -> AsyncIterator[None]:
-    """Connects for a command, which does not wait. UsageError: Kafka is not there, or goes away meanwhile."""
+    """Connects for a command, which does not wait. UsageError: Kafka is not there. Retriable: it goes away meanwhile."""
     try:
         await broker.start()
-        try:
-            yield
-        finally:
-            await broker.close()
     except Retriable as reason:
         raise UsageError(f"{reason}; is it running, and is bootstrap.servers right?") from reason
+    try:
+        yield
+    finally:
+        await broker.close()
 
 
 async def _with_broker(kafka: KafkaSettings, work: Callable[[KafkaBroker], Awaitable[T]]) -> T:

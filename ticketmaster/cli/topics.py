@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import AT_LEAST_1, CONFIG
+from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.topics import TopicReport
@@ -51,12 +52,16 @@ def create(config_file: Path | None, partitions: int | None, replication_factor:
 @CONFIG
 @_JSON
 def check(config_file: Path | None, *, as_json: bool) -> None:
-    """Say whether every topic is as it must be, and which command mends what is not: exit code 0 if so, 1 if not."""
+    """Say whether every topic is as it must be, and which command mends what is not.
+
+    Exit code 0 if so, 1 if not, 3 if Kafka does not say.
+    """
     from ticketmaster.bootstrap.topics import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    reports = run_check(load_properties(config_file))
-    _show(reports, as_json=as_json, with_offsets=False)
+    with finding_out():
+        reports = run_check(load_properties(config_file))
+        _show(reports, as_json=as_json, with_offsets=False)
     sys.exit(1 if any(report.wrong for report in reports) else 0)
 
 
@@ -75,14 +80,15 @@ def describe(config_file: Path | None, *, as_json: bool) -> None:
 @CONFIG
 @_JSON
 def groups(config_file: Path | None, *, as_json: bool) -> None:
-    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not.
+    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka does not say.
 
     The original's processes stay in their group for 45 s after they have ended.
     """
     from ticketmaster.bootstrap.topics import run_groups  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    found = run_groups(load_properties(config_file).kafka)
+    with finding_out():
+        found = run_groups(load_properties(config_file).kafka)
     if as_json:
         click.echo(json.dumps({group: [member._asdict() for member in members] for group, members in found.items()}, indent=2))
     else:
