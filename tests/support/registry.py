@@ -58,12 +58,17 @@ class Registry:
         """Registers what the original registers, and nothing else; returns the ids by record."""
         return {schema["name"]: self.put(subject, schema) for subject, schema in ORIGINAL_SCHEMAS.items()}
 
-    def forget(self) -> None:
-        """Everything is lost, and ids begin anew."""
+    def forget(self, first_id: int = 1) -> tuple[dict[int, Any], dict[str, list[int]]]:
+        """Everything is lost, and ids begin anew; returns what was lost, for :meth:`restore`."""
         with self._lock:
-            self._schemas.clear()
-            self._versions.clear()
-            self._next_id = 1
+            lost = self._schemas, self._versions
+            self._schemas, self._versions, self._next_id = {}, {}, first_id
+            return lost
+
+    def restore(self, lost: tuple[dict[int, Any], dict[str, list[int]]]) -> None:
+        """As of a backup."""
+        with self._lock:
+            self._schemas, self._versions = lost
 
     @property
     def subjects(self) -> dict[str, list[int]]:

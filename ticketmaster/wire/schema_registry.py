@@ -82,7 +82,7 @@ class SchemaRegistry:
     """A client; every request raises Retriable while the registry is away, UsageError where waiting mends nothing."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self._url = settings.url.rstrip("/")
+        self.url = settings.url.rstrip("/")
         self._has_answered = False
         auth = httpx.BasicAuth(settings.username, settings.password) if settings.username else None
         try:
@@ -93,7 +93,7 @@ class SchemaRegistry:
                 headers={"accept": f"{_CONTENT_TYPE}, application/json", "content-type": _CONTENT_TYPE},
             )
         except (ValueError, OSError) as cause:
-            raise UsageError(f"the schema registry {self._url} can't be used: {cause}") from cause
+            raise UsageError(f"the schema registry {self.url} can't be used: {cause}") from cause
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,24 +172,24 @@ class SchemaRegistry:
     async def _request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """The answer's JSON object; None: the registry says that it has no such thing."""
         try:
-            response = await self._client.request(method, self._url + path, content=None if body is None else json.dumps(body))
+            response = await self._client.request(method, self.url + path, content=None if body is None else json.dumps(body))
         except httpx.InvalidURL as cause:
-            raise UsageError(f"schema.registry.url is no address: {self._url}: {cause}") from cause
+            raise UsageError(f"schema.registry.url is no address: {self.url}: {cause}") from cause
         except httpx.UnsupportedProtocol as cause:
-            raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self._url}") from cause
+            raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self.url}") from cause
         except httpx.HTTPError as cause:
             reason = str(cause) or type(cause).__name__
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 remedy = "name the authority that signed it in schema.registry.ssl.truststore.location"
-                raise UsageError(f"the certificate of the schema registry {self._url} is not trusted: {reason}; {remedy}") from cause
-            raise Retriable(f"the schema registry {self._url} does not answer: {reason}") from cause
+                raise UsageError(f"the certificate of the schema registry {self.url} is not trusted: {reason}; {remedy}") from cause
+            raise Retriable(f"the schema registry {self.url} does not answer: {reason}") from cause
         return self._answer(response, f"{method} {path.partition('?')[0]}")
 
     def _answer(self, response: httpx.Response, asked: str) -> Any:  # noqa: ANN401 - JSON
         status = response.status_code
         if 200 <= status < 300:
             return self._object(response)
-        where = f"the schema registry {self._url} answers {status}"
+        where = f"the schema registry {self.url} answers {status}"
         if status == 404:
             # Its own 404s have a code of five digits (40403: no such schema); any other comes from whatever else answers there.
             if _error_code(response) // 100 == 404:
@@ -219,13 +219,13 @@ class SchemaRegistry:
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise self._strange(f"{self._url} is no schema registry: it answers with something else; is schema.registry.url right?")
+            raise self._strange(f"{self.url} is no schema registry: it answers with something else; is schema.registry.url right?")
         return answer
 
     def _field(self, answer: dict[str, Any] | None, name: str, kind: type[_T]) -> _T:
         value = answer.get(name) if answer is not None else None
         if not isinstance(value, kind):
-            raise self._strange(f"{self._url} is no schema registry: its answer has no {name}; is schema.registry.url right?")
+            raise self._strange(f"{self.url} is no schema registry: its answer has no {name}; is schema.registry.url right?")
         self._has_answered = True
         return value
 
@@ -260,6 +260,16 @@ def _incompatible(subject: Subject, reasons: list[str]) -> UsageError:
         f"the schema of {subject.record} is incompatible with what is registered as {subject.name}: {'; '.join(reasons)}. "
         "Run the release of this program that fits, or register a schema there that both can read"
     )
+
+
+async def known_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], None]) -> dict[str, int]:
+    """As :func:`register_schemas`, but registers nothing: without those that are not there."""
+
+    async def known() -> dict[str, int]:
+        found = {subject.record: await registry.known_id(subject) for subject in subjects()}
+        return {record: schema_id for record, schema_id in found.items() if schema_id is not None}
+
+    return await until_answered(known, on_waiting)
 
 
 async def register_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], None]) -> dict[str, int]:
