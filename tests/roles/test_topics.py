@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server import one_clear_line, run
+from tests.process.server import one_clear_line, run, wait_until
 from tests.support.consuming import Member, until
 from tests.support.kafka import Cluster
 from tests.support.kafka_topics import delete_topics
@@ -147,6 +147,8 @@ def test_a_wrong_setting_is_told_with_the_command_that_mends_it_which_leaves_the
 
 def test_the_members_of_the_groups_are_shown_until_they_are_gone(site: Site) -> None:
     site.topics("create", "--partitions", "2")
+    # Tests before this one may have killed members.
+    wait_until(lambda: site.topics("groups").returncode == 0, "the groups are empty")
     before = site.topics("groups")
     group = "event-service"
 
