@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.consumer import KafkaReader
@@ -16,7 +16,7 @@ from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import TopicPartition, partitions_of
 from ticketmaster.wire import topics
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.registry import MAGIC
+from ticketmaster.wire.registry import MAGIC, load_schema
 from ticketmaster.wire.schema_registry import SchemaRegistry
 
 # Of each partition the first records and the last ones: those before and those after whatever has happened.
@@ -47,15 +47,27 @@ async def forgotten(registry: SchemaRegistry, sample: Collection[Seen]) -> str |
     """What the registry does not know any more, in one line with what to do; None: it knows all of the sample."""
     for seen in sample:
         schema = await registry.schema(seen.schema_id)
-        name = str(schema.get("name") if isinstance(schema, dict) else schema).rpartition(".")[2]
-        if schema is None or name != seen.topic.record:
-            what = "does not know" if schema is None else f"has as {name}"
+        if schema is None or not _is_of(seen.topic.record, schema):
+            what = "does not know" if schema is None else f"has as {_name(schema)}"
             return (
                 f"{seen.source.topic}-{seen.source.partition} @ {seen.offset} is of schema id {seen.schema_id}, {seen.topic.record}, "
                 f"which the schema registry {registry.url} {what}: it was made anew, or is another one; "
                 "restore its backup, or correct schema.registry.url (docs/schemas.md)"
             )
     return None
+
+
+def _is_of(record: str, schema: Any) -> bool:  # noqa: ANN401 - a schema is JSON of any type
+    """Whether a schema is one of this record, of whatever release: it has the name, and all fields that have no default in ours."""
+    if not isinstance(schema, dict) or _name(schema).rpartition(".")[2] != record:
+        return False
+    fields = schema.get("fields")
+    theirs = {field.get("name") for field in fields if isinstance(field, dict)} if isinstance(fields, list) else set()
+    return all(field["name"] in theirs or "default" in field for field in load_schema(record)["fields"])
+
+
+def _name(schema: Any) -> str:  # noqa: ANN401
+    return str(schema.get("name") if isinstance(schema, dict) else schema)
 
 
 async def sample_of(broker: KafkaBroker, kafka: KafkaSettings, partitions: int, state: Collection[topics.Topic]) -> list[Seen]:
