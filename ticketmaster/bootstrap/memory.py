@@ -100,7 +100,8 @@ async def _heads(reader: KafkaReader, positions: Collection[TopicPartition]) -> 
     """(offset, frame) of the last value that each key has in what comes next of these partitions."""
     waiting, heads = set(positions), dict[tuple[TopicPartition, bytes], tuple[int, bytes]]()
     for _ in range(_POLLS_MAX):
-        for batch in await reader.poll(_POLL_MS):
+        batches = await reader.poll(_POLL_MS)
+        for batch in batches:
             for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                 # What was deleted since is of no use to anybody.
                 heads.pop((batch.source, key), None)
@@ -109,6 +110,6 @@ async def _heads(reader: KafkaReader, positions: Collection[TopicPartition]) -> 
             if batch.records:
                 waiting.discard(batch.source)
                 reader.pause(batch.source)
-        if not waiting:
+        if not waiting or not batches:
             break
     return heads
