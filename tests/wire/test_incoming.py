@@ -15,6 +15,7 @@ from tests.support.records import area_fields
 from tests.support.registry import ORIGINAL_SCHEMAS, Answer, Registry, registry_of_tests
 from tests.wire.test_golden import RECORDS
 from ticketmaster.broker.port import Pair
+from ticketmaster.errors import Retriable
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import encode_int
@@ -255,3 +256,14 @@ async def test_while_the_registry_says_something_else_a_foreign_record_waits_and
     async with asyncio.timeout(10):
         assert await waiting == [value]
     assert site.waits[0].startswith(f"{STATUSES}: ")
+
+
+async def test_who_does_not_want_to_wait_for_the_registry_need_not(site: Site) -> None:
+    def give_up(topic: str, reason: str) -> None:
+        raise Retriable(f"{topic}: {reason}")
+
+    site.registry.answers = lambda _method, _path: Answer(503, b"")
+    async with SchemaRegistry(RegistrySettings(url=site.registry.url)) as client:
+        impatient = Incoming(client, SCHEMA_IDS, give_up)
+        with pytest.raises(Retriable, match="503"):
+            await impatient.translate(STATUSES, [(b"k", frame(site.theirs[STATUS]) + b"x")])

@@ -130,7 +130,7 @@ async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
     remedies = Remedies.of(loaded.kafka, loaded.config_file)
     async with SchemaRegistry(loaded.registry) as registry:
         ids: dict[str, int] = {}
-        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
+        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, _give_up).translate)
         async with connected(broker):
             partitions = await check_topics(broker, lambda _: None, remedies)
             sample = await sample_of(broker, loaded.kafka, partitions, ALL_STATE)
@@ -141,6 +141,11 @@ async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
                 ids.update(await registered_ids(registry, remedies))
             use_schema_ids(ids)
             yield ReadingContext(broker, partitions, ids)
+
+
+def _give_up(topic: str, reason: str) -> None:
+    """A command does not wait, as a role does."""
+    raise Retriable(f"{topic} can't be read: {reason}")
 
 
 async def data_id_of(broker: KafkaBroker, ids: Mapping[str, int]) -> str:
