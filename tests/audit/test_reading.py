@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from uuid import UUID
 
 import pytest
 
-from ticketmaster.audit.reading import removed_unread
+from ticketmaster.audit.reading import read_books, removed_unread
 from ticketmaster.audit.report import At
+from ticketmaster.audit.trace import trace
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement
 from ticketmaster.broker.port import TopicPartition, TopicSpec
@@ -67,3 +71,34 @@ async def test_of_a_group_without_any_offset_nothing_is_known(broker: EmbeddedBr
     await remove_before(broker, COMMANDS, 7)
 
     assert await removed_unread(broker, PARTITIONS) is None
+
+
+class Shrinking(EmbeddedBroker):
+    """Retention removes all there is in the moment after the ends of the logs were told."""
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        ends = await super().end_offsets(sources)
+        for log in self.logs:
+            if log.source in ends and log.start < log.durable_end:
+                await self.replace([Replacement(log.source, log.start, log.durable_end)])
+                log.start, log.tail = log.durable_end, deque()
+        return ends
+
+
+async def test_what_retention_removes_meanwhile_is_not_waited_for() -> None:
+    broker = Shrinking(MemoryStorage(), SystemClock())
+    await broker.start()
+    try:
+        await broker.create_topics([TopicSpec(topic.name, PARTITIONS, topic.compacted) for topic in topics.ALL_TOPICS])
+        for partition in range(PARTITIONS):
+            await broker.producer().send({COMMANDS._replace(partition=partition): [(b"k", b"v")]})
+
+        async with asyncio.timeout(10):
+            books = await read_books(broker, PARTITIONS, 0, lambda *_: None)
+            for partition in range(PARTITIONS):
+                await broker.producer().send({COMMANDS._replace(partition=partition): [(b"k", b"v")]})
+            found = await trace(broker, PARTITIONS, str(UUID(int=0)), lambda _: None)
+    finally:
+        await broker.close()
+
+    assert (books.close().totals.commands, found.steps) == (0, [])

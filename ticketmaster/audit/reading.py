@@ -61,7 +61,11 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
     reader = log.reader(positions)
     try:
         while True:
-            for batch in await reader.poll(_POLL_MS):
+            batches = await reader.poll(_POLL_MS)
+            if not batches:
+                for source, offset in (await skip_removed(log, positions)).items():
+                    books.starts_at(source, offset)
+            for batch in batches:
                 books.take(batch)
                 positions[batch.source] = batch.next_offset
                 records += len(batch.records)
@@ -76,6 +80,14 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
                 return books
     finally:
         await reader.stop()
+
+
+async def skip_removed(log: Log, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """Moves positions past what retention has removed before it was read, lest it is waited for; returns those that it has moved."""
+    starts = await log.start_offsets(list(positions))
+    moved = {source: start for source, start in starts.items() if start > positions[source]}
+    positions.update(moved)
+    return moved
 
 
 def _is_behind(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import uvloop
 
+from ticketmaster.audit.reading import skip_removed
 from ticketmaster.bootstrap.kafka import reading_context
 from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.topics import WANTED
@@ -128,15 +129,18 @@ async def _latest(broker: KafkaBroker, source: TopicPartition, on_progress: Prog
     """The last value of each key that has one."""
     values: dict[bytes, bytes] = {}
     # Where retention has removed the start, or all there was, no record would ever lead from 0 to the end.
-    position, end = (await broker.start_offsets([source]))[source], (await broker.end_offsets([source]))[source]
-    if position >= end:
+    positions, end = await broker.start_offsets([source]), (await broker.end_offsets([source]))[source]
+    if positions[source] >= end:
         return values
     records = 0
-    reader = broker.reader({source: position})
+    reader = broker.reader(positions)
     try:
-        while position < end:
-            for batch in await reader.poll(_POLL_MS):
-                position = batch.next_offset
+        while positions[source] < end:
+            batches = await reader.poll(_POLL_MS)
+            if not batches:
+                await skip_removed(broker, positions)
+            for batch in batches:
+                positions[source] = batch.next_offset
                 records += len(batch.records)
                 for key, value in batch.records:
                     if value is None:
