@@ -83,7 +83,8 @@ TABLE: Final = (
     ),
     Row("config.*", ("errors", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("msgspec", "structlog", "uvloop")),
-    Row("cli.*", ("", "config.*", "bootstrap.*", "errors"), ("click", "rich")),
+    # The clock: progress is told now and then.
+    Row("cli.*", ("", "config.*", "bootstrap.*", "clock", "errors"), ("click", "rich")),
 )
 
 # Part of Python, but allowed to the adapters only, like a third party.

@@ -271,7 +271,8 @@ def test_a_damaged_log_is_one_line(copied: Path) -> None:
 
     done = run("audit", "-d", str(copied), cwd=copied.parent)
 
-    assert (done.returncode, done.stdout) == (1, "")
+    # Whether the sale adds up is not known then.
+    assert (done.returncode, done.stdout) == (3, "")
     assert "is damaged" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

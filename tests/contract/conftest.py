@@ -9,10 +9,11 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.kafka_topics import remove_records
 from tests.support.stores import NAME, OnlyStore
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
-from ticketmaster.broker.embedded.storage import MemoryStorage, Storage
+from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement, Storage
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import Broker, TopicPartition, TopicSpec
@@ -30,6 +31,9 @@ class Cluster(Protocol):
 
     async def reopen(self) -> Broker:
         """Closes the broker and opens another one on the same data."""
+
+    async def remove_before(self, source: TopicPartition, offset: int) -> None:
+        """Removes the oldest records, as retention does."""
 
     async def close(self) -> None:
         """The test is over."""
@@ -49,6 +53,11 @@ class EmbeddedCluster:
     async def reopen(self) -> Broker:
         await self.close()
         return await self.open()
+
+    async def remove_before(self, source: TopicPartition, offset: int) -> None:
+        log = next(log for log in self._broker.logs if log.source == source)
+        await self._broker.replace(Replacement(source, log.start, offset))
+        log.start = offset
 
     async def close(self) -> None:
         await self._broker.close()
@@ -77,6 +86,9 @@ class KafkaClients:
     async def reopen(self) -> Broker:
         await self.close()
         return await self.open()
+
+    async def remove_before(self, source: TopicPartition, offset: int) -> None:
+        await remove_records(self._broker, {source: offset})
 
     async def close(self) -> None:
         await self._broker.close()

@@ -237,6 +237,30 @@ async def test_end_offsets_are_kept(cluster: Cluster, broker: Broker, source: To
     assert await (await cluster.reopen()).end_offsets([source]) == ends
 
 
+async def test_start_offsets_are_those_of_the_first_records_that_are_still_there(
+    cluster: Cluster, broker: Broker, topic: str, source: TopicPartition
+) -> None:
+    other = TopicPartition(topic, 0)
+    await broker.producer().send({source: numbered(3)})
+    await broker.producer().send({source: numbered(4, 3), other: numbered(1)})
+    assert await broker.start_offsets([source, other]) == {source: 0, other: 0}
+
+    await cluster.remove_before(source, 3)
+
+    assert await broker.start_offsets([source, other]) == {source: 3, other: 0}
+    reopened = await cluster.reopen()
+    assert await reopened.start_offsets([source, other]) == {source: 3, other: 0}
+    assert await read_records(reopened, source) == numbered(4, 3)
+
+
+async def test_a_log_may_be_empty_and_end_above_0(cluster: Cluster, broker: Broker, source: TopicPartition) -> None:
+    await broker.producer().send({source: numbered(3)})
+
+    await cluster.remove_before(source, 3)
+
+    assert (await broker.start_offsets([source]), await broker.end_offsets([source])) == ({source: 3}, {source: 3})
+
+
 async def test_a_topic_may_be_created_again(cluster: Cluster, broker: Broker, source: TopicPartition) -> None:
     await broker.producer().send({source: numbered(3)})
 

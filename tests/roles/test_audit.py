@@ -10,15 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka.admin import RecordsToDelete
-from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from tests.chaos.fleet import PARTITIONS, Fleet
 from tests.process.client import connected
 from tests.process.sale import Sale
 from tests.process.server import one_clear_line, run
 from tests.support.kafka import Cluster
-from tests.support.kafka_topics import delete_topics
+from tests.support.kafka_topics import delete_topics, remove_records
 from ticketmaster.audit.rules import Rule
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
@@ -116,7 +114,7 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
 
         # All commands, questions and answers removed by retention: nobody can be accused of having had none, and the rest is the same.
         for topic in (COMMANDS, topics.RESERVE_SEAT.name, topics.RESERVATION_RESULT.name, topics.CREATE_EVENT.name):
-            await remove_records(broker, topic)
+            await remove_all_records(broker, topic)
         code, document = await asyncio.to_thread(asked, fleet, "audit")
         assert (code, document["findings"], document["totals"]["commands"]) == (0, [], 0)
         assert document["digest"] == digest
@@ -140,7 +138,6 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         await broker.close()
 
 
-async def remove_records(broker: KafkaBroker, topic: str) -> None:
+async def remove_all_records(broker: KafkaBroker, topic: str) -> None:
     """As retention does, all of them."""
-    ends = await broker.end_offsets(partitions_of(topic, PARTITIONS))
-    await broker.admin.delete_records({KafkaTopicPartition(*source): RecordsToDelete(before_offset=end) for source, end in ends.items()})
+    await remove_records(broker, await broker.end_offsets(partitions_of(topic, PARTITIONS)))

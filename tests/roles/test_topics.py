@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server import one_clear_line, run
+from tests.process.server import one_clear_line, run, wait_until
+from tests.support.consuming import Member, until
 from tests.support.kafka import Cluster
 from tests.support.kafka_topics import delete_topics
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import create_topics, set_cleanup_policy
+from ticketmaster.broker.kafka.topics import create_topics, set_cleanup_policy, set_settings
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.clock import SystemClock
 
@@ -123,6 +124,59 @@ def test_a_wrong_cleanup_policy_is_told_and_mended_and_nothing_else_is_touched(s
     assert site.topics("check").returncode == 0
 
 
+def test_a_wrong_setting_is_told_with_the_command_that_mends_it_which_leaves_the_others(site: Site) -> None:
+    site.topics("create", "--partitions", "1")
+
+    async def spoil(broker: KafkaBroker) -> None:
+        await set_settings(broker.admin, TABLE, {"message.timestamp.type": "LogAppendTime", "retention.ms": "123456789"})
+
+    site.with_broker(spoil)
+    told = json.loads(site.topics("check", "--json").stdout)
+    for_people = site.topics("check")
+    mended = site.topics("create")
+
+    (report,) = [report for report in told if report["wrong"]]
+    command = f"ticketmaster topics create -c {site.config}"
+    assert (report["topic"], report["remedies"]) == (TABLE, [command])
+    assert "message.timestamp.type LogAppendTime" in report["wrong"][0]
+    assert for_people.returncode == 1
+    assert command in for_people.stdout
+    assert mended.stdout == f"{TABLE}: message.timestamp.type set to CreateTime\n"
+    assert site.topics("check").returncode == 0
+
+
+def test_the_members_of_the_groups_are_shown_until_they_are_gone(site: Site) -> None:
+    site.topics("create", "--partitions", "2")
+    # Tests before this one may have killed members.
+    wait_until(lambda: site.topics("groups").returncode == 0, "the groups are empty")
+    before = site.topics("groups")
+    group = "event-service"
+
+    async def look_while_somebody_is_there(broker: KafkaBroker) -> None:
+        member = Member("one", broker, group, ["command.event.create_event"], {})
+        try:
+            await until(lambda: bool(member.owned), "it owns partitions")
+            during.append(await asyncio.to_thread(site.topics, "groups"))
+            during.append(await asyncio.to_thread(site.topics, "groups", "--json"))
+            during.append(await asyncio.to_thread(site.topics, "refill"))
+        finally:
+            await member.leave()
+
+    during: list[subprocess.CompletedProcess[str]] = []
+    assert site.run("schemas", "register").returncode == 0
+    site.with_broker(look_while_somebody_is_there)
+    after = site.topics("groups")
+
+    empty = [f"{name}: no members" for name in ("ticket-service", "reservation-service", group)]
+    assert (before.returncode, before.stdout.splitlines()) == (after.returncode, after.stdout.splitlines()) == (0, empty)
+    text, document, refill = during
+    assert text.returncode == 1
+    assert text.stdout.splitlines() == [*empty[:2], f"{group}: 1 member", "  ticketmaster on 127.0.0.1"]
+    ((found,),) = [members for members in json.loads(document.stdout).values() if members]
+    assert (found["client_id"], found["host"]) == ("ticketmaster", "127.0.0.1")
+    one_clear_line(refill, [group, "ticketmaster on 127.0.0.1", f"ticketmaster topics groups -c {site.config}"])
+
+
 def test_topics_of_unequal_partitions_are_refused_by_create_and_by_every_role(site: Site) -> None:
     async def unequal(broker: KafkaBroker) -> None:
         await create_topics(broker.admin, [TopicSpec(topic.name, 2 if topic.name == TABLE else 3, topic.compacted) for topic in WANTED])
@@ -155,5 +209,5 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     config = tmp_path / "client.properties"
     config.write_text("bootstrap.servers=127.0.0.1:9\nrequest.timeout.ms=500")
 
-    for command in ("create", "check", "describe"):
+    for command in ("create", "check", "describe", "groups"):
         one_clear_line(run("topics", command, "-c", str(config), cwd=tmp_path), ["127.0.0.1:9"])

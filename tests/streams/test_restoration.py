@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.support.engine import CHANGELOG, COUNTS_STORE, FragileStores
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
-from ticketmaster.broker.embedded.storage import MemoryStorage
+from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import TaskCorrupted
@@ -117,3 +118,13 @@ async def test_an_empty_changelog_leaves_an_empty_store() -> None:
     assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 0
     assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == ([], None)
     await broker.close()
+
+
+async def test_a_changelog_that_retention_has_emptied_is_restored_at_once(broker: EmbeddedBroker) -> None:
+    store = MemoryStores()
+    await broker.replace(Replacement(CHANGELOG, 0, 20))
+    (log,) = broker.logs
+    log.start, log.tail = 20, deque()
+
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 0
+    assert list(store.table(COUNTS_STORE).items()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import pytest
 from tests.support.consuming import until
 from tests.support.engine import FragileStores, NoConsumer, Notes
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
-from ticketmaster.broker.embedded.storage import MemoryStorage
+from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement
 from ticketmaster.broker.port import Batch, Consumer, Pair, TopicPartition, TopicSpec
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock, run_virtual
@@ -77,6 +78,22 @@ def on_virtual_time(test: Callable[[Lab], Coroutine[None, None, None]]) -> None:
         assert {store.opened for store in lab.stores.values()} == {0}, "a store was left open"
 
     run_virtual(run())
+
+
+def test_a_global_table_is_ready_where_retention_has_left_nothing() -> None:
+    async def test(lab: Lab) -> None:
+        source = TopicPartition("table", 1)
+        await lab.send(1, (b"k", b"1"))
+        await lab.broker.replace(Replacement(source, 0, 1))
+        log = next(log for log in lab.broker.logs if log.source == source)
+        log.start, log.tail = 1, deque()
+
+        table, seen = lab.global_table()
+
+        await until(lambda: table.ready, "nothing is left to be read")
+        assert seen == []
+
+    on_virtual_time(test)
 
 
 def test_a_global_table_is_ready_when_it_has_all_that_was_there() -> None:
@@ -208,6 +225,9 @@ def test_a_global_table_gives_others_a_turn_within_a_poll_of_many_batches() -> N
             def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
                 return Prefetched()
 
+            async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+                return {source: 0}
+
             async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
                 return {source: 50_000}
 
@@ -220,6 +240,7 @@ def test_a_global_table_gives_others_a_turn_within_a_poll_of_many_batches() -> N
         table = GlobalTable(OfMany(MemoryStorage(), VirtualClock()), "table", 1, take, SETTINGS, Notes())
         job = asyncio.create_task(table.run())
         while not table.ready:
+            assert not job.done()
             turns.append(seen)
             await asyncio.sleep(0)
         job.cancel()

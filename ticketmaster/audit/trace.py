@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ticketmaster.audit.reading import Log
+from ticketmaster.audit.reading import Log, skip_removed
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import text_of
 from ticketmaster.broker.partitioner import partition_of
@@ -95,7 +95,10 @@ class _Search:
         reader = self._log.reader(positions)
         try:
             while any(positions[source] < end for source, end in ends.items()):
-                for batch in await reader.poll(_POLL_MS):
+                batches = await reader.poll(_POLL_MS)
+                if not batches:
+                    await skip_removed(self._log, positions)
+                for batch in batches:
                     positions[batch.source] = batch.next_offset
                     self._records += len(batch.records)
                     for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from ticketmaster.audit.reading import Log, Progress, not_worked_off, read_books
+from ticketmaster.audit.reading import Log, Progress, not_worked_off, read_books, removed_unread
 from ticketmaster.audit.report import Finding, Report
 from ticketmaster.audit.stores import damaged, read_stored, store_finding
 from ticketmaster.bootstrap.kafka import data_id_of, reading_context
@@ -68,12 +68,13 @@ async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_prog
         books = await read_books(broker, partitions, settle_ms, on_progress)
         on_progress("checking", 0, 0, 0)
         report = books.close()
+        lost = await removed_unread(broker, partitions)
         # Only those of this cluster and these schema ids: no role would use others any more.
         stores = _stores(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
         if state_dir and not stores:
             raise UsageError(f"{state_dir} has no state of this cluster: name the -d that the roles have, or leave it out")
         found = await _compared_all(stores, lambda: nullcontext(broker), on_progress)
-    return AuditResult(report, len(stores), [*report.findings, *found])
+    return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 
 
 async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResult:
@@ -86,9 +87,10 @@ async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResul
         books = await read_books(log, partitions, 0, on_progress)
         on_progress("checking", 0, 0, 0)
         report = books.close(await not_worked_off(log, partitions, books))
+        lost = await removed_unread(log, partitions)
     stores = _stores(directory / "state", "*.db", -3)
     found = await _compared_all(stores, snapshot, on_progress)
-    return AuditResult(report, len(stores), [*report.findings, *found])
+    return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 
 
 async def _compared_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,7 +13,9 @@ from typing import NamedTuple
 import structlog
 
 import ticketmaster
-from ticketmaster.bootstrap.schemas import registered_ids
+from ticketmaster.bootstrap.memory import ALL_STATE, STATE_OF, forgotten, sample_of
+from ticketmaster.bootstrap.remedies import Remedies
+from ticketmaster.bootstrap.schemas import registered_ids, registry_is_there
 from ticketmaster.bootstrap.topics import check_topics, connected
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.clients import answering
@@ -20,7 +23,7 @@ from ticketmaster.broker.kafka.groups import leave_group
 from ticketmaster.broker.port import Membership
 from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.config.roles import Loaded, RoleConfig
-from ticketmaster.errors import Retriable
+from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.retry import until_answered
 from ticketmaster.state.port import StateStores
 from ticketmaster.state.sqlite import SqliteStores
@@ -30,7 +33,11 @@ from ticketmaster.telemetry.logs import OccasionalLog
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.wire.frames import use_schema_ids
 from ticketmaster.wire.incoming import Incoming
-from ticketmaster.wire.schema_registry import SchemaRegistry, register_schemas
+from ticketmaster.wire.registry import SCHEMA_IDS
+from ticketmaster.wire.schema_registry import SchemaRegistry, known_schemas, register_schemas
+
+# Whoever restores a registry waits for nothing longer than this.
+_MEMORY_PAUSE_S = 5.0
 
 
 class RoleContext(NamedTuple):
@@ -66,27 +73,41 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
     )
     for note in config.notes:
         log.warning("configuration", note=note)
-    occasional = OccasionalLog(clock.monotonic_s)
+    occasional, remedies = OccasionalLog(clock.monotonic_s), Remedies.of(config.kafka, config.config_file)
 
     def on_waiting(event: str, reason: str) -> None:
         occasional.log(logging.WARNING, event, event, reason=reason)
 
     async with SchemaRegistry(config.registry) as registry:
-        ids = await register_schemas(registry, partial(on_waiting, "waiting_for_schema_registry"))
-        use_schema_ids(ids)
+        on_registry, on_kafka = partial(on_waiting, "waiting_for_schema_registry"), partial(on_waiting, "waiting_for_kafka")
+        ids = await known_schemas(registry, on_registry)
         translate = Incoming(registry, ids, lambda topic, reason: observer.reading_failed(application_id, f"{topic}: {reason}")).translate
         broker = KafkaBroker(config.kafka, clock, translate, headers=observer.tracer.enabled)
 
-        async def connect() -> tuple[int, str]:
+        async def connect() -> int:
             await broker.start()
             try:
-                return await check_topics(broker, lambda text: log.warning("topics", note=text)), await data_id_of(broker, ids)
+                return await check_topics(broker, lambda text: log.warning("topics", note=text), remedies)
             except BaseException:
                 await broker.close()
                 raise
 
-        partitions, data_id = await until_answered(connect, partial(on_waiting, "waiting_for_kafka"))
+        async def look_into_memory() -> str | None:
+            sampling = partial(sample_of, broker, config.kafka, partitions, STATE_OF[application_id])
+            sample = await until_answered(sampling, on_kafka)
+            return await until_answered(partial(forgotten, registry, sample), on_registry)
+
+        partitions = await until_answered(connect, on_kafka)
         try:
+            # Before anything is registered: a registry that was made anew must not be filled anew before somebody has looked.
+            while trouble := await look_into_memory():
+                ids.clear()
+                on_waiting("waiting_for_known_schemas", trouble)
+                await asyncio.sleep(_MEMORY_PAUSE_S)
+            if len(ids) < len(SCHEMA_IDS):
+                ids.update(await register_schemas(registry, on_registry))
+            use_schema_ids(ids)
+            data_id = await until_answered(lambda: data_id_of(broker, ids), on_kafka)
             await leave_for_the_dead(broker, config, application_id)
             with held_slot(config.state_dir, application_id, data_id) as slot:
                 yield RoleContext(broker, partitions, slot, config.streams, clock, observer)
@@ -106,12 +127,25 @@ class ReadingContext(NamedTuple):
 @asynccontextmanager
 async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
     """Connects and checks, and registers nothing. UsageError: Kafka, the registry, a topic or a schema is not there."""
+    remedies = Remedies.of(loaded.kafka, loaded.config_file)
     async with SchemaRegistry(loaded.registry) as registry:
-        ids = await registered_ids(registry)
-        use_schema_ids(ids)
-        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, lambda _topic, _reason: None).translate)
+        ids: dict[str, int] = {}
+        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, _give_up).translate)
         async with connected(broker):
-            yield ReadingContext(broker, await check_topics(broker, lambda _: None), ids)
+            partitions = await check_topics(broker, lambda _: None, remedies)
+            sample = await sample_of(broker, loaded.kafka, partitions, ALL_STATE)
+            with registry_is_there():
+                trouble = await forgotten(registry, sample)
+                if trouble:
+                    raise UsageError(trouble)
+                ids.update(await registered_ids(registry, remedies))
+            use_schema_ids(ids)
+            yield ReadingContext(broker, partitions, ids)
+
+
+def _give_up(topic: str, reason: str) -> None:
+    """A command does not wait, as a role does."""
+    raise Retriable(f"{topic} can't be read: {reason}")
 
 
 async def data_id_of(broker: KafkaBroker, ids: Mapping[str, int]) -> str:

@@ -11,28 +11,36 @@ from typing import Final, NamedTuple
 
 import uvloop
 
+from ticketmaster.audit.reading import skip_removed
 from ticketmaster.bootstrap.kafka import reading_context
+from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
-from ticketmaster.broker.kafka.groups import member_count
+from ticketmaster.broker.kafka.groups import members_of
 from ticketmaster.broker.kafka.topics import describe_topics
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import Pair, Producer, TopicPartition
 from ticketmaster.config.roles import Loaded
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import UsageError
 from ticketmaster.wire import topics
-from ticketmaster.wire.reservations import read_reservation
+from ticketmaster.wire.area_status import AreaHeader
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.frames import FRAMES
+from ticketmaster.wire.reservations import check_frame, read_reservation
 
 _POLL_MS: Final = 200
 _SENT_RECORDS_MAX: Final = 1_000
+_MEMBERS_NAMED_MAX: Final = 5
 
 
-def _any(_value: bytes) -> bool:
+def _is_status(value: bytes) -> bool:
+    AreaHeader(value)
     return True
 
 
 def is_decided(reservation: bytes) -> bool:
-    """Whether a ``Reservation`` has its decision."""
+    """Whether a ``Reservation`` has its decision. UNREADABLE where it is none."""
+    check_frame(reservation, FRAMES.reservation)
     return read_reservation(reservation).state != State.PROCESSING
 
 
@@ -46,7 +54,7 @@ class _Table(NamedTuple):
 
 
 _TABLES: Final = (
-    _Table(topics.AREA_STATUS, topics.AREA_CHANGELOG, topics.EVENT_SERVICE, _any),
+    _Table(topics.AREA_STATUS, topics.AREA_CHANGELOG, topics.EVENT_SERVICE, _is_status),
     # A reservation that is not decided is of its role's own concern.
     _Table(topics.USER_RESERVATION, topics.RESERVATION_CHANGELOG, topics.RESERVATION_SERVICE, is_decided),
 )
@@ -56,11 +64,15 @@ Progress = Callable[[str, int, int], None]
 
 
 class Refilled(NamedTuple):
-    """A state topic: how many keys its changelog has for it, and how many of them were written because they were missing."""
+    """A state topic: how many keys its changelog has for it, and how many of them were written because they were missing.
+
+    ``unreadable`` ones are in the changelog and are left out.
+    """
 
     topic: str
     keys: int
     written: int
+    unreadable: int
 
 
 def run_refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
@@ -69,47 +81,66 @@ def run_refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
 
 
 async def _refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
+    remedies = Remedies.of(loaded.kafka, loaded.config_file)
     async with reading_context(loaded) as (broker, partitions, _):
-        await _check(broker)
-        return [await _refill_table(broker, table, partitions, on_progress) for table in _TABLES]
+        await _check(broker, remedies)
+        producer = broker.producer()
+        return [await _refill_table(broker, producer, table, partitions, on_progress) for table in _TABLES]
 
 
-async def _check(broker: KafkaBroker) -> None:
+async def _check(broker: KafkaBroker, remedies: Remedies) -> None:
     found = await describe_topics(broker.admin, [table.topic.name for table in _TABLES])
     policies = {topic.name: topic.policy for topic in WANTED}
     for name, state in found.items():
         if state.cleanup_policy != policies[name]:
-            raise UsageError(f"topic {name} would forget again: run `ticketmaster topics create` first, which sets its cleanup.policy")
+            raise UsageError(f"topic {name} would forget again: run `{remedies.topics('create')}` first, which sets its cleanup.policy")
     for table in _TABLES:
-        count = await member_count(broker.admin, table.group)
-        if count:
-            raise UsageError(f"the group {table.group} has {count} members, which write to {table.topic.name}: stop them first")
+        members = await members_of(broker.admin, table.group)
+        if members:
+            named = ", ".join(f"{member.client_id} on {member.host}" for member in members[:_MEMBERS_NAMED_MAX])
+            more = f" and {len(members) - _MEMBERS_NAMED_MAX} more" if len(members) > _MEMBERS_NAMED_MAX else ""
+            text = f"the group {table.group} has {len(members)} members, which write to {table.topic.name}: stop them first"
+            raise UsageError(f"{text} ({named}{more}); `{remedies.topics('groups')}` tells when they are gone")
 
 
-async def _refill_table(broker: KafkaBroker, table: _Table, partitions: int, on_progress: Progress) -> Refilled:
-    keys = written = 0
+async def _refill_table(broker: KafkaBroker, producer: Producer, table: _Table, partitions: int, on_progress: Progress) -> Refilled:
+    keys = written = unreadable = 0
     # Partition by partition: one at a time is held in memory.
     for partition in range(partitions):
-        there = await _latest(broker, TopicPartition(table.topic.name, partition), on_progress)
+        there = (await _latest(broker, TopicPartition(table.topic.name, partition), on_progress)).keys()
         kept = await _latest(broker, TopicPartition(table.changelog.name, partition), on_progress)
-        belonging = {key: value for key, value in kept.items() if table.belongs(value)}
-        missing: list[Pair] = [pair for pair in belonging.items() if pair[0] not in there]
+        missing: list[Pair] = []
+        for key, value in kept.items():
+            try:
+                belongs = table.belongs(value)
+            except UNREADABLE:
+                unreadable += 1
+                continue
+            keys += belongs
+            if belongs and key not in there:
+                missing.append((key, value))
         for at in range(0, len(missing), _SENT_RECORDS_MAX):
-            await broker.producer().send({TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]})
-        keys, written = keys + len(belonging), written + len(missing)
-    return Refilled(table.topic.name, keys, written)
+            await producer.send({TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]})
+        written += len(missing)
+    return Refilled(table.topic.name, keys, written, unreadable)
 
 
 async def _latest(broker: KafkaBroker, source: TopicPartition, on_progress: Progress) -> Mapping[bytes, bytes]:
     """The last value of each key that has one."""
     values: dict[bytes, bytes] = {}
-    end = (await broker.end_offsets([source]))[source]
-    position = records = 0
-    reader = broker.reader({source: 0})
+    # Where retention has removed the start, or all there was, no record would ever lead from 0 to the end.
+    positions, end = await broker.start_offsets([source]), (await broker.end_offsets([source]))[source]
+    if positions[source] >= end:
+        return values
+    records = 0
+    reader = broker.reader(positions)
     try:
-        while position < end:
-            for batch in await reader.poll(_POLL_MS):
-                position = batch.next_offset
+        while positions[source] < end:
+            batches = await reader.poll(_POLL_MS)
+            if not batches:
+                await skip_removed(broker, positions)
+            for batch in batches:
+                positions[source] = batch.next_offset
                 records += len(batch.records)
                 for key, value in batch.records:
                     if value is None:

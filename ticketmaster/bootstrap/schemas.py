@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, subjects
 
@@ -24,7 +26,7 @@ def run_check(settings: RegistrySettings, folder: Path | None) -> list[SchemaRep
     """Looks at every subject, for the schemas of this release or of a folder; changes nothing. UsageError: the registry is not there."""
 
     async def look(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
-        schema_id = await registry.lookup(subject)
+        schema_id = await registry.known_id(subject)
         wrong = [] if schema_id is not None else await registry.incompatibilities(subject)
         return SchemaReport(subject.name, subject.record, schema_id, wrong)
 
@@ -40,25 +42,32 @@ def run_register(settings: RegistrySettings) -> list[SchemaReport]:
     return asyncio.run(_for_each(settings, subjects(), register))
 
 
-async def registered_ids(registry: SchemaRegistry) -> dict[str, int]:
-    """The ids of our schemas by record, for who only reads. UsageError: one is not registered, or the registry is not there."""
-    ids = {}
+@contextmanager
+def registry_is_there() -> Iterator[None]:
+    """For a command, which does not wait. UsageError: the registry is away."""
     try:
-        for subject in subjects():
-            schema_id = await registry.lookup(subject)
-            if schema_id is None:
-                raise UsageError(f"the registry has no schema {subject.record} as {subject.name}: see `ticketmaster schemas check`")
-            ids[subject.record] = schema_id
+        yield
     except Retriable as reason:
         raise UsageError(f"{reason}; is it running, and is schema.registry.url right?") from reason
+
+
+async def registered_ids(registry: SchemaRegistry, remedies: Remedies) -> dict[str, int]:
+    """The ids of our schemas by record, for who only reads. UsageError: one is not registered."""
+    ids = {}
+    for subject in subjects():
+        schema_id = await registry.known_id(subject)
+        if schema_id is None:
+            raise UsageError(
+                f"the registry has no schema {subject.record} as {subject.name}; "
+                f"run `{remedies.schemas('register')}` (a role does so too, when it starts)"
+            )
+        ids[subject.record] = schema_id
     return ids
 
 
 async def _for_each(
     settings: RegistrySettings, chosen: Sequence[Subject], work: Callable[[SchemaRegistry, Subject], Awaitable[SchemaReport]]
 ) -> list[SchemaReport]:
-    try:
+    with registry_is_there():
         async with SchemaRegistry(settings) as registry:
             return [await work(registry, subject) for subject in chosen]
-    except Retriable as reason:
-        raise UsageError(f"{reason}; is it running, and is schema.registry.url right?") from reason

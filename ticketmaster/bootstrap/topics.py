@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
 import uvloop
 
+from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import TopicState, create_topics, describe_topics, set_cleanup_policy
+from ticketmaster.broker.kafka.topics import SAFE_MIN_IN_SYNC, TopicState, create_topics, describe_topics, is_safe, set_settings
 from ticketmaster.broker.port import TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
+from ticketmaster.config.roles import Loaded
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
@@ -21,8 +24,10 @@ from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire import topics
 
 _PARTITIONS = 20
-_REMEDY = "run `ticketmaster topics create` with the same -c"
+# Of each record it is the time at which it was sent, by which lag is told and `trace` sorts.
+_TIMESTAMPS = "CreateTime"
 
+GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)
 # Who reads what, by consumer group.
 _TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1)))
 
@@ -46,14 +51,19 @@ WANTED = (
 
 
 class Difference(NamedTuple):
-    """What is not as it must be; with a fatal one no role starts."""
+    """What is not as it must be, and the command that mends it; with a fatal one no role starts.
+
+    ``settings`` are what the topic must be given, if that is all.
+    """
 
     topic: str
     text: str
-    fatal: bool
+    remedy: str
+    fatal: bool = False
+    settings: Mapping[str, str] = {}
 
 
-def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState]) -> list[Difference]:
+def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState], remedies: Remedies) -> list[Difference]:
     """What must be mended. The number of partitions that most topics have is taken for the right one."""
     counts = [state.partitions for state in found.values()]
     partitions = max(counts, key=counts.count, default=0)
@@ -61,36 +71,50 @@ def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState]) -> li
     for topic in wanted:
         state = found.get(topic.name)
         if state is None:
-            result.append(Difference(topic.name, "is missing", fatal=True))
+            result.append(Difference(topic.name, "is missing", remedies.topics("create"), fatal=True))
             continue
         if state.partitions != partitions:
             text = f"has {state.partitions} partitions, the others have {partitions}: Kafka can't take partitions away, delete it first"
-            result.append(Difference(topic.name, text, fatal=True))
-        if topic.compacted and state.cleanup_policy != topic.policy:
-            text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it will forget what is old"
-            result.append(Difference(topic.name, text, fatal=False))
-        elif not topic.compacted and "compact" in state.cleanup_policy:
-            text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it grows for ever"
-            result.append(Difference(topic.name, text, fatal=False))
+            result.append(Difference(topic.name, text, remedies.delete(topic.name), fatal=True))
+        for text, settings in _wrong_settings(topic, state):
+            result.append(Difference(topic.name, text, remedies.topics("create"), settings=settings))
         if state.in_sync < state.replicas:
-            text = f"has {state.in_sync} of {state.replicas} replicas in sync"
-            result.append(Difference(topic.name, text, fatal=False))
+            text = f"has {state.in_sync} of {state.replicas} replicas in sync: a broker is away, or catches up"
+            result.append(Difference(topic.name, text, remedies.find_lagging_replicas(topic.name)))
     return result
 
 
-async def check_topics(broker: KafkaBroker, warn: Callable[[str], None]) -> int:
+def _wrong_settings(topic: Wanted, state: TopicState) -> Iterator[tuple[str, dict[str, str]]]:
+    """What is wrong, and the settings that are right."""
+    if topic.compacted and state.cleanup_policy != topic.policy:
+        text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it will forget what is old"
+        yield text, {"cleanup.policy": topic.policy}
+    elif not topic.compacted and "compact" in state.cleanup_policy:
+        text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it grows for ever"
+        yield text, {"cleanup.policy": topic.policy}
+    if not is_safe(state.replicas, state.min_in_sync):
+        text = f"has min.insync.replicas {state.min_in_sync} with {state.replicas} replicas: a lost broker may take with it what is sold"
+        yield text, {"min.insync.replicas": str(SAFE_MIN_IN_SYNC)}
+    if state.timestamp_type != _TIMESTAMPS:
+        text = (
+            f"has the message.timestamp.type {state.timestamp_type}, not {_TIMESTAMPS}: lag and `trace` tell when a broker wrote a record"
+        )
+        yield text, {"message.timestamp.type": _TIMESTAMPS}
+
+
+async def check_topics(broker: KafkaBroker, warn: Callable[[str], None], remedies: Remedies) -> int:
     """The number of partitions; ``warn`` is told what should be mended. UsageError: what must be, and the command that does it.
 
     Retriable: Kafka does not say.
     """
     found = await describe_topics(broker.admin, [topic.name for topic in WANTED])
-    wrong = differences(WANTED, found)
-    fatal = [f"{difference.topic} {difference.text}" for difference in wrong if difference.fatal]
+    wrong = differences(WANTED, found, remedies)
+    fatal = [difference for difference in wrong if difference.fatal]
     if fatal:
         more = f" (and {len(fatal) - 1} more)" if len(fatal) > 1 else ""
-        raise UsageError(f"topic {fatal[0]}{more}; {_REMEDY}")
+        raise UsageError(f"topic {fatal[0].topic} {fatal[0].text}{more}; run `{fatal[0].remedy}`")
     for difference in wrong:
-        warn(f"{difference.topic} {difference.text}; {_REMEDY}")
+        warn(f"{difference.topic} {difference.text}; run `{difference.remedy}`")
     return next(iter(found.values())).partitions
 
 
@@ -99,15 +123,15 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def connected(broker: KafkaBroker) -> AsyncIterator[None]:
-    """Connects for a command, which does not wait. UsageError: Kafka is not there, or goes away meanwhile."""
+    """Connects for a command, which does not wait. UsageError: Kafka is not there. Retriable: it goes away meanwhile."""
     try:
         await broker.start()
-        try:
-            yield
-        finally:
-            await broker.close()
     except Retriable as reason:
         raise UsageError(f"{reason}; is it running, and is bootstrap.servers right?") from reason
+    try:
+        yield
+    finally:
+        await broker.close()
 
 
 async def _with_broker(kafka: KafkaSettings, work: Callable[[KafkaBroker], Awaitable[T]]) -> T:
@@ -124,7 +148,7 @@ class Change(NamedTuple):
 
 
 def run_create(kafka: KafkaSettings, partitions: int | None, replication_factor: int | None) -> list[Change]:
-    """Creates what is missing and mends cleanup policies. UsageError: a topic has other partitions, or Kafka is not there."""
+    """Creates what is missing and mends settings. UsageError: a topic has other partitions, or Kafka is not there."""
     return uvloop.run(_with_broker(kafka, lambda broker: create(broker, WANTED, partitions, replication_factor)))
 
 
@@ -145,44 +169,62 @@ async def create(broker: KafkaBroker, wanted: Sequence[Wanted], partitions: int 
     specs = [TopicSpec(topic.name, partitions, topic.compacted) for topic in wanted]
     created = await create_topics(admin, specs, replication_factor)
     changes = [Change(name, f"created with {partitions} partitions") for name in created]
-    for difference in differences(wanted, found):
-        if "cleanup.policy" in difference.text:
-            policy = next(topic.policy for topic in wanted if topic.name == difference.topic)
-            await set_cleanup_policy(admin, difference.topic, policy)
-            changes.append(Change(difference.topic, f"cleanup.policy set to {policy}"))
+    settings: dict[str, dict[str, str]] = {}
+    for difference in differences(wanted, found, Remedies("")):
+        settings.setdefault(difference.topic, {}).update(difference.settings)
+    for name, wrong in settings.items():
+        if wrong:
+            await set_settings(admin, name, wrong)
+            changes += [Change(name, f"{key} set to {value}") for key, value in wrong.items()]
     return changes
 
 
 class TopicReport(NamedTuple):
-    """A topic for people and scripts: as it is, and what is wrong with it. ``lag`` by group: records not worked off yet."""
+    """A topic for people and scripts: as it is, what is wrong with it, and the command that mends each.
+
+    ``lag`` by group: records not worked off yet.
+    """
 
     topic: str
     state: TopicState | None
     wrong: list[str]
+    remedies: list[str]
     records: int
     lag: dict[str, int]
 
 
-def run_check(kafka: KafkaSettings) -> list[TopicReport]:
+def run_check(loaded: Loaded) -> list[TopicReport]:
     """Every topic, without offsets."""
-    return uvloop.run(_with_broker(kafka, lambda broker: report(broker, with_offsets=False)))
+    remedies = Remedies.of(loaded.kafka, loaded.config_file)
+    return uvloop.run(_with_broker(loaded.kafka, lambda broker: report(broker, remedies, with_offsets=False)))
 
 
-def run_describe(kafka: KafkaSettings) -> list[TopicReport]:
+def run_describe(loaded: Loaded) -> list[TopicReport]:
     """Every topic, with offsets."""
-    return uvloop.run(_with_broker(kafka, lambda broker: report(broker, with_offsets=True)))
+    remedies = Remedies.of(loaded.kafka, loaded.config_file)
+    return uvloop.run(_with_broker(loaded.kafka, lambda broker: report(broker, remedies, with_offsets=True)))
 
 
-async def report(broker: KafkaBroker, *, with_offsets: bool) -> list[TopicReport]:
+def run_groups(kafka: KafkaSettings) -> dict[str, list[Member]]:
+    """The members of each role's group."""
+
+    async def look(broker: KafkaBroker) -> dict[str, list[Member]]:
+        return {group: await members_of(broker.admin, group) for group in GROUPS}
+
+    return uvloop.run(_with_broker(kafka, look))
+
+
+async def report(broker: KafkaBroker, remedies: Remedies, *, with_offsets: bool) -> list[TopicReport]:
     """What is there and what is wrong with it."""
     found = await describe_topics(broker.admin, [topic.name for topic in WANTED])
-    wrong = differences(WANTED, found)
+    wrong = differences(WANTED, found, remedies)
     reports = []
     for topic in WANTED:
         state = found.get(topic.name)
-        texts = [difference.text for difference in wrong if difference.topic == topic.name]
+        of_topic = [difference for difference in wrong if difference.topic == topic.name]
+        texts, commands = [difference.text for difference in of_topic], [difference.remedy for difference in of_topic]
         records, lag = await _offsets(broker, topic.name, state.partitions) if state and with_offsets else (0, {})
-        reports.append(TopicReport(topic.name, state, texts, records, lag))
+        reports.append(TopicReport(topic.name, state, texts, commands, records, lag))
     return reports
 
 

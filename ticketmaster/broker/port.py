@@ -194,8 +194,8 @@ class Broker(Protocol):
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offsets that a group will read; without those where it never committed."""
 
-    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset of the first record that is still there, for each partition."""
-
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset behind the last record that is delivered now, for each partition."""
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset of the first record that is still there, for each partition."""

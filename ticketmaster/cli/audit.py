@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.audit import AuditResult
@@ -39,7 +40,7 @@ _LINE_INTERVAL_S = 5.0
 @click.option("--areas", "areas_max", default=20, type=click.IntRange(min=0), metavar="N", help="Most areas to show; --json has all.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, areas_max: int, *, as_json: bool) -> None:
-    """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if not.
+    """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if not, 3 if that could not be found out.
 
     Every command has exactly one decision, no seat is in two live reservations, the seats gone from each area are those of its
     reservations, no seat comes back, and every copy of the state says the same. What does not is shown with its records. On Kafka, run it
@@ -51,15 +52,16 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, area
     from ticketmaster.bootstrap.audit import run_audit, run_directory_audit  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    with _progress() as show:
-        if state_dir and not config_file:
-            result = run_directory_audit(state_dir, show)
+    with finding_out():
+        with _progress() as show:
+            if state_dir and not config_file:
+                result = run_directory_audit(state_dir, show)
+            else:
+                result = run_audit(load_properties(config_file), state_dir, settle_ms, show)
+        if as_json:
+            click.echo(json.dumps(_document(result), indent=2, ensure_ascii=False))
         else:
-            result = run_audit(load_properties(config_file), state_dir, settle_ms, show)
-    if as_json:
-        click.echo(json.dumps(_document(result), indent=2, ensure_ascii=False))
-    else:
-        _show(result, areas_max)
+            _show(result, areas_max)
     sys.exit(1 if result.findings else 0)
 
 

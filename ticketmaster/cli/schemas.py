@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.schemas import SchemaReport
@@ -27,13 +28,17 @@ def schemas() -> None:
 @click.option("--avro", "avro_dir", type=FILE, metavar="DIR", help="Check the files *.avsc there, not the schemas of this release.")
 @_JSON
 def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> None:
-    """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not. Nothing is changed."""
+    """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not, 3 if it does not say.
+
+    Nothing is changed.
+    """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.schemas import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    reports = run_check(load_properties(config_file).registry, avro_dir)
-    _show(reports, as_json=as_json)
+    with finding_out():
+        reports = run_check(load_properties(config_file).registry, avro_dir)
+        _show(reports, as_json=as_json)
     sys.exit(1 if any(report.incompatible for report in reports) else 0)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ticketmaster.cli.options import AT_LEAST_1, CONFIG
+from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.topics import TopicReport
@@ -28,7 +30,10 @@ def topics() -> None:
 @click.option("--replication-factor", type=AT_LEAST_1, metavar="N", help="Replicas of every new topic.  [default: the cluster's]")
 @_JSON
 def create(config_file: Path | None, partitions: int | None, replication_factor: int | None, *, as_json: bool) -> None:
-    """Create what is missing, and mend cleanup policies. It may be run again at any time."""
+    """Create what is missing, and mend settings: cleanup.policy, min.insync.replicas, message.timestamp.type.
+
+    It may be run again at any time.
+    """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.topics import run_create  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
@@ -47,12 +52,16 @@ def create(config_file: Path | None, partitions: int | None, replication_factor:
 @CONFIG
 @_JSON
 def check(config_file: Path | None, *, as_json: bool) -> None:
-    """Say whether every topic is as it must be: exit code 0 if so, 1 if not."""
+    """Say whether every topic is as it must be, and which command mends what is not.
+
+    Exit code 0 if so, 1 if not, 3 if Kafka does not say.
+    """
     from ticketmaster.bootstrap.topics import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    reports = run_check(load_properties(config_file).kafka)
-    _show(reports, as_json=as_json, with_offsets=False)
+    with finding_out():
+        reports = run_check(load_properties(config_file))
+        _show(reports, as_json=as_json, with_offsets=False)
     sys.exit(1 if any(report.wrong for report in reports) else 0)
 
 
@@ -64,7 +73,30 @@ def describe(config_file: Path | None, *, as_json: bool) -> None:
     from ticketmaster.bootstrap.topics import run_describe  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    _show(run_describe(load_properties(config_file).kafka), as_json=as_json, with_offsets=True)
+    _show(run_describe(load_properties(config_file)), as_json=as_json, with_offsets=True)
+
+
+@topics.command()
+@CONFIG
+@_JSON
+def groups(config_file: Path | None, *, as_json: bool) -> None:
+    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka does not say.
+
+    The original's processes stay in their group for 45 s after they have ended.
+    """
+    from ticketmaster.bootstrap.topics import run_groups  # noqa: PLC0415
+    from ticketmaster.config.roles import load_properties  # noqa: PLC0415
+
+    with finding_out():
+        found = run_groups(load_properties(config_file).kafka)
+    if as_json:
+        click.echo(json.dumps({group: [member._asdict() for member in members] for group, members in found.items()}, indent=2))
+    else:
+        for group, members in found.items():
+            click.echo(f"{group}: {len(members) or 'no'} member{'' if len(members) == 1 else 's'}")
+            for member in members:
+                click.echo(f"  {member.client_id} on {member.host}")
+    sys.exit(1 if any(found.values()) else 0)
 
 
 @topics.command()
@@ -76,20 +108,21 @@ def refill(config_file: Path | None, *, as_json: bool) -> None:
     The reservation and event roles must be stopped. It may be run again at any time: what is there stays as it is.
     """
     from ticketmaster.bootstrap.refill import run_refill  # noqa: PLC0415
+    from ticketmaster.cli.progress import shown_progress  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    def show_progress(topic: str, partition: int, records: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{topic}, partition {partition}: {records:,} records read", nl=False, err=True)
-
-    results = run_refill(load_properties(config_file), show_progress)
-    if sys.stderr.isatty():
-        click.echo("", err=True)
+    with shown_progress() as show:
+        results = run_refill(
+            load_properties(config_file),
+            lambda topic, partition, records: show(f"{topic}, partition {partition}: {records:,} records read"),
+        )
     if as_json:
         click.echo(json.dumps([result._asdict() for result in results], indent=2))
         return
     for result in results:
         click.echo(f"{result.topic}: {result.written:,} of {result.keys:,} keys were missing and are written")
+        if result.unreadable:
+            click.secho(f"{result.topic}: {result.unreadable:,} values of its changelog can't be read and are left out", fg="yellow")
 
 
 def _show(reports: list[TopicReport], *, as_json: bool, with_offsets: bool) -> None:
@@ -101,7 +134,7 @@ def _show(reports: list[TopicReport], *, as_json: bool, with_offsets: bool) -> N
 
 def _document(report: TopicReport, *, with_offsets: bool) -> dict[str, Any]:
     state = report.state._asdict() if report.state else None
-    document = {"topic": report.topic, "state": state, "wrong": report.wrong}
+    document = {"topic": report.topic, "state": state, "wrong": report.wrong, "remedies": report.remedies}
     return document | {"end_offsets_sum": report.records, "lag": report.lag} if with_offsets else document
 
 
@@ -120,3 +153,6 @@ def _show_table(reports: list[TopicReport], *, with_offsets: bool) -> None:
         table.add_row(report.topic, *cells, f"[red]{'; '.join(report.wrong)}[/]" if report.wrong else "[green]–[/]")
     # A pipe has no width of its own: there nothing is folded.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+    remedies = Counter(remedy for report in reports for remedy in report.remedies)
+    for remedy, count in remedies.items():
+        click.echo(f"\nto mend {count} of what is wrong:\n  {remedy}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.trace import Trace
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("-d", "--state-dir", type=FILE, help="Instead of Kafka: a data directory of `standalone`, in use or not.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
-    """Show one reservation's way through the topics: exit code 0, or 1 if no record is about it.
+    """Show one reservation's way through the topics: exit code 0, 1 if no record is about it, or 3 if that could not be found out.
 
     Each line is a record: when it was written (UTC), how long after the one before, where it is, what it says, and how many seats of the
     area were free by its last status until then. Topics keep what they keep: commands and answers may be gone, and of a
@@ -39,18 +40,19 @@ def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None,
 
     if state_dir and config_file:
         raise click.UsageError("give either -c or -d: a reservation is on Kafka, or in a data directory of standalone")
-    if state_dir:
-        found = run_directory_trace(state_dir, reservation_id, show_progress)
-    else:
-        found = run_trace(load_properties(config_file), reservation_id, show_progress)
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", nl=False, err=True)
-    if not found.steps:
-        raise click.ClickException(f"no record is about the reservation {reservation_id}")
-    if as_json:
-        click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
-    else:
-        _show(found)
+    with finding_out():
+        if state_dir:
+            found = run_directory_trace(state_dir, reservation_id, show_progress)
+        else:
+            found = run_trace(load_properties(config_file), reservation_id, show_progress)
+        if sys.stderr.isatty():
+            click.echo("\r\x1b[K", nl=False, err=True)
+        if not found.steps:
+            raise click.ClickException(f"no record is about the reservation {reservation_id}")
+        if as_json:
+            click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
+        else:
+            _show(found)
 
 
 def _time(timestamp_ms: int) -> datetime:

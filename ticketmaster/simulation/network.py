@@ -160,11 +160,11 @@ class LinkedBroker:
 
         return await self._link.call("committed offsets", ask)
 
-    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._link.call("start offsets", lambda: self._broker.start_offsets(sources))
-
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._link.call("end offsets", lambda: self._broker.end_offsets(sources))
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._link.call("start offsets", lambda: self._broker.start_offsets(sources))
 
 
 class _LinkedProducer:

@@ -93,6 +93,7 @@ class _Restoration:
         reader = self._broker.reader({source: positions[source] for source in behind})
         try:
             while behind:
+                updates: dict[str, Update] = {}
                 for updates, records in _pieces(await reader.poll(_POLL_MS), names):
                     if not self._is_ours():
                         raise Suspended
@@ -102,6 +103,10 @@ class _Restoration:
                     await asyncio.sleep(0)
                 if not self._is_ours():
                     raise Suspended
+                if not updates:
+                    # Retention may have removed meanwhile what is waited for.
+                    starts = await self._broker.start_offsets(list(behind))
+                    positions |= {source: max(positions[source], start) for source, start in starts.items()}
                 behind = {source for source in behind if positions[source] < ends[source]}
                 if loop.time() - told >= _PROGRESS_S:
                     told = loop.time()

@@ -74,6 +74,9 @@ class GlobalTable:
                 except Retriable as reason:
                     await self._back_off(reason)
                     continue
+                if behind and not batches:
+                    # Retention may have removed meanwhile what is waited for.
+                    await self._skip_removed(behind)
                 applied = 0
                 for batch in batches:
                     if applied >= _STEP_RECORDS:
@@ -92,15 +95,21 @@ class GlobalTable:
         finally:
             await reader.stop()
 
+    async def _skip_removed(self, behind: dict[TopicPartition, int]) -> None:
+        with suppress(Retriable):
+            for source, start in (await self._broker.start_offsets(list(behind))).items():
+                if start >= behind[source]:
+                    del behind[source]
+
     async def _ends(self) -> dict[TopicPartition, int]:
-        """Where the partitions that have something end now."""
+        """Where the partitions that have something end now; retention may have left nothing, with an end above 0."""
         while True:
             try:
-                ends = await self._broker.end_offsets(self._sources)
+                starts, ends = await self._broker.start_offsets(self._sources), await self._broker.end_offsets(self._sources)
             except Retriable as reason:
                 await self._back_off(reason)
             else:
-                return {source: end for source, end in ends.items() if end}
+                return {source: end for source, end in ends.items() if end > starts[source]}
 
     async def _back_off(self, reason: Retriable) -> None:
         self._observer.reading_failed(self._topic, str(reason))

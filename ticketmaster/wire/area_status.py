@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import encode_int, encode_string, read_int, read_string, skip_string
+from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string, int_width, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.seat_layout import Layout, layout_of
+from ticketmaster.wire.seat_layout import Layout, layout_of, widths
 
 _NAMES_AT = FRAME_BYTES
 _SEAT_BYTES_MIN = 3
@@ -33,6 +33,24 @@ class AreaHeader:
         seat_bytes = len(value) - self.seats_at
         if self.rows < 1 or self.cols < 1 or self.rows * self.cols * _SEAT_BYTES_MIN > seat_bytes:
             raise InvalidRecord(f"{seat_bytes} bytes for the seats of {self.rows} x {self.cols}")
+
+
+def is_in_layout(value: bytes) -> bool:
+    """Whether the seats of an ``AreaStatus`` take as many bytes as in :class:`Layout`, whatever frame it has; True, too, if it is none.
+
+    Avro lets a writer cut arrays into blocks and say how many bytes each has: the same record then takes more.
+    """
+    try:
+        _, at = read_int(value, skip_string(value, skip_string(value, _NAMES_AT)))
+        rows, at = read_int(value, at)
+        cols, at = read_int(value, at)
+        _, at = read_int(value, at)
+    except UNREADABLE:
+        return True
+    if rows < 1 or cols < 1 or rows * cols * _SEAT_BYTES_MIN > len(value) - at:
+        return True
+    a_row = int_width(cols) + widths(cols) + cols + 1
+    return len(value) - at == int_width(rows) + rows * a_row + cols * widths(rows) + 1
 
 
 def area_names(value: bytes) -> bytes:

@@ -1,92 +1,161 @@
 """Records that other programs wrote with another schema, brought into ours before anybody reads them.
 
-What can't be translated stays as it is: whoever reads it finds that the frame is not ours, and puts it aside.
+A schema that differs from ours in nothing that is in the bytes (documentation, defaults, aliases) costs a frame: its records get ours.
+Other records are written anew. What can't be stays as it is: its reader finds that the frame is not ours, and puts it aside.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import fastavro
-
+from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
+from ticketmaster.wire.area_status import is_in_layout
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.registry import MAGIC, frame, load_schema
 from ticketmaster.wire.schema_registry import SchemaRegistry
+from ticketmaster.wire.translation import Rewriter, canonical_form
 
 _Pair = tuple[bytes, bytes | None]
 _RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS if topic.record}
 # Of ids that nobody knows: so many are remembered, for so long, lest a flood of them becomes one of requests.
 _UNKNOWN_MAX: Final = 1_000
 _UNKNOWN_S: Final = 60.0
+# Longer the loop is not held.
+_STEP_S: Final = 0.01
+
+
+class _Foreign:
+    """How records of one kind that have one foreign schema become ours."""
+
+    def __init__(self, record: str, schema: Any) -> None:  # noqa: ANN401 - a schema is JSON of any type
+        """Any error: the schema is none."""
+        ours = load_schema(record)
+        self.has_our_bytes = canonical_form(schema) == canonical_form(ours)
+        self._is_usual: Callable[[bytes], bool] = is_in_layout if record == topics.AREA_STATUS.record else _always
+        self.rewriter = Rewriter(schema, ours)
+
+    def only_framed_otherwise(self, value: bytes) -> bool:
+        """Whether the record is ours but for its frame: Avro has several ways to write an array, and ours is not always theirs."""
+        return self.has_our_bytes and self._is_usual(value)
+
+
+def _always(_value: bytes) -> bool:
+    return True
 
 
 class Incoming:
-    """The translator of a process. ``ids`` are those of our schemas by record; ``on_waiting(topic, reason)`` is told of an outage."""
+    """The translator of a process. ``on_waiting(topic, reason)`` is told of an outage.
+
+    ``ids`` are those of our schemas by record; they may be filled in until the first record comes.
+    """
 
     def __init__(self, registry: SchemaRegistry, ids: Mapping[str, int], on_waiting: Callable[[str, str], None]) -> None:
         self._registry = registry
-        self._frames = {record: frame(schema_id) for record, schema_id in ids.items()}
-        self._readers = {record: fastavro.parse_schema(load_schema(record)) for record in ids}
-        self._writers: dict[int, Any] = {}
+        self._ids = ids
+        self._schemas: dict[int, Any] = {}
+        self._foreign: dict[tuple[str, bytes], _Foreign | None] = {}
         self._unknown: dict[int, float] = {}
         self._on_waiting = on_waiting
 
-    async def translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
-        """The records of a topic, all in our schema that can be."""
+    def try_translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair] | None:
+        """As :meth:`translate`, at once and at next to no cost; None: it would take a while, or must wait for the registry."""
         record = _RECORDS.get(topic)
         if record is None:
             return records
-        ours = self._frames[record]
-        frames = {value[:FRAME_BYTES] for _, value in records if value is not None}
-        if not frames - {ours}:
+        ours = frame(self._ids[record])
+        found = {value[:FRAME_BYTES] for _, value in records if value is not None}
+        found.discard(ours)
+        if not found:
             return records
-        writers = {found: await self._writer(topic, found) for found in frames - {ours}}
-        translated = []
-        for key, value in records:
-            writer = writers.get(value[:FRAME_BYTES]) if value is not None else None
-            translated.append((key, value if writer is None or value is None else self._rewritten(record, writer, value)))
+        foreign: dict[bytes, _Foreign] = {}
+        for head in found:
+            if (record, head) in self._foreign:
+                known = self._foreign[record, head]
+                if known:
+                    foreign[head] = known
+            elif self._may_be_known(head):
+                return None
+        translated: list[_Pair] = []
+        for pair in records:
+            key, value = pair
+            if value is not None and (one := foreign.get(value[:FRAME_BYTES])):
+                if not one.only_framed_otherwise(value):
+                    return None
+                pair = key, ours + value[FRAME_BYTES:]  # noqa: PLW2901
+            translated.append(pair)
         return translated
 
-    async def _writer(self, topic: str, found: bytes) -> Any:  # noqa: ANN401 - a schema as fastavro parses it
-        """The schema behind a frame, None if there is none."""
-        if len(found) < FRAME_BYTES or found[:1] != MAGIC:
+    async def translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
+        """The records of a topic, all in our schema that can be. The loop is never held for long, however many they are."""
+        done = self.try_translate(topic, records)
+        if done is not None:
+            return done
+        record, loop = _RECORDS[topic], asyncio.get_running_loop()
+        ours = frame(self._ids[record])
+        foreign = {head: await self._known(topic, record, head) for head in {value[:FRAME_BYTES] for _, value in records if value}}
+        translated: list[_Pair] = []
+        since = loop.time()
+        for key, value in records:
+            one = foreign.get(value[:FRAME_BYTES]) if value else None
+            if one is None or value is None:
+                translated.append((key, value))
+                continue
+            out: list[bytes] = []
+            if one.only_framed_otherwise(value):
+                out.append(ours + value[FRAME_BYTES:])
+            else:
+                try:
+                    for _ in one.rewriter.rewritten(value, ours, out):
+                        if loop.time() - since >= _STEP_S:
+                            await asyncio.sleep(0)
+                            since = loop.time()
+                # Whatever a foreign schema and foreign bytes make of each other: it is not ours to read.
+                except Exception:  # noqa: BLE001
+                    out = [value]
+            translated.append((key, out[0]))
+        return translated
+
+    def _may_be_known(self, head: bytes) -> bool:
+        """Whether to ask the registry for what stands behind a frame."""
+        if len(head) < FRAME_BYTES or head[:1] != MAGIC:
+            return False
+        return self._unknown.get(int.from_bytes(head[1:], "big"), 0.0) <= asyncio.get_running_loop().time()
+
+    async def _known(self, topic: str, record: str, head: bytes) -> _Foreign | None:
+        """What is behind a frame that is not ours, None if there is nothing that could be translated."""
+        if head == frame(self._ids[record]):
             return None
-        schema_id, now = int.from_bytes(found[1:], "big"), asyncio.get_running_loop().time()
-        if schema_id in self._writers:
-            return self._writers[schema_id]
-        if self._unknown.get(schema_id, 0.0) > now:
+        if (record, head) in self._foreign:
+            return self._foreign[record, head]
+        if not self._may_be_known(head):
             return None
-        # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
-        schema = await until_answered(partial(self._registry.schema, schema_id), partial(self._on_waiting, topic))
-        if schema is not None:
-            try:
-                self._writers[schema_id] = fastavro.parse_schema(schema)
-            # A registry keeps what it is given: fastavro raises the last two for what is no schema at all.
-            except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, TypeError, LookupError):
-                schema = None
+        schema_id = int.from_bytes(head[1:], "big")
+        schema = self._schemas.get(schema_id)
+        if schema is None:
+            # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
+            schema = await until_answered(partial(self._schema, schema_id), partial(self._on_waiting, topic))
         if schema is None:
             if len(self._unknown) >= _UNKNOWN_MAX:
                 self._unknown.clear()
-            self._unknown[schema_id] = now + _UNKNOWN_S
+            self._unknown[schema_id] = asyncio.get_running_loop().time() + _UNKNOWN_S
             return None
-        return self._writers[schema_id]
-
-    def _rewritten(self, record: str, writer: Any, value: bytes) -> bytes:  # noqa: ANN401
-        reader, rest = self._readers[record], io.BytesIO(value[FRAME_BYTES:])
+        self._schemas[schema_id] = schema
         try:
-            fields = fastavro.schemaless_reader(rest, writer, reader)
-            if rest.read(1):
-                return value
-            out = io.BytesIO()
-            out.write(self._frames[record])
-            fastavro.schemaless_writer(out, reader, fields)
-        # Whatever a foreign schema and foreign bytes make of each other: it is not ours to read.
+            foreign = _Foreign(record, schema)
+        # A registry keeps what it is given, and fastavro has many ways to say that it is no schema.
         except Exception:  # noqa: BLE001
-            return value
-        return out.getvalue()
+            foreign = None
+        self._foreign[record, head] = foreign
+        return foreign
+
+    async def _schema(self, schema_id: int) -> Any:  # noqa: ANN401
+        try:
+            return await self._registry.schema(schema_id)
+        except UsageError as cause:
+            # It worked when this process began. A proxy's page or a password that is being changed ends nobody: it may pass.
+            raise Retriable(str(cause)) from cause

@@ -6,6 +6,7 @@ of this system must be readable by those who have the schema before and the one 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import ssl
@@ -21,6 +22,7 @@ from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
 from ticketmaster.wire.registry import load_schema
+from ticketmaster.wire.translation import canonical_form
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 _SUBJECT_TOPICS = (
@@ -34,6 +36,9 @@ _SUBJECT_TOPICS = (
 _COMPATIBILITY = "FULL"
 _ID_MAX = 2**31 - 1
 _MESSAGE_CHARS_MAX = 1_000
+# Roles that start together register together. After so long they are through, and who is still refused will be.
+_REGISTER_TRIES_MAX = 5
+_REGISTER_PAUSE_S = 0.1
 
 _T = TypeVar("_T")
 
@@ -62,6 +67,13 @@ def subjects(folder: Path | None = None) -> list[Subject]:
     return [Subject(f"{topic.name}-value", topic.record, json.dumps(load_schema(topic.record, folder))) for topic in _SUBJECT_TOPICS]
 
 
+class _Found(NamedTuple):
+    """What a registry has for a subject: the id that is ours to use, if any; whether the subject has no version at all."""
+
+    known: int | None
+    is_new: bool
+
+
 class _Conflict(UsageError):
     """The registry answers 409: what is asked for does not go with what it has."""
 
@@ -70,7 +82,8 @@ class SchemaRegistry:
     """A client; every request raises Retriable while the registry is away, UsageError where waiting mends nothing."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self._url = settings.url.rstrip("/")
+        self.url = settings.url.rstrip("/")
+        self._has_answered = False
         auth = httpx.BasicAuth(settings.username, settings.password) if settings.username else None
         try:
             self._client = httpx.AsyncClient(
@@ -80,7 +93,7 @@ class SchemaRegistry:
                 headers={"accept": f"{_CONTENT_TYPE}, application/json", "content-type": _CONTENT_TYPE},
             )
         except (ValueError, OSError) as cause:
-            raise UsageError(f"the schema registry {self._url} can't be used: {cause}") from cause
+            raise UsageError(f"the schema registry {self.url} can't be used: {cause}") from cause
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,30 +116,45 @@ class SchemaRegistry:
         reasons = answer.get("messages") or [answer.get("reason") or "the registry gives no reason"]
         return [" ".join(str(reason).split()) for reason in reasons]
 
-    async def register(self, subject: Subject) -> int:
-        """The id of a schema, registered if it is not yet. UsageError: it is incompatible with what is registered."""
+    async def known_id(self, subject: Subject) -> int | None:
+        """The id of a schema, or of the subject's latest one if its records have the very same bytes; None if there is neither."""
+        return (await self._find(subject)).known
+
+    async def _find(self, subject: Subject) -> _Found:
         known = await self.lookup(subject)
         if known is not None:
-            return known
-        path = f"/subjects/{quote(subject.name, safe='')}/versions"
-        is_new = await self._request("GET", f"{path}/latest") is None
-        if is_new:
-            # Before the first version: no crash leaves a subject without its rule. Who may register may not be let set rules.
-            with contextlib.suppress(UsageError):
-                await self._request("PUT", f"/config/{quote(subject.name, safe='')}", {"compatibility": _COMPATIBILITY})
-        elif reasons := await self.incompatibilities(subject):
-            raise _incompatible(subject, reasons)
-        try:
-            answer = await self._request("POST", path, {"schema": subject.schema})
-        except _Conflict as conflict:
-            # Roles that start together register together, and of a new subject a registry may refuse all but the first.
+            return _Found(known, is_new=False)
+        latest = await self._request("GET", f"/subjects/{quote(subject.name, safe='')}/versions/latest")
+        if latest is None:
+            return _Found(None, is_new=True)
+        # Others may have registered it with another documentation: whatever differs is not in the records.
+        same = _same_form(self._field(latest, "schema", str), subject.schema)
+        return _Found(self._field(latest, "id", int) if same else None, is_new=False)
+
+    async def register(self, subject: Subject) -> int:
+        """The id of a schema (as of :meth:`known_id`), registered if it is not yet. UsageError: it is incompatible with what is there."""
+        name = quote(subject.name, safe="")
+        refusal = ""
+        for attempt in range(_REGISTER_TRIES_MAX):
+            if attempt:
+                await asyncio.sleep(_REGISTER_PAUSE_S * 2 ** (attempt - 1))
+            known, is_new = await self._find(subject)
+            if known is not None:
+                return known
             if is_new:
-                return await self.register(subject)
-            known = await self.lookup(subject)
-            if known is None:
-                raise _incompatible(subject, [str(conflict)]) from conflict
-            return known
-        return self._field(answer, "id", int)
+                # Before the first version: no crash leaves a subject without its rule. Who may register may not be let set rules.
+                with contextlib.suppress(UsageError):
+                    await self._request("PUT", f"/config/{name}", {"compatibility": _COMPATIBILITY})
+            elif reasons := await self.incompatibilities(subject):
+                raise _incompatible(subject, reasons)
+            try:
+                answer = await self._request("POST", f"/subjects/{name}/versions", {"schema": subject.schema})
+            except _Conflict as conflict:
+                # Of a new subject a registry may refuse all but the first who registers it.
+                refusal = str(conflict)
+            else:
+                return self._field(answer, "id", int)
+        raise _incompatible(subject, [refusal or "the registry gives no reason"])
 
     async def schema(self, schema_id: int) -> Any:  # noqa: ANN401 - a schema is JSON of any type
         """The schema of an id, None if the registry has none that is Avro."""
@@ -144,48 +172,70 @@ class SchemaRegistry:
     async def _request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """The answer's JSON object; None: the registry says that it has no such thing."""
         try:
-            response = await self._client.request(method, self._url + path, content=None if body is None else json.dumps(body))
+            response = await self._client.request(method, self.url + path, content=None if body is None else json.dumps(body))
         except httpx.InvalidURL as cause:
-            raise UsageError(f"schema.registry.url is no address: {self._url}: {cause}") from cause
+            raise UsageError(f"schema.registry.url is no address: {self.url}: {cause}") from cause
         except httpx.UnsupportedProtocol as cause:
-            raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self._url}") from cause
+            raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self.url}") from cause
         except httpx.HTTPError as cause:
             reason = str(cause) or type(cause).__name__
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 remedy = "name the authority that signed it in schema.registry.ssl.truststore.location"
-                raise UsageError(f"the certificate of the schema registry {self._url} is not trusted: {reason}; {remedy}") from cause
-            raise Retriable(f"the schema registry {self._url} does not answer: {reason}") from cause
+                raise UsageError(f"the certificate of the schema registry {self.url} is not trusted: {reason}; {remedy}") from cause
+            raise Retriable(f"the schema registry {self.url} does not answer: {reason}") from cause
+        return self._answer(response, f"{method} {path.partition('?')[0]}")
+
+    def _answer(self, response: httpx.Response, asked: str) -> Any:  # noqa: ANN401 - JSON
         status = response.status_code
-        if status == 200:
+        if 200 <= status < 300:
             return self._object(response)
-        where = f"the schema registry {self._url} answers {status}"
+        where = f"the schema registry {self.url} answers {status}"
         if status == 404:
             # Its own 404s have a code of five digits (40403: no such schema); any other comes from whatever else answers there.
             if _error_code(response) // 100 == 404:
+                self._has_answered = True
                 return None
-            raise UsageError(f"{where} to {method} {path.partition('?')[0]}: it is not there; is schema.registry.url right, with its path?")
+            raise self._strange(f"{where} to {asked}: it is not there; is schema.registry.url right, with its path?")
+        if 300 <= status < 400:
+            target = response.headers.get("location", "nowhere")[:_MESSAGE_CHARS_MAX]
+            raise self._strange(f"{where} to {asked}: it sends us to {target}; is schema.registry.url right?")
         if status in (401, 403):
             raise UsageError(f"{where}: see basic.auth.user.info, and whether this user may read and register schemas")
+        if status == 407:
+            raise UsageError(f"{where}: a proxy in between wants credentials; see HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
         if status == 409:
             raise _Conflict(_message(response))
-        if status >= 500 or status in (408, 429):
+        if status >= 500 or status in (408, 425, 429):
             raise Retriable(f"{where}: {_message(response)}")
-        raise UsageError(f"{where} to {method} {path.partition('?')[0]}: {_message(response)}")
+        raise UsageError(f"{where} to {asked}: {_message(response)}")
+
+    def _strange(self, text: str) -> UsageError | Retriable:
+        """Something else than a registry answers. Where one has answered before, a proxy speaks for it until it is back."""
+        return Retriable(text) if self._has_answered else UsageError(text)
 
     def _object(self, response: httpx.Response) -> dict[str, Any]:
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise UsageError(f"{self._url} is no schema registry: it answers with something else; is schema.registry.url right?")
+            raise self._strange(f"{self.url} is no schema registry: it answers with something else; is schema.registry.url right?")
         return answer
 
-    def _field(self, answer: dict[str, Any], name: str, kind: type[_T]) -> _T:
-        value = answer.get(name)
+    def _field(self, answer: dict[str, Any] | None, name: str, kind: type[_T]) -> _T:
+        value = answer.get(name) if answer is not None else None
         if not isinstance(value, kind):
-            raise UsageError(f"{self._url} is no schema registry: its answer has no {name}; is schema.registry.url right?")
+            raise self._strange(f"{self.url} is no schema registry: its answer has no {name}; is schema.registry.url right?")
+        self._has_answered = True
         return value
+
+
+def _same_form(text: str, ours: str) -> bool:
+    try:
+        return canonical_form(json.loads(text)) == canonical_form(json.loads(ours))
+    # A registry keeps what it is given, and fastavro has many ways to say that it is no schema.
+    except Exception:  # noqa: BLE001
+        return False
 
 
 def _error_code(response: httpx.Response) -> int:
@@ -200,6 +250,8 @@ def _message(response: httpx.Response) -> str:
         text = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         text = response.text
+        if text.lstrip().startswith("<"):
+            return "a web page; does a proxy answer in its place?"
     return " ".join(text.split())[:_MESSAGE_CHARS_MAX]
 
 
@@ -208,6 +260,16 @@ def _incompatible(subject: Subject, reasons: list[str]) -> UsageError:
         f"the schema of {subject.record} is incompatible with what is registered as {subject.name}: {'; '.join(reasons)}. "
         "Run the release of this program that fits, or register a schema there that both can read"
     )
+
+
+async def known_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], None]) -> dict[str, int]:
+    """As :func:`register_schemas`, but registers nothing: without those that are not there."""
+
+    async def known() -> dict[str, int]:
+        found = {subject.record: await registry.known_id(subject) for subject in subjects()}
+        return {record: schema_id for record, schema_id in found.items() if schema_id is not None}
+
+    return await until_answered(known, on_waiting)
 
 
 async def register_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], None]) -> dict[str, int]:

@@ -39,6 +39,11 @@ def _spans(count: int) -> list[_Span]:
     return [_Span(first, min(end, count), width) for width, (first, end) in bounds if first < count]
 
 
+def widths(count: int) -> int:
+    """How many bytes the integers from 0 to before ``count`` take together."""
+    return sum(span.size * span.width for span in _spans(count))
+
+
 @lru_cache(maxsize=_COLUMNS_CACHED)
 def _bytes_at(span: _Span, place: int) -> bytes:
     """The byte at ``place`` of each of the numbers."""

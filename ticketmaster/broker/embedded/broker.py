@@ -148,12 +148,12 @@ class EmbeddedBroker:
         offsets = ((source, self._consumed[source].get(group)) for source in sources)
         return {source: offset for source, offset in offsets if offset is not None}
 
-    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return {source: self._logs[source].start for source in sources}
-
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         self.raise_if_failed()
         return {source: self._logs[source].durable_end for source in sources}
+
+    async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {source: self._logs[source].start for source in sources}
 
     # For the producers, consumers and the cleaner.
 

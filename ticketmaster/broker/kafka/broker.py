@@ -144,7 +144,6 @@ class KafkaBroker:
         return {TopicPartition(*at): offset for at, offset in found.items()}
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset of the first record that is kept, for each partition: what was before has been removed."""
         try:
             found = await self._offsets.beginning_offsets([KafkaTopicPartition(*at) for at in sources])
         except (KafkaError, TimeoutError) as cause:

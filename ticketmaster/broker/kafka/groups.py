@@ -1,11 +1,11 @@
-"""Consumer groups from outside: their offsets, counting members, and taking out of one a member whose process has died."""
+"""Consumer groups from outside: their offsets, their members, and taking out of one a member whose process has died."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
@@ -70,8 +70,16 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str, sources: Collect
     return offsets_of(answer, group, sources)
 
 
-async def member_count(admin: AIOKafkaAdminClient, group: str) -> int:
-    """How many members a group has; none where there is no such group. Retriable: nobody answers."""
+class Member(NamedTuple):
+    """A member of a group, as it has named itself, and where it connects from."""
+
+    client_id: str
+    host: str
+    member_id: str
+
+
+async def members_of(admin: AIOKafkaAdminClient, group: str) -> list[Member]:
+    """The members of a group; none where there is no such group. Retriable: nobody answers."""
     try:
         (answer,) = await admin.describe_consumer_groups([group])
     except KafkaError as cause:
@@ -79,4 +87,4 @@ async def member_count(admin: AIOKafkaAdminClient, group: str) -> int:
     error_code, _group, _state, _protocol_type, _protocol, members, *_ = answer.groups[0]
     if error_code not in (0, _UNKNOWN_GROUP):
         raise Retriable(f"the group {group} can't be looked at: {for_code(error_code).__name__}")
-    return len(members)
+    return [Member(client_id, host.removeprefix("/"), member_id) for member_id, client_id, host, *_ in members]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -18,6 +18,16 @@ _VISIBLE_TRIES = 100
 _VISIBLE_POLL_S = 0.05
 # Where a topic's setting comes from, in Kafka's protocol: DYNAMIC_TOPIC_CONFIG.
 _SET_ON_TOPIC = 1
+_POLICY, _MIN_IN_SYNC, _TIMESTAMPS = "cleanup.policy", "min.insync.replicas", "message.timestamp.type"
+_REPLICATION = "default.replication.factor"
+# So many brokers must have what is acknowledged, where there are enough of them: the loss of any one loses nothing then.
+SAFE_MIN_IN_SYNC = 2
+_SAFE_REPLICAS_MIN = 3
+
+
+def is_safe(replicas: int, min_in_sync: int) -> bool:
+    """Whether the loss of one broker can't lose what was acknowledged; with too few replicas there is no choice."""
+    return replicas < _SAFE_REPLICAS_MIN or min_in_sync >= SAFE_MIN_IN_SYNC
 
 
 class TopicState(NamedTuple):
@@ -28,6 +38,8 @@ class TopicState(NamedTuple):
     replicas: int
     in_sync: int
     cleanup_policy: str
+    min_in_sync: int
+    timestamp_type: str
 
 
 async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, TopicState]:
@@ -39,17 +51,20 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) ->
                 there[topic["topic"]] = topic["partitions"]
     if not there:
         return {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there]
-    policies = {name: entries[0][1] for name, entries in (await _configs(admin, resources)).items()}
+    keys = dict.fromkeys((_POLICY, _MIN_IN_SYNC, _TIMESTAMPS))
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, keys) for name in there]
+    settings = {name: _values(entries) for name, entries in (await _configs(admin, resources)).items()}
     return {
         name: TopicState(
             len(partitions),
             min(len(partition["replicas"]) for partition in partitions),
             min(len(partition["isr"]) for partition in partitions),
-            policies[name],
+            settings[name][_POLICY],
+            int(settings[name].get(_MIN_IN_SYNC, 1)),
+            settings[name].get(_TIMESTAMPS, "CreateTime"),
         )
         for name, partitions in there.items()
-        if name in policies
+        if name in settings
     }
 
 
@@ -64,13 +79,15 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
             raise UsageError(f"topic {spec.name} has {existing[spec.name].partitions} partitions, not {spec.partitions}")
     missing = [spec for spec in specs if spec.name not in existing]
     if missing:
-        replication_factor = replication_factor or await _default_replication_factor(admin)
+        defaults = await _broker_defaults(admin)
+        replication_factor = replication_factor or int(defaults[_REPLICATION])
+        common = {} if is_safe(replication_factor, int(defaults[_MIN_IN_SYNC])) else {_MIN_IN_SYNC: str(SAFE_MIN_IN_SYNC)}
         new = [
             NewTopic(
                 spec.name,
                 spec.partitions,
                 replication_factor,
-                topic_configs={"cleanup.policy": "compact"} if spec.compacted else {},
+                topic_configs=common | ({_POLICY: "compact"} if spec.compacted else {}),
             )
             for spec in missing
         ]
@@ -86,30 +103,42 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
 
 
 async def set_cleanup_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
-    """Changes a topic's policy and nothing else; returns when the cluster tells the new one. UsageError: it refuses, or never does."""
+    """As :func:`set_settings`, of one."""
+    await set_settings(admin, name, {_POLICY: policy})
+
+
+async def set_settings(admin: AIOKafkaAdminClient, name: str, changes: Mapping[str, str]) -> None:
+    """Changes settings of a topic and nothing else; returns when the cluster tells the new ones. UsageError: it refuses, or never does."""
     entries = (await _configs(admin, [ConfigResource(ConfigResourceType.TOPIC, name, None)]))[name]
     # The request replaces all that was ever set on the topic: what is not sent along would go back to the cluster's default.
     kept = {key: value for key, value, _, source, *_ in entries if source == _SET_ON_TOPIC}
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, kept | {"cleanup.policy": policy})
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, {**kept, **changes})
+    told = ", ".join(f"{key}={value}" for key, value in changes.items())
     with answering(f"the settings of {name}"):
         (altered,) = await admin.alter_configs([resource])
     for code, message, *_ in altered.resources:
         if code:
-            raise UsageError(f"topic {name}: cleanup.policy can't be set to {policy}: {for_code(code).__name__}: {message}")
+            raise UsageError(f"topic {name}: {told} can't be set: {for_code(code).__name__}: {message}")
     # Brokers learn of it one after the other, and whoever asks next may ask another one.
+    asked = ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(changes))
     for _ in range(_VISIBLE_TRIES):
-        if (await describe_topics(admin, [name]))[name].cleanup_policy == policy:
+        if _values((await _configs(admin, [asked])).get(name, ())) == changes:
             return
         await asyncio.sleep(_VISIBLE_POLL_S)
-    raise UsageError(f"topic {name}: its brokers do not tell the new cleanup.policy after {_VISIBLE_TRIES * _VISIBLE_POLL_S:g} s")
+    raise UsageError(f"topic {name}: its brokers do not tell the new {told} after {_VISIBLE_TRIES * _VISIBLE_POLL_S:g} s")
 
 
-async def _default_replication_factor(admin: AIOKafkaAdminClient) -> int:
+async def _broker_defaults(admin: AIOKafkaAdminClient) -> dict[str, str]:
+    """What a topic gets for which nothing else is said."""
     with answering("the cluster"):
         cluster = await admin.describe_cluster()
     node = str(cluster["brokers"][0]["node_id"])
-    resource = ConfigResource(ConfigResourceType.BROKER, node, {"default.replication.factor": None})
-    return int((await _configs(admin, [resource]))[node][0][1])
+    resource = ConfigResource(ConfigResourceType.BROKER, node, dict.fromkeys((_REPLICATION, _MIN_IN_SYNC)))
+    return {_REPLICATION: "1", _MIN_IN_SYNC: "1"} | _values((await _configs(admin, [resource]))[node])
+
+
+def _values(entries: Collection[Any]) -> dict[str, str]:
+    return {key: value for key, value, *_ in entries}
 
 
 async def _configs(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> dict[str, Any]:
