@@ -21,6 +21,7 @@ import pytest
 from tests.process.server import one_clear_line, run
 from tests.support.kafka import Cluster
 from tests.support.pipe import piped
+from tests.support.registry import ORIGINAL_SCHEMAS
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import frame, load_schema
@@ -74,6 +75,17 @@ async def test_what_is_registered_is_found_again_under_the_same_id(registry: Sch
     assert await register_schemas(registry, pytest.fail) == ids
     for subject in subjects():
         assert await registry.schema(ids[subject.record]) == json.loads(subject.schema)
+
+
+async def test_what_the_original_has_registered_is_used_and_nothing_added(registry: SchemaRegistry, url: str) -> None:
+    theirs = {
+        schema["name"]: await registry.register(Subject(subject, schema["name"], json.dumps(schema)))
+        for subject, schema in ORIGINAL_SCHEMAS.items()
+    }
+
+    assert await register_schemas(registry, pytest.fail) == theirs
+    async with httpx.AsyncClient(base_url=url) as client:
+        assert [len((await client.get(f"/subjects/{subject}/versions")).json()) for subject in ORIGINAL_SCHEMAS] == [1] * 6
 
 
 async def test_roles_that_start_at_once_agree(url: str) -> None:

@@ -26,7 +26,7 @@ _RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS if to
 _UNKNOWN_MAX: Final = 1_000
 _UNKNOWN_S: Final = 60.0
 # Longer the loop is not held.
-_STEP_S: Final = 0.01
+_STEP_S: Final = 0.005
 
 
 class _Foreign:
