@@ -204,3 +204,17 @@ def test_what_a_sale_takes_is_told_from_results(tmp_path: Path) -> None:
     found = json.loads(bench("capacity", file, "--json", "--reservations", "10000000", "--partitions", "400").stdout)
     assert found["per_s"] == pytest.approx(666_667, rel=0.001)
     assert found["ticket_processes"] >= 23
+
+
+def test_a_long_sale_tells_what_it_costs_at_its_end_and_leaves_a_sound_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    done = bench("endurance", "--reservations", "3000", "--shares", "3", "--directory", directory)
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"last third over first: \d\.\d+", done.stdout)
+    assert re.search(r"log loaded in [\d.]+ ms, all ready in \d+ ms", done.stdout)
+    assert re.search(r"^ *3,000 ", done.stdout, re.MULTILINE)
+    audit = subprocess.run(
+        [sys.executable, "-m", "ticketmaster", "audit", "-d", directory, "--json"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (audit.returncode, json.loads(audit.stdout)["totals"]["decisions"]) == (0, 3_000)

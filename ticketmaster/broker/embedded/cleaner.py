@@ -23,10 +23,10 @@ _CUT_TO = 7 / 8
 _REST = 3.0
 _REST_MIN_S, _REST_MAX_S = 0.005, 0.25
 _BEHIND = 2
-_SPANS_MAX = 500
+_SPANS_MAX = 200
 _STEP_KEYS = 5_000
 # What need not be read is deleted in steps that are so many times larger: an area's status outdates whole batches before it.
-_UNREAD_STEP = 16
+_UNREAD_STEP = 32
 # Few records are smaller.
 _RECORD_BYTES = 40
 # Batches are worth merging if they are so many times smaller than merged ones.
@@ -65,7 +65,7 @@ class Retention(NamedTuple):
     # How many keys compaction holds in memory.
     piece_keys_max: int = 100_000
     # How much is read, rewritten or deleted in one step.
-    step_bytes: int = 1 << 20
+    step_bytes: int = 512 << 10
 
 
 class Cleaner:
@@ -239,7 +239,7 @@ class Cleaner:
         run: list[Span] = []
         size_bytes, are_gone, any_touched = 0, False, False
         for span in spans:
-            gone = len(superseded.between(span.base_offset, span.next_offset))
+            gone = superseded.count_between(span.base_offset, span.next_offset)
             is_gone = gone == span.next_offset - span.base_offset
             size_max = self._retention.step_bytes * (_UNREAD_STEP if are_gone else 1)
             if run and (is_gone != are_gone or size_bytes + span.size_bytes > size_max):
@@ -258,11 +258,13 @@ class Cleaner:
 
     def _rewritten(self, source: TopicPartition, run: list[Span], superseded: Offsets) -> Replacement:
         start, end = run[0].base_offset, run[-1].next_offset
+        if superseded.count_between(start, end) == end - start:
+            # What goes as a whole need not be read.
+            return Replacement(source, start, end)
         gone = superseded.between(start, end)
         offsets, records = list[int](), list[Pair]()
         at, timestamp_ms = start, 0
-        # What goes as a whole need not be read.
-        while at < end and len(gone) < end - start:
+        while at < end:
             batches = [batch for batch in self._storage.read(source, at, self._retention.step_bytes) if batch.offsets[0] < end]
             if not batches:
                 break

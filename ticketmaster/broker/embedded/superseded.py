@@ -10,8 +10,9 @@ import msgspec
 
 _BLOCK = 4_096
 _BUCKETS_MAX = 4_096
-# So many keys are written to the scratch file, or compared, at once.
-_STEP_KEYS = 10_000
+# So many keys are written to the scratch file at once, and so many compared.
+_SPILLED_KEYS = 10_000
+_STEP_KEYS = 5_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[bytes], list[int]]).decode
@@ -33,18 +34,26 @@ class Offsets:
         block[at] = 1
         self.count += 1
 
+    def count_between(self, start: int, end: int) -> int:
+        """How many there are in [start, end)."""
+        return sum(block.count(1, first, stop) for _, block, first, stop in self._parts(start, end))
+
     def between(self, start: int, end: int) -> set[int]:
         """Those in [start, end)."""
         found: set[int] = set()
+        for base, block, first, stop in self._parts(start, end):
+            at = block.find(1, first, stop)
+            while at >= 0:
+                found.add(base + at)
+                at = block.find(1, at + 1, stop)
+        return found
+
+    def _parts(self, start: int, end: int) -> Iterator[tuple[int, bytearray, int, int]]:
+        """(first offset, bytes, part of them) of each block that has some of [start, end)."""
         for number in range(start // _BLOCK, (end - 1) // _BLOCK + 1):
             block, base = self._blocks.get(number), number * _BLOCK
             if block:
-                stop = min(end - base, _BLOCK)
-                at = block.find(1, max(start - base, 0), stop)
-                while at >= 0:
-                    found.add(base + at)
-                    at = block.find(1, at + 1, stop)
-        return found
+                yield base, block, max(start - base, 0), min(end - base, _BLOCK)
 
 
 class KeyBuckets:
@@ -56,7 +65,7 @@ class KeyBuckets:
     def __init__(self, records: int, bucket_keys_max: int, open_scratch: Callable[[], IO[bytes]]) -> None:
         """``records``: how many there may be."""
         self._count = min(records // bucket_keys_max + 1, _BUCKETS_MAX)
-        self._buffered_max = min(bucket_keys_max, _STEP_KEYS)
+        self._buffered_max = min(bucket_keys_max, _SPILLED_KEYS)
         self._open_scratch = open_scratch
         self._scratch: IO[bytes] | None = None
         self._buffered = 0
