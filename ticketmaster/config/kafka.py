@@ -24,8 +24,9 @@ from ticketmaster.config.keys import (
 )
 from ticketmaster.config.properties import Property
 from ticketmaster.config.security import kafka_security, sasl_credentials, ssl_context
-from ticketmaster.config.values import URL, Values, one_of, without_credentials
+from ticketmaster.config.values import URL, Values, one_of
 from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.urls import without_credentials
 from ticketmaster.wire.schema_registry import RegistrySettings
 
 # Of Java's idempotent producer.

@@ -95,14 +95,6 @@ def is_harmless(text: str) -> bool:
     return len(text) <= _SHOWN_CHARS_MAX and "@" not in text and not any(character.isspace() for character in text)
 
 
-def without_credentials(url: str) -> tuple[str, str, str]:
-    """(a URL without its user name and password, the user name, the password)."""
-    parts = urlsplit(url)
-    before, _, host = parts.netloc.rpartition("@")
-    username, _, password = before.partition(":")
-    return parts._replace(netloc=host).geturl() if before else url, username, password
-
-
 def integer(least: int = 0, most: int = INT_MAX) -> Kind[int]:
     """An integer of a range."""
 
