@@ -15,8 +15,8 @@ from scripts.perf.spike_client import report as figures
 from scripts.perf.spike_client.options import IN_FLIGHT_DEFAULT, BadOptionError, complete
 from scripts.perf.spike_client.run import WorkerDiedError, spike
 from scripts.perf.spike_client.transport import UnreachableError
+from scripts.perf.spike_client.verdict import Verdict
 
-EXIT_WRONG = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 # Columns of the report in a file or a pipe.
@@ -49,8 +49,9 @@ POSITIVE = click.FloatRange(min=0, min_open=True, max=86_400)
 def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click's parsed options, one by one
     """Ask for many RANDOM seats of a new event at once, wait for every decision and check that no seat was sold twice.
 
-    Exit code: 0 if all is well, 1 if a seat was sold twice, an id was lost or the seat maps disagree, 2 for bad options or
-    a server that can't be reached, 130 after Ctrl-C.
+    Exit code: 0 sound; 1 wrong: a seat was sold twice, an id was lost, somebody was refused what is free, the seat maps
+    disagree; 2 bad options; 3 not checked: the server can't be reached, nothing was sold, too little was decided, the maps
+    can't be read; 130 after Ctrl-C.
     """
     options = complete(**given)
     # Found out now, not after minutes of load.
@@ -65,9 +66,9 @@ def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click
             sys.stdout.write(text.decode())
         else:
             Path(json_file).write_bytes(text)
-    if report.interrupted:
+    if report.interrupted and report.verdict is not Verdict.WRONG:
         return EXIT_INTERRUPTED
-    return 0 if report.ok else EXIT_WRONG
+    return report.verdict.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = command.main(arguments, prog_name="spike", standalone_mode=False)
     except click.ClickException as error:
         return complain(error.format_message(), EXIT_USAGE)
-    except (BadOptionError, UnreachableError, OSError) as error:
+    except BadOptionError as error:
         return complain(str(error), EXIT_USAGE)
-    except WorkerDiedError as error:
-        return complain(str(error), EXIT_WRONG)
+    except (UnreachableError, WorkerDiedError, OSError) as error:
+        return complain(str(error), Verdict.NOT_CHECKED.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", EXIT_INTERRUPTED)
     return code
