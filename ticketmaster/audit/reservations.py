@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ticketmaster.audit.hashing import digest_of
-from ticketmaster.audit.places import Places, packed, partition_at, unpacked
+from ticketmaster.audit.places import Places, is_placed, packed, partition_at, unpacked
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
@@ -87,7 +87,8 @@ class Reservations:
         # Where each topic has its last record of the row; of commands and of questions to the area, its first.
         self.at = [self._column("q", NONE) for _ in _TOPICS]
         # What was asked for, by whom, as the first record has it that was read; and which one that was.
-        self._who, self._what, self._seats = (self._column("q", 0) for _ in range(3))
+        # No hash in Python is -1, whatever was asked for; that of nothing at all is 0.
+        self._who, self._what, self._seats = (self._column("q", NONE) for _ in range(3))
         self._first_topic, self._first_at = self._column("b", 0), self._column("q", NONE)
         self._changelog_state, self._changelog_hash = self._column("b", NONE), self._column("q", 0)
         self._answer = self._column("q", 0)
@@ -286,7 +287,7 @@ class Reservations:
         for column, part in ((self._who, who), (self._what, what), (self._seats, None if seats is None else tuple(seats))):
             if part is not None:
                 number = hash(part)
-                if column[row] == 0:
+                if column[row] == NONE:
                     column[row] = number
                 same &= column[row] == number
         topic, at = place
@@ -329,6 +330,7 @@ class Reservations:
 
     def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
         """Compares the topics with each other, now that all are read."""
+        belongs = [places.belongs_on(key) for key in self.area_keys]
         questions_trimmed, commands_trimmed = places.any_trimmed(TOPIC_NAMES[_ASK]), places.any_trimmed(TOPIC_NAMES[_COMMAND])
         for key, row in self.rows.items():
             command, question, answer, changelog, decision = (column[row] for column in self.at)
@@ -343,8 +345,16 @@ class Reservations:
                     findings.add(Rule.NO_COMMAND, text_of(key), *self.places(row))
             if answer != NONE and question == NONE and not questions_trimmed:
                 findings.add(Rule.NOT_ASKED, text_of(key), self.place(_RESULT, row))
-            if len({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}) > 1:
-                findings.add(Rule.MISPLACED, f"reservation {text_of(key)} is on several partitions", *self.places(row))
+            if not is_placed({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}, places.belongs_on(key)):
+                self._add_misplaced(findings, places, key, row)
+            if question != NONE and not is_placed({partition_at(question)}, belongs[self.area[row]]):
+                text = f"a question to {text_of(self.area_keys[self.area[row]])} belongs on partition {belongs[self.area[row]]}"
+                findings.add(Rule.MISPLACED, text, self.place(_ASK, row))
+
+    def _add_misplaced(self, findings: Findings, places: Places, key: bytes, row: int) -> None:
+        belongs = places.belongs_on(key)
+        text = "is on several partitions" if belongs is None else f"has records elsewhere than on partition {belongs}, where it belongs"
+        findings.add(Rule.MISPLACED, f"reservation {text_of(key)} {text}", *self.places(row))
 
     def _check_decision(self, key: bytes, row: int, findings: Findings, places: Places) -> None:
         _, question, answer, changelog, decision = (column[row] for column in self.at)
