@@ -44,6 +44,7 @@ TABLE: Final = (
     Row("clock"),
     Row("retry", ("errors",)),
     Row("urls"),
+    Row("printable"),
     Row("proxies", ("errors",)),
     Row("domain.*", (), ("msgspec",)),
     Row("wire.*", ("domain.*", "errors", "proxies", "retry"), ("fastavro", "httpx", "msgspec")),
@@ -69,7 +70,7 @@ TABLE: Final = (
     Row("telemetry.ending"),
     Row("telemetry.otel", ("telemetry.ending", "telemetry.tracing", "broker.port", "proxies"), ("opentelemetry",)),
     Row("telemetry.otlp", ("telemetry.ending", "telemetry.metrics", "clock"), ("opentelemetry",)),
-    Row("telemetry.logs", ("telemetry.observer", "clock", "errors"), ("structlog",)),
+    Row("telemetry.logs", ("telemetry.observer", "clock", "errors", "printable"), ("structlog",)),
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),
     Row("event.*", ROLE),
     Row("reservation.*", ROLE),
@@ -85,7 +86,7 @@ TABLE: Final = (
     ),
     Row("config.*", ("errors", "urls", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("msgspec", "structlog", "uvloop")),
-    Row("cli.*", ("", "config.*", "bootstrap.*", "errors"), ("click", "rich")),
+    Row("cli.*", ("", "config.*", "bootstrap.*", "errors", "printable"), ("click", "rich")),
 )
 
 # Part of Python, but allowed to the adapters only, like a third party.

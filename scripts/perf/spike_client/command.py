@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from scripts.perf.spike_client.options import IN_FLIGHT_DEFAULT, BadOptionError,
 from scripts.perf.spike_client.run import WorkerDiedError, spike
 from scripts.perf.spike_client.transport import UnreachableError
 from scripts.perf.spike_client.verdict import Verdict
+from ticketmaster.printable import printable
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -61,11 +64,12 @@ def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click
     report = spike(options, wide_console(stderr=True))
     figures.show(report, wide_console(stderr=json_file == "-"))
     if json_file:
-        text = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+        # In ASCII: what a server says means nothing to a terminal then.
+        text = json.dumps(msgspec.to_builtins(report), indent=2) + "\n"
         if json_file == "-":
-            sys.stdout.write(text.decode())
+            sys.stdout.write(text)
         else:
-            Path(json_file).write_bytes(text)
+            Path(json_file).write_text(text, encoding="ascii")
     if report.interrupted and report.verdict is not Verdict.WRONG:
         return EXIT_INTERRUPTED
     return report.verdict.exit_code
@@ -73,6 +77,9 @@ def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; whatever goes wrong is one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code: int = command.main(arguments, prog_name="spike", standalone_mode=False)
     except click.ClickException as error:
@@ -94,5 +101,5 @@ def wide_console(*, stderr: bool) -> Console:
 
 def complain(text: str, code: int) -> int:
     """One line on stderr."""
-    sys.stderr.write(f"spike: {' '.join(text.split())}\n")
+    sys.stderr.write(f"spike: {printable(' '.join(text.split()))}\n")
     return code

@@ -18,6 +18,7 @@ from scripts.perf.spike_client.driver import microseconds
 from scripts.perf.spike_client.options import Options
 from scripts.perf.spike_client.replies import NOT_DECIDED, Outcome, Replies
 from scripts.perf.spike_client.verdict import Verdict, left_unchecked, verdict
+from ticketmaster.printable import printable
 
 PERCENTS = (50, 95, 99)
 
@@ -218,10 +219,10 @@ def show(report: Report, console: Console) -> None:
         f"{report.client_cpu_us_per_reservation:,.1f} µs",
         f"a reservation, {report.client_cpu_us_per_http_request:,.1f} µs an HTTP request",
     )
-    table.add_row("maps", "", Text(report.maps))
+    table.add_row("maps", "", Text(printable(report.maps)))
     console.print(table, highlight=False)
     for text in report.violations:
-        console.print(Text(text, style="red"))
+        console.print(Text(printable(text), style="red"))
     if report.violations_total > len(report.violations):
         console.print(f"[red]… and {report.violations_total - len(report.violations):,} more[/]")
     if report.verdict is Verdict.SOUND:
@@ -229,9 +230,9 @@ def show(report: Report, console: Console) -> None:
     elif report.verdict is Verdict.WRONG:
         console.print(f"[bold red]✗ wrong: {report.violations_total:,} violations[/]")
     else:
-        console.print(Text(f"? not checked: {'; '.join(report.unchecked)}", style="yellow"))
+        console.print(Text(printable(f"? not checked: {'; '.join(report.unchecked)}"), style="yellow"))
 
 
 def _counts(table: Table, counts: dict[str, int]) -> None:
     for text, count in counts.items():
-        table.add_row("", f"{count:,}", Text(text))
+        table.add_row("", f"{count:,}", Text(printable(text)))
