@@ -15,6 +15,8 @@ from ticketmaster.telemetry.observer import DeadLetter, Observer
 _LOGGED_LETTERS_MAX = 10
 _REPEATED_AFTER_S = 60.0
 _KEYS_MAX = 1_000
+# Without the values of variables: passwords, tokens and people's reservations are among them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 def configure_logs(level: str) -> None:
@@ -25,7 +27,7 @@ def configure_logs(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if on_terminal else "iso", utc=not on_terminal),
-            *([structlog.processors.format_exc_info, _shown] if on_terminal else [structlog.processors.dict_tracebacks]),
+            *([structlog.processors.format_exc_info, _shown] if on_terminal else [_TRACEBACKS]),
             structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
