@@ -84,7 +84,7 @@ TABLE: Final = (
         ),
         ("msgspec",),
     ),
-    Row("config.*", ("errors", "urls", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
+    Row("config.*", ("errors", "proxies", "urls", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("msgspec", "structlog", "uvloop")),
     Row("cli.*", ("", "config.*", "bootstrap.*", "errors", "printable"), ("click", "rich")),
 )

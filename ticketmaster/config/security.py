@@ -12,6 +12,7 @@ from ticketmaster.broker.kafka.settings import KafkaSecurity, OauthClient
 from ticketmaster.config.properties import read_file
 from ticketmaster.config.values import BARE_URL, Kind, Values, one_of
 from ticketmaster.errors import UsageError
+from ticketmaster.proxies import proxy_for
 
 PROTOCOL: Final = one_of({name: name for name in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")}, fold=True)
 MECHANISM: Final = one_of({name: name for name in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")})
@@ -77,6 +78,8 @@ def _oauth(values: Values) -> OauthClient:
     url = values.get(url_key, BARE_URL)
     if url is None:
         raise values.error("sasl.mechanism", f"OAUTHBEARER needs {url_key} as well")
+    # What is wrong with the proxy for it is said now; the client of Kafka would take it for a broker that is away.
+    proxy_for(url)
     options = _jaas_options(values, "OAUTHBEARER") if values.has("sasl.jaas.config") else {}
     client_id = values.text("sasl.oauthbearer.client.credentials.client.id") or options.get("clientId")
     secret = values.raw("sasl.oauthbearer.client.credentials.client.secret") or options.get("clientSecret")
