@@ -126,8 +126,9 @@ def test_a_planted_fault_is_never_sound(fault: dict[str, Any], code: int, told: 
 
     assert report["verdict"] == {WRONG: "wrong", NOT_CHECKED: "not checked"}[code]
     assert told in str(report["violations"] if code == WRONG else report["unchecked"])
-    with pytest.raises(BenchError, match=f"ended with {code}, {report['verdict']}"):
+    with pytest.raises(BenchError, match=f"ended with {code}, {report['verdict']}") as raised:
         check(code, report)
+    assert raised.value.exit_code == code
 
 
 def test_a_command_that_may_have_been_taken_is_counted_as_unknown_and_not_sent_again() -> None:

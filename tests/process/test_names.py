@@ -113,3 +113,14 @@ def test_without_a_working_directory_a_relative_path_is_one_clear_line(tmp_path:
     assert done.returncode == 2
     assert "the working directory is gone: give an absolute path" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_pipe_that_nobody_reads_is_no_traceback(sold: tuple[Path, str], more: list[str]) -> None:
+    quoted = " ".join(f"'{argument}'" for argument in (*COMMAND, "audit", "-d", str(sold[0]), *more))
+    script = f"{{ {quoted}; echo $? >&2; }} | true"
+    done = subprocess.run(["/bin/bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    # Not 0, which would say that somebody was told.
+    assert done.stderr in ("1\n", "3\n") or done.stderr.endswith("\n3\n")
+    assert "Traceback" not in done.stderr

@@ -28,12 +28,18 @@ def forgive_encodings() -> None:
 def say(text: str = "", colour: str | None = None) -> None:
     """One line on stdout, in a colour if that is a terminal."""
     shown = printable(text)
-    sys.stdout.write(f"{click.style(shown, fg=colour) if colour and sys.stdout.isatty() else shown}\n")
+    _write(click.style(shown, fg=colour) if colour and sys.stdout.isatty() else shown)
 
 
 def say_json(document: Any) -> None:
     """One document, in ASCII: it means the same to every program, and nothing to a terminal."""
-    sys.stdout.write(f"{json.dumps(document, indent=2)}\n")
+    _write(json.dumps(document, indent=2))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    # A pipe that nobody reads any more is found here, where it has an exit code.
+    sys.stdout.flush()
 
 
 def told_error(text: str) -> str:

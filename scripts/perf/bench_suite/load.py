@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from scripts.perf.bench_suite.errors import BenchError
+from scripts.perf.bench_suite.errors import EXIT_NOT_CHECKED, BenchError, NotCheckedError
 from scripts.perf.bench_suite.figures import Timeline
 from scripts.perf.spike_client.verdict import Verdict
 
@@ -90,7 +90,8 @@ def check(code: int, report: Mapping[str, Any]) -> None:
     """BenchError: there are no figures to trust."""
     told = "; ".join([*report.get("violations", [])[:1], *report.get("unchecked", [])])
     if code or report.get("verdict") != Verdict.SOUND:
-        raise BenchError(f"the load client ended with {code}, {report.get('verdict', 'without a verdict')}: {told or 'see above'}")
+        error = NotCheckedError if code == EXIT_NOT_CHECKED else BenchError
+        raise error(f"the load client ended with {code}, {report.get('verdict', 'without a verdict')}: {told or 'see above'}")
     decided = report["reserved"] + report["refused"]
     if decided != report["requests"]:
         raise BenchError(f"{report['requests'] - decided} reservations were not decided: {report['errors']}")
