@@ -82,6 +82,8 @@ def asked(proxy: HTTPServer) -> list[str]:
                 ("*.example", "http://r.example"),
                 ("a, r.example ,b", "https://r.example"),
                 ("R.EXAMPLE", "http://r.example"),
+                ("a.b r.example", "http://r.example"),
+                (",,r.example,", "http://r.example"),
                 ("r.example:81", "http://r.example:81"),
                 ("10.0.0.0/8", "http://10.2.3.4:8081"),
                 ("10.2.3.4", "http://10.2.3.4:8081"),
@@ -89,6 +91,7 @@ def asked(proxy: HTTPServer) -> list[str]:
             ]
         ],
         ({"ALL_PROXY": "http://p:1", "NO_PROXY": "r.example:82"}, "http://r.example:81", "http://p:1"),
+        *[({"ALL_PROXY": "http://p:1", "NO_PROXY": text}, "http://r.example", "http://p:1") for text in ("", " ", ",", ",,a")],
         ({"ALL_PROXY": "http://p:1", "NO_PROXY": "ample"}, "http://r.example", "http://p:1"),
         ({"ALL_PROXY": "http://p:1", "NO_PROXY": "10.0.0.0/8"}, "http://11.2.3.4", "http://p:1"),
         # This machine is never asked for at a proxy.

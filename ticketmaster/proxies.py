@@ -1,12 +1,13 @@
 """Which HTTP proxy a request goes by: one rule for all that speaks HTTP to the outside.
 
 ``HTTPS_PROXY`` for https, ``HTTP_PROXY`` for http, else ``ALL_PROXY``; in lower case they win. None for this machine, nor for what
-``NO_PROXY`` names: hosts with all below them, ``host:port``, networks (``10.0.0.0/8``), or ``*``.
+``NO_PROXY`` names, with commas or blanks between: hosts with all below them, ``host:port``, networks (``10.0.0.0/8``), or ``*``.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -61,7 +62,9 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _is_excepted(host: str, port: int, exceptions: str) -> bool:
-    for entry in filter(None, (entry.strip().lower() for entry in exceptions.split(","))):
+    for entry in re.split(r"[,\s]+", exceptions.strip().lower()):
+        if not entry:
+            continue
         if entry == "*" or _is_in_network(host, entry):
             return True
         name, _, only_port = entry.partition(":") if entry.count(":") == 1 else (entry.strip("[]"), "", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 from functools import lru_cache
 from typing import Any
@@ -32,14 +31,14 @@ class _Answer(msgspec.Struct):
 
     access_token: str
     # Seconds; some servers send them as text (RFC 6749 has a number).
-    expires_in: float | str | None = None
+    expires_in: Any = None
 
     @property
     def life_s(self) -> float:
         """How long the token is good. Where that can't be told it is asked for again soon."""
         try:
-            life_s = float(self.expires_in or math.nan)
-        except ValueError:
+            life_s = float(self.expires_in)
+        except (TypeError, ValueError):
             return _LIFE_UNKNOWN_S
         return min(life_s, _LIFE_MAX_S) if life_s > 0 else _LIFE_UNKNOWN_S
 
