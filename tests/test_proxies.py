@@ -150,8 +150,8 @@ async def test_an_error_names_the_proxy_and_not_its_password(environment: pytest
 
 def test_the_libraries_that_send_to_a_collector_are_told_the_rule(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTP_PROXY", "http://p:1")
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c.example:4317", "NO_PROXY": "x.example"}
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c.example:4317", "NO_PROXY": "x.example y.example"}
     _follow_proxies(variables)
 
     assert variables["grpc_proxy"] == "http://p:1"
-    assert variables["no_proxy"] == variables["no_grpc_proxy"] == "x.example,localhost,127.0.0.1,::1"
+    assert variables["no_proxy"] == variables["no_grpc_proxy"] == "x.example,y.example,localhost,127.0.0.1,::1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -21,7 +22,8 @@ async def in_background(work: Callable[[], None], name: str, wait_s: float | Non
         except Exception:
             # What they could foresee the libraries have logged themselves.
             logging.getLogger(__name__).exception("%s failed", name)
-        if not loop.is_closed():
+        # The loop may have ended before: then nobody waits.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=tell, name=name, daemon=True).start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -179,7 +180,8 @@ def _follow_proxies(environment: MutableMapping[str, str]) -> None:
         if proxy:
             environment["grpc_proxy"] = proxy.url
     # They would ask a proxy for this machine. requests reads the first, gRPC the second, which wins over its other variables.
-    excepted = [environment.get("no_proxy") or environment.get("NO_PROXY", ""), "localhost", "127.0.0.1", "::1"]
+    named = re.split(r"[,\s]+", environment.get("no_proxy") or environment.get("NO_PROXY", ""))
+    excepted = [*named, "localhost", "127.0.0.1", "::1"]
     environment["no_proxy"] = environment["no_grpc_proxy"] = ",".join(filter(None, excepted))
 
 
