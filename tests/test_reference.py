@@ -12,9 +12,10 @@ import pytest
 from scripts.docs import reference
 from ticketmaster.cli import PREFIX, main
 from ticketmaster.cli.environment import variables
-from ticketmaster.config.kafka import ACKS, COMPRESSION, FIXED, KAFKA_KEYS, STREAM_KEYS, note_of, read_kafka, read_registry, read_streams
-from ticketmaster.config.keys import KAFKA_SECURITY, REGISTRY
+from ticketmaster.config.kafka import read_kafka, read_registry, read_streams
+from ticketmaster.config.keys import KAFKA_SECURITY, PLACES, REGISTRY
 from ticketmaster.config.properties import Place, Property
+from ticketmaster.config.unused import note_of
 from ticketmaster.config.values import Values
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket import problems
@@ -114,12 +115,9 @@ def test_the_keys_that_are_read_are_those_in_the_lists() -> None:
             read_registry(values, [])
         asked |= values.keys
 
-    others = {prefix + key.name for key in (*KAFKA_KEYS, *STREAM_KEYS) for prefix in ("", *key.prefixes)}
-    others |= {prefix + name for name, (_, _, prefixes) in FIXED.items() for prefix in ("", *prefixes)}
-    others |= {prefix + name for name in (COMPRESSION, ACKS) for prefix in ("", "producer.")}
-    told = {entry.name for entry in (*KAFKA_SECURITY, *REGISTRY)}
-    assert asked - others - told == set()
-    assert told - asked == set()
+    told = {prefix + name for name, where in PLACES.items() for prefix in ("", *where.prefixes)}
+    assert asked - told == set()
+    assert {entry.name for entry in (*KAFKA_SECURITY, *REGISTRY)} - asked == set()
 
 
 def test_the_defaults_that_are_told_are_in_force() -> None:

@@ -18,8 +18,21 @@ from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.settings import KafkaSettings, compressions
 from ticketmaster.cli import PREFIX, main
 from ticketmaster.cli.environment import variables
-from ticketmaster.config.kafka import ACKS, ACKS_KIND, COMPRESSION, FIXED, KAFKA_KEYS, PRODUCER, STREAM_KEYS, WITHOUT_MEANING, Key
-from ticketmaster.config.keys import KAFKA_SECURITY, REGISTRY
+from ticketmaster.config.keys import (
+    ACKS,
+    ACKS_KIND,
+    COMPRESSION,
+    FIXED,
+    KAFKA_KEYS,
+    KAFKA_SECURITY,
+    NOT_SUPPORTED,
+    PRODUCER,
+    REGISTRY,
+    STREAM_KEYS,
+    WITHOUT_MEANING,
+    Key,
+    Where,
+)
 from ticketmaster.config.telemetry import VARIABLES
 from ticketmaster.config.values import Entry, integer, one_of
 from ticketmaster.streams.settings import StreamSettings
@@ -96,26 +109,26 @@ def options() -> str:
 # --- Properties ------------------------------------------------------------------------------------------------------
 
 
-def _prefixes(prefixes: Row) -> str:
-    return ", ".join(map(code, prefixes))
+def _where(where: Where) -> Row:
+    return where.reader, ", ".join(map(code, where.prefixes))
 
 
 def _key_row(key: Key, defaults: Any) -> Row:  # noqa: ANN401 - a dataclass of settings
     default = getattr(defaults, key.field)
-    return code(key.name), key.kind.expected, code(str(default)), unit(key.field), _prefixes(key.prefixes), key.meaning
+    return code(key.name), key.kind.expected, code(str(default)), unit(key.field), *_where(key.where), key.meaning
 
 
 def keys() -> str:
     """The keys of brokers, clients and engine."""
-    defaults, prefixes = KafkaSettings(), _prefixes(PRODUCER)
+    defaults, producer = KafkaSettings(), _where(PRODUCER)
     codecs = one_of(dict.fromkeys(compressions())).expected
     rows = [
         *(_key_row(key, defaults) for key in KAFKA_KEYS),
-        (code(COMPRESSION), codecs, code(defaults.compression or "none"), "", prefixes, "of all that is written"),
-        (code(ACKS), ACKS_KIND.expected, code(defaults.acks), "", prefixes, "of commands; 1 may lose what was acknowledged"),
+        (code(COMPRESSION), codecs, code(defaults.compression or "none"), "", *producer, "of all that is written"),
+        (code(ACKS), ACKS_KIND.expected, code(defaults.acks), "", *producer, "of commands; 1 may lose what was acknowledged"),
         *(_key_row(key, StreamSettings()) for key in STREAM_KEYS),
     ]
-    return table(("key", "value", "default", "unit", "prefixes", "what"), rows)
+    return table(("key", "value", "default", "unit", "read by", "prefixes", "what"), rows)
 
 
 def _entries(entries: Sequence[Entry], head: str = "key") -> str:
@@ -125,13 +138,18 @@ def _entries(entries: Sequence[Entry], head: str = "key") -> str:
 
 def fixed() -> str:
     """The keys that may hold one thing only."""
-    rows = [(code(name), ", ".join(map(code, allowed)), _prefixes(prefixes), why) for name, (allowed, why, prefixes) in FIXED.items()]
-    return table(("key", "value", "prefixes", "because"), rows)
+    rows = [(code(name), ", ".join(map(code, allowed)), *_where(where), why) for name, (allowed, why, where) in FIXED.items()]
+    return table(("key", "value", "read by", "prefixes", "because"), rows)
 
 
 def ignored() -> str:
     """The keys that change nothing."""
     return table(("key", "what holds instead"), [(code(name), reason) for name, reason in WITHOUT_MEANING.items()])
+
+
+def refused() -> str:
+    """The keys of security that end the program."""
+    return table(("key", "because"), [(code(name), reason) for name, reason in NOT_SUPPORTED.items()])
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
@@ -206,6 +224,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "security keys": lambda: _entries(KAFKA_SECURITY),
     "registry keys": lambda: _entries(REGISTRY),
     "fixed keys": fixed,
+    "refused keys": refused,
     "ignored keys": ignored,
     "operations": operations,
     "problems": problems,

@@ -26,8 +26,9 @@ from tests.audit.sale import (
 )
 from tests.support.records import Seat, area_fields, area_status, create_event, create_reservation, failure, success
 from ticketmaster.audit.books import Books
-from ticketmaster.audit.report import AreaReport, At
+from ticketmaster.audit.report import AreaReport, At, Finding
 from ticketmaster.audit.rules import Rule
+from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.wire import avro
 from ticketmaster.wire.reservations import failed_at_once, processing, read_reservation
@@ -375,6 +376,45 @@ def test_of_many_breaches_some_are_examples(sale: Sale) -> None:
     (finding,) = sale.report().findings
 
     assert (finding.times, len(finding.examples)) == (30, 10)
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 20, 30])
+def test_records_that_agree_with_each_other_must_stand_where_their_keys_belong(sale: Sale, partitions: int) -> None:
+    def placed(on: Callable[[bytes], int]) -> list[Finding]:
+        books = Books()
+        for source in sale.logs:
+            for partition in range(partitions):
+                books.starts_at(TopicPartition(source.topic, partition), 0)
+        for source, records in sale.logs.items():
+            for partition in range(partitions):
+                here = [record for record in records if on(record[0]) == partition]
+                books.take(Batch(TopicPartition(source.topic, partition), here, range(len(here)), len(here), 0))
+        return books.close().findings
+
+    assert placed(lambda key: partition_of(key, partitions)) == []
+    # As after all topics were given half as many partitions more.
+    moved = placed(lambda key: (partition_of(key, partitions) + 1) % partitions)
+    if partitions == 1:
+        assert moved == []
+    else:
+        (finding,) = moved
+        assert finding.rule == Rule.MISPLACED
+        # 4 reservations, 3 questions, 1 area in two topics, its opening and its announcement.
+        assert finding.times == 11
+        assert "where it belongs" in finding.examples[0].text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_command_of_nobody_may_not_be_decided_for_somebody(sale: Sale, order: int) -> None:
+    decision = sale.add(COMMANDS, b"r5", create_reservation(user=""))
+    sale.decide(b"r5", failed_at_once(b"r5", create_reservation(user="mallory"), "request rejected at cache level"))
+    books = Books()
+    for batch in sale.batches()[::order]:
+        books.take(batch)
+
+    (finding,) = books.close().findings
+    assert finding.rule == Rule.ALTERED
+    assert decision in {at for example in finding.examples for at in example.records}
 
 
 # --- What must not be accused ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count, islice
 from pathlib import Path
@@ -84,6 +84,7 @@ class Run:
                 await sale.check(address, sample=SAMPLE)
             await asyncio.to_thread(fleet.stop_all)
             await asyncio.to_thread(self._audit)
+            assert_has_seen(self.report.audits[-1]["totals"], self.report.acknowledged + len(sale.answered))
         except Exception as cause:
             first_cause = _first(cause)
             if isinstance(first_cause, Broken):
@@ -172,6 +173,13 @@ class Run:
             raise AssertionError(said)
         self._scene.notes["audits that named the poisoned records"] += not sound
         self.report.audits.append({"sound": True, "totals": json.loads(said)["totals"]})
+
+
+def assert_has_seen(totals: Mapping[str, int], acknowledged: int) -> None:
+    """An audit that has read nothing, or another sale, finds nothing wrong; neither has one of a leg in which nobody bought."""
+    assert totals["decisions"] >= acknowledged > 0, (
+        f"{acknowledged} were acknowledged, and the audit has seen {totals['decisions']} decisions"
+    )
 
 
 def _is_poison(said: str) -> bool:

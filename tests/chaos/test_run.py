@@ -20,7 +20,7 @@ from tests.chaos.faults import KINDS, Scene, flip
 from tests.chaos.fleet import Fleet
 from tests.chaos.network import Network
 from tests.chaos.report import Outcome, Report
-from tests.chaos.run import OFTEN, Broken, Run, schedule
+from tests.chaos.run import OFTEN, Broken, Run, assert_has_seen, schedule
 from tests.chaos.slow_disk import slow_disk
 from tests.process.sale import Sale
 from tests.support.kafka import Cluster
@@ -144,6 +144,13 @@ def test_a_damaged_store_that_the_audit_finds_is_noted_and_anything_else_is_a_vi
     run._scene.flipped.append(fleet.damaged)
     with pytest.raises(AssertionError, match='"sound": false'):
         run._audit()
+
+
+@pytest.mark.parametrize(("decisions", "acknowledged"), [(0, 0), (9, 10), (0, 1)])
+def test_an_audit_that_has_not_seen_what_was_acknowledged_is_none(decisions: int, acknowledged: int) -> None:
+    with pytest.raises(AssertionError, match=f"{acknowledged} were acknowledged"):
+        assert_has_seen({"decisions": decisions}, acknowledged)
+    assert_has_seen({"decisions": 10}, 10)
 
 
 @pytest.mark.parametrize(("key", "sound"), [("poison-1", True), ("area-1", False)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.config.kafka import KAFKA_KEYS, STREAM_KEYS
+from ticketmaster.config.keys import KAFKA_KEYS, STREAM_KEYS
 from ticketmaster.config.roles import Loaded, load_properties
 from ticketmaster.errors import UsageError
 from ticketmaster.streams.settings import StreamSettings
@@ -62,7 +62,9 @@ def test_without_a_file_the_local_settings_hold_which_are_those_of_the_file_for_
 # --- Values ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [key for key in KAFKA_KEYS if key.name not in {"bootstrap.servers", "client.id"}], ids=lambda key: key.name)
+@pytest.mark.parametrize(
+    "key", [key for key in KAFKA_KEYS if key.name not in {"bootstrap.servers", "client.id", "replication.factor"}], ids=lambda key: key.name
+)
 def test_each_number_reaches_its_setting(file: Path, key: object) -> None:
     name, field = key.name, key.field  # type: ignore[attr-defined]
     # Half and twice the default, with what must fit to it.

@@ -42,6 +42,17 @@ class SeatSeller:
     """Areas as one byte a seat with a separator a row; the flags are its faults."""
 
     sells_twice: bool = False
+    # Of each so many reservations one, whose id is handed out and then unknown.
+    loses_every: int = 0
+    refuses_all: bool = False
+    # The status of every POST, of the event's view and of its maps; 200 is as it should be.
+    post_status: int = 200
+    event_status: int = 200
+    map_status: int = 200
+    # So many commands are taken and answered with 503.
+    unacknowledged: int = 0
+    # Seats of an area that are gone without a reservation.
+    leaks_seats: int = 0
     shows_maps: bool = True
     shows_taken_seats: bool = True
     forgets_decisions: bool = False
@@ -51,6 +62,7 @@ class SeatSeller:
     areas: dict[str, tuple[int, int, bytearray]] = field(default_factory=dict)
     decisions: dict[str, bytes] = field(default_factory=dict)
     streams_max: int = 0
+    posts: int = 0
     _waiting: int = 0
 
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
@@ -63,38 +75,47 @@ class SeatSeller:
                 event = msgspec.json.decode(await protocol())
                 for area in event["areas"]:
                     rows, cols = area["rowCount"], area["colCount"]
-                    self.areas[area["areaId"]] = (rows, cols, bytearray(b"|".join([b"." * cols] * rows)))
+                    seats = bytearray(b"|".join([b"." * cols] * rows))
+                    seats[: self.leaks_seats] = b"#" * self.leaks_seats
+                    self.areas[area["areaId"]] = (rows, cols, seats)
                 return 200, JSON, msgspec.json.encode(event)
             case "POST", ["event", event_id, "reservation"]:
                 return self.reserve(event_id, msgspec.json.decode(await protocol()))
             case "GET", ["reservation", reservation_id]:
                 return await self.decision(reservation_id)
             case "GET", ["event", _, *rest] if self.shows_maps:
-                return 200, JSON, self.map(rest[-1]) if rest else self.event()
+                return (self.map_status, JSON, self.map(rest[-1])) if rest else (self.event_status, JSON, self.event())
         return 404, JSON, b'{"title":"no such thing"}'
 
     def reserve(self, event_id: str, body: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+        self.posts += 1
+        if self.post_status != 200:
+            return self.post_status, JSON, b"{}"
         if self.busy_replies:
             self.busy_replies -= 1
-            return 503, [*JSON, ("retry-after", "1")], b"{}"
+            return 503, [*JSON, ("retry-after", "1")], b'{"code":"not_serving"}'
         reservation_id, seats = str(uuid.uuid4()), self.take(body["areaId"], body["numOfSeats"], body["seats"])
         reason = "" if seats else f"[NOT_AVAILABLE]: no continuous {body['numOfSeats']} seats at area {body['areaId']} in event {event_id}"
         state = "RESERVED" if seats else "FAILED"
         body |= {"reservationId": reservation_id, "numOfSeat": 0, "seats": seats, "state": state, "failedReason": reason}
-        self.decisions[reservation_id] = msgspec.json.encode(body)
+        if not self.loses_every or self.posts % self.loses_every:
+            self.decisions[reservation_id] = msgspec.json.encode(body)
+        if self.unacknowledged:
+            self.unacknowledged -= 1
+            return 503, [*JSON, ("retry-after", "1")], b'{"code":"log_unavailable"}'
         return 200, TEXT, reservation_id.encode()
 
     def take(self, area_id: str, count: int, picked: list[dict[str, int]]) -> list[dict[str, int]]:
         _, cols, seats = self.areas[area_id]
         start = picked[0]["row"] * (cols + 1) + picked[0]["col"] if picked else seats.find(b"." * count)
-        if start < 0 or seats[start : start + count] != b"." * count:
+        if self.refuses_all or start < 0 or seats[start : start + count] != b"." * count:
             return []
         if not self.sells_twice:
             seats[start : start + count] = b"#" * count
         return [{"row": start // (cols + 1), "col": start % (cols + 1) + offset} for offset in range(count)]
 
     async def decision(self, reservation_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-        if self.forgets_decisions:
+        if self.forgets_decisions or reservation_id not in self.decisions:
             return 404, JSON, b'{"title":"unknown reservation"}'
         self._waiting += 1
         self.streams_max = max(self.streams_max, self._waiting)

@@ -8,7 +8,7 @@ from array import array
 import msgspec
 import pytest
 
-from scripts.perf.spike_client.checks import Comparison, SoldSeats, Violations, check_replies, compare_maps
+from scripts.perf.spike_client.checks import Comparison, SoldSeats, Violations, check_refusals, check_replies, compare_maps, unknown_seats
 from scripts.perf.spike_client.replies import Outcome, Replies, Seat, adjacent, empty, id_bytes
 from scripts.perf.spike_client.transport import UnreachableError
 from scripts.perf.spike_client.workload import Workload
@@ -164,8 +164,8 @@ def sold_seats() -> SoldSeats:
     return sold
 
 
-def compare(server: Maps | NoMaps | Gone | Garbled, areas: int = 2, *, extra_allowed: bool = False, settle_s: float = 0.0) -> Comparison:
-    return compare_maps(server, "an event", areas, sold_seats(), extra_allowed=extra_allowed, settle_s=settle_s)
+def compare(server: Maps | NoMaps | Gone | Garbled, *unknown: int, settle_s: float = 0.0) -> Comparison:
+    return compare_maps(server, "an event", sold_seats(), unknown or (0, 0), settle_s=settle_s)
 
 
 FREE = ["....", "....", "...."]
@@ -178,20 +178,45 @@ def test_equal_maps_agree() -> None:
     comparison = compare(Maps(SOLD, FREE))
     assert comparison.violations.total == 0
     assert comparison.text == "2 areas and 2 seat maps agree with the replies"
+    assert comparison.unchecked is None
+    assert comparison.free_runs == {0: 4, 1: 4}
 
 
 def test_a_seat_that_was_sold_and_is_free_in_the_map_is_wrong_in_any_case() -> None:
-    for extra_allowed in (False, True):
-        comparison = compare(Maps(LESS, FREE), extra_allowed=extra_allowed)
+    for unknown in (0, 100):
+        comparison = compare(Maps(LESS, FREE), unknown, 0)
         assert "area 0 seat (1, 2) is free in the map, not so by the replies" in comparison.violations.texts
         assert "area 0 has 11 free seats in the event, 10 by the replies" in comparison.violations.texts
 
 
-def test_a_taken_seat_that_nobody_got_is_wrong_unless_a_request_broke() -> None:
+def test_a_taken_seat_that_nobody_got_is_wrong_unless_a_request_of_its_area_broke() -> None:
     assert "area 0 seat (0, 0) is taken in the map, not so by the replies" in compare(Maps(MORE, FREE)).violations.texts
-    comparison = compare(Maps(MORE, FREE), extra_allowed=True)
+    assert compare(Maps(MORE, FREE), 0, 4).violations.total
+    comparison = compare(Maps(MORE, FREE), 1, 0)
     assert comparison.violations.total == 0
-    assert "1 more seats are taken, by requests whose connection broke" in comparison.text
+    assert "1 more seats are taken, by requests whose end nobody knows" in comparison.text
+
+
+def test_no_more_seats_may_be_gone_than_the_broken_requests_asked_for() -> None:
+    more = ["###.", ".##.", "...."]
+    assert compare(Maps(more, FREE), 3, 0).violations.total == 0
+    assert "area 0 has 7 free seats in the event, 10 by the replies" in compare(Maps(more, FREE), 2, 0).violations.texts
+    assert "area 0 seat (0, 2) is taken in the map, not so by the replies" in compare(Maps(more, FREE), 2, 0).violations.texts
+
+
+def test_what_may_be_taken_beyond_the_replies_is_what_broken_requests_asked_for() -> None:
+    workload, replies = answered((0, 4, 0, 0), (0, 3, 0, 0), (1, 2, 0, 0), (1, 1, 0, 0), (1, 4, 0, 0))
+    for number, outcome in enumerate((Outcome.RESERVED, Outcome.UNKNOWN, Outcome.UNDECIDED, Outcome.UNREACHED, Outcome.FAILED)):
+        replies.outcomes[number] = outcome
+    assert unknown_seats([workload], [replies], 2) == [3, 3]
+
+
+def test_whoever_is_refused_what_is_free_in_the_end_was_refused_wrongly() -> None:
+    workload, replies = answered((0, 3, 0, 0), (0, 4, 0, 0), (1, 3, 0, 0))
+    replies.outcomes[:] = bytes([Outcome.REFUSED] * 3)
+    violations = Violations()
+    check_refusals([workload], [replies], {0: 3}, violations)
+    assert violations.texts == [f"reservation {replies.id_text(0)} was refused 3 seats of area 0, which has 3 free ones side by side"]
 
 
 def test_maps_may_lag_a_little_behind_the_decisions() -> None:
@@ -205,14 +230,17 @@ def test_a_missing_area_and_a_wrong_size_are_found() -> None:
     assert compare(Maps([*SOLD, "...."], FREE)).violations.texts == ["area 0 is not in the event as it was created"]
 
 
-def test_without_seat_maps_the_free_seats_are_compared() -> None:
-    assert compare(NoMaps(10), 1).text == "1 areas agree; no seat maps (404)"
-    assert compare(NoMaps(9), 1).violations.texts == ["area 0 has 9 free seats in the event, 10 by the replies"]
+def test_without_seat_maps_the_free_seats_are_compared_and_nothing_is_sound() -> None:
+    comparison = compare(NoMaps(10), 0)
+    assert comparison.text == "not checked: 1 areas agree; GET /v1/event/an%20event/area/0 answers 404"
+    assert comparison.unchecked
+    assert compare(NoMaps(9), 0).violations.texts == ["area 0 has 9 free seats in the event, 10 by the replies"]
 
 
 def test_a_server_that_is_gone_is_not_compared() -> None:
     comparison = compare(Gone())
     assert (comparison.text, comparison.violations.total) == ("not checked: connection refused", 0)
+    assert comparison.unchecked == "the maps were not checked: connection refused"
 
 
 def test_a_garbled_map_is_a_violation() -> None:

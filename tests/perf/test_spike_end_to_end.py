@@ -17,10 +17,15 @@ from typing import Any
 
 import pytest
 
+from scripts.perf.bench_suite.errors import BenchError
+from scripts.perf.bench_suite.load import check
 from tests.perf.seat_seller import SeatSeller, selling
 
 SPIKE = Path(__file__).parents[2] / "scripts" / "perf" / "spike"
 SMALL = ["-n", "600", "-a", "3", "--rows", "10", "--cols", "10", "--in-flight", "200", "--seed", "7"]
+
+
+WRONG, NOT_CHECKED = 1, 3
 
 
 def spike(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,6 +51,7 @@ def test_a_sold_out_event_is_reported_and_agrees_with_the_maps(flags: tuple[str,
     assert report["seats_sold"] == sum(seats.count(b"#") for _, _, seats in seller.areas.values()) > 290
     assert report["maps"] == "3 areas and 3 seat maps agree with the replies"
     assert (report["errors"], report["retries"], report["violations"]) == ({}, {}, [])
+    assert (report["verdict"], report["unchecked"]) == ("sound", [])
     assert report["http_requests_per_s"] == pytest.approx(2 * report["reservations_per_s"], rel=0.01)
     assert 0 < report["post_ms"]["p50"] <= report["post_ms"]["p95"] <= report["post_ms"]["p99"] <= report["post_ms"]["max"]
     assert report["decision_ms"]["p50"] >= 20  # the server decides after 20 ms
@@ -90,9 +96,65 @@ def test_an_accepted_reservation_that_the_server_forgets_is_found() -> None:
     assert report["errors"] == {"GET: HTTP 404 unknown reservation": 600}
 
 
+# --- A server that does wrong is never sound -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "told"),
+    [
+        ({"sells_twice": True}, WRONG, "was sold twice"),
+        ({"loses_every": 300}, WRONG, "was accepted and never decided"),
+        ({"forgets_decisions": True}, WRONG, "was accepted and never decided"),
+        ({"refuses_all": True}, WRONG, "free ones side by side"),
+        ({"shows_taken_seats": False}, WRONG, "free seats in the event"),
+        ({"leaks_seats": 3}, WRONG, "in the map, not so by the replies"),
+        # One broken request does not make room for others.
+        ({"leaks_seats": 9, "unacknowledged": 1}, WRONG, "in the map, not so by the replies"),
+        ({"post_status": 500}, WRONG, "POST answered HTTP 500, which no valid request gets"),
+        ({"post_status": 404}, WRONG, "POST answered HTTP 404, which no valid request gets"),
+        ({"post_status": 502}, NOT_CHECKED, "nothing was sold"),
+        ({"post_status": 503}, NOT_CHECKED, "600 of 600 requests were not decided"),
+        ({"event_status": 500}, NOT_CHECKED, "answers 500"),
+        ({"map_status": 503}, NOT_CHECKED, "answers 503"),
+        ({"map_status": 404}, NOT_CHECKED, "answers 404"),
+        ({"unacknowledged": 100}, NOT_CHECKED, "100 of 600 requests were not decided"),
+    ],
+)
+def test_a_planted_fault_is_never_sound(fault: dict[str, Any], code: int, told: str) -> None:
+    with selling(SeatSeller(**fault)) as seller:
+        report = spike_json(seller, "--timeout-s", "2", code=code)
+
+    assert report["verdict"] == {WRONG: "wrong", NOT_CHECKED: "not checked"}[code]
+    assert told in str(report["violations"] if code == WRONG else report["unchecked"])
+    with pytest.raises(BenchError, match=f"ended with {code}, {report['verdict']}") as raised:
+        check(code, report)
+    assert raised.value.exit_code == code
+
+
+def test_a_command_that_may_have_been_taken_is_counted_as_unknown_and_not_sent_again() -> None:
+    with selling(SeatSeller(unacknowledged=5)) as seller:
+        report = spike_json(seller)
+
+    assert seller.posts == 600
+    assert (report["unknown"], report["retries"]) == (5, {})
+    assert report["reserved"] + report["refused"] == 595
+    assert (report["verdict"], report["violations"]) == ("sound", [])
+    assert "more seats are taken, by requests whose end nobody knows" in report["maps"]
+    # They waited as long as anybody may.
+    assert report["decision_ms"]["max"] == 60_000
+    with pytest.raises(BenchError, match="5 reservations were not decided"):
+        check(0, report)
+
+
+def test_a_report_without_a_verdict_is_no_measurement() -> None:
+    with pytest.raises(BenchError, match="without a verdict"):
+        check(0, {})
+
+
 def test_a_server_without_maps_is_not_compared() -> None:
     with selling(SeatSeller(shows_maps=False)) as seller:
-        report = spike_json(seller)
+        report = spike_json(seller, code=NOT_CHECKED)
+    assert report["verdict"] == "not checked"
     assert report["maps"].startswith("not checked: GET /v1/event/spike-")
     assert report["maps"].endswith("answers 404")
 
@@ -158,10 +220,12 @@ def test_a_server_that_goes_away_leaves_undecided_ids_and_no_hang() -> None:
             time.sleep(0.02)
     output, errors = process.communicate(timeout=60)
     report = json.loads(output)
-    assert report["reserved"] + report["refused"] + report["failed"] + report["undecided"] == 1_000, errors
+    assert sum(report[name] for name in ("reserved", "refused", "failed", "unknown", "unreached")) == 1_000, errors
     assert "POST: connection refused, until the time was over" in report["errors"]
     assert report["maps"].startswith("not checked: ")
-    assert process.returncode == (1 if report["undecided"] else 0)
+    assert report["undecided"] == 0
+    assert process.returncode == NOT_CHECKED
+    assert report["decision_ms"]["max"] >= 1_000
 
 
 def test_a_post_is_never_sent_again_behind_the_clients_back() -> None:
@@ -209,7 +273,7 @@ def test_a_post_is_never_sent_again_behind_the_clients_back() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == NOT_CHECKED, done.stderr
     assert len(posts) == 2
     assert json.loads(done.stdout)["errors"] == {"POST: connection lost after sending": 1}
 
@@ -248,7 +312,7 @@ def test_a_server_that_is_not_there_is_one_clear_line(flags: tuple[str, ...]) ->
         probe.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         port = probe.getsockname()[1]
         done = spike("--host", f"127.0.0.1:{port}", *flags)
-    assert done.returncode == 2
+    assert done.returncode == NOT_CHECKED
     assert done.stderr == f"spike: http://127.0.0.1:{port} can't be reached: connection refused\n"
 
 
@@ -261,6 +325,6 @@ def test_a_server_that_creates_no_event_is_one_clear_line() -> None:
     finally:
         server.server_close()
         thread.join()
-    assert done.returncode == 2
+    assert done.returncode == NOT_CHECKED
     assert "does not create an event: HTTP 501" in done.stderr
     assert done.stderr.count("\n") == 1

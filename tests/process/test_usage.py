@@ -298,3 +298,16 @@ def test_a_directory_whose_log_is_gone_is_not_taken_for_a_new_one(tmp_path: Path
         file.unlink()
 
     one_clear_line(run("standalone", "-p", "0", "-d", str(directory), cwd=tmp_path), [str(directory), "no log.db", "backup"])
+
+
+@pytest.mark.parametrize("command", [["topics", "check"], ["schemas", "check"], ["audit"], ["event", "-d", "state"]])
+def test_a_proxy_of_another_kind_is_one_clear_line(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "client.properties").write_text(
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url=https://login.invalid/token\n"
+        "sasl.oauthbearer.client.credentials.client.id=a\nsasl.oauthbearer.client.credentials.client.secret=b\n"
+        "schema.registry.url=http://registry.invalid"
+    )
+    environment = {"ALL_PROXY": "socks5://127.0.0.1:1", "https_proxy": "", "HTTPS_PROXY": "", "http_proxy": "", "HTTP_PROXY": ""}
+    done = run(*command, "-c", "client.properties", cwd=tmp_path, env=environment)
+
+    one_clear_line(done, ["ALL_PROXY", "NO_PROXY"])

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from ticketmaster.audit.hashing import digest_of
-from ticketmaster.audit.places import Places, packed, partition_at, unpacked
+from ticketmaster.audit.places import Places, is_placed, packed, partition_at, unpacked
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
@@ -191,6 +191,7 @@ class Areas:
         for key in self.unopened():
             if key not in under_way:
                 findings.add(Rule.NOT_OPENED, text_of(key), self.announced[key].at, self._repartitioned.get(key))
+        self._check_places(findings, places)
         announcements_trimmed = places.any_trimmed(topics.CREATE_EVENT.name)
         for key in dict.fromkeys(chain(self.statuses, self._changelog)):
             status, changelog = self.statuses.get(key), self._changelog.get(key)
@@ -201,6 +202,21 @@ class Areas:
                 findings.add(Rule.AREA_HISTORY, text_of(key), *differing)
             if status and not announcements_trimmed:
                 self._check_announced(key, status, findings)
+
+    def _check_places(self, findings: Findings, places: Places) -> None:
+        for table in self._histories.values():
+            for key, history in table.items():
+                self._check_place(findings, places, key, history.last_at, f"area {text_of(key)}")
+        for key, at in self._repartitioned.items():
+            self._check_place(findings, places, key, at, f"area {text_of(key)}")
+        for key, announced in self.announced.items():
+            event = key.partition(KEY_SEPARATOR.encode())[0]
+            self._check_place(findings, places, event, announced.at, f"the announcement of {text_of(event)}")
+
+    @staticmethod
+    def _check_place(findings: Findings, places: Places, key: bytes, at: At | None, name: str) -> None:
+        if at and not is_placed({at.partition}, places.belongs_on(key)):
+            findings.add(Rule.MISPLACED, f"{name} has a record elsewhere than on partition {places.belongs_on(key)}, where it belongs", at)
 
     def _check_announced(self, key: bytes, status: History, findings: Findings) -> None:
         announced = self.announced.get(key)

@@ -7,29 +7,24 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import NamedTuple
 
 from ticketmaster.audit.hashing import digest_of
-from ticketmaster.audit.places import Places, packed, partition_at, unpacked
+from ticketmaster.audit.places import Places, is_placed, packed, partition_at, unpacked
+from ticketmaster.audit.records import ReservationRecord, Seats, encoded_seats, read_record, seats_of
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import LEGAL_MOVES, ReservationType, State
 from ticketmaster.wire import topics
-from ticketmaster.wire.binary import UNREADABLE, read_int, read_string, skip_string
-from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.binary import UNREADABLE, read_string
+from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.reservations import (
-    check_frame,
     check_id,
-    encode_seats,
     read_create,
     read_names,
     read_reserve,
     read_result,
-    read_seats,
-    remembered,
 )
 
 NONE = -1
@@ -43,61 +38,7 @@ _COMMAND, _ASK, _RESULT, _CHANGELOG, _DECISION = range(len(_TOPICS))
 TOPIC_NAMES = tuple(topic.name for topic in _TOPICS)
 
 
-_Seats = tuple[tuple[int, int], ...]
-
-
-@lru_cache(maxsize=16_384)
-def _encoded(seats: _Seats) -> bytes:
-    """Seats in their one form: others may write them in several blocks."""
-    return encode_seats(seats)
-
-
-@remembered
-def _seats(data: bytes) -> _Seats:
-    """The seats of a whole Avro array."""
-    return tuple(read_seats(data, 0)[0])
-
-
-@remembered
-def _end(data: bytes) -> tuple[_Seats, State, bytes]:
-    """(seats, state, reason) of the end of a ``Reservation``. UNREADABLE where it is none, to its last byte."""
-    seats, state_at = read_seats(data, 0)
-    reason, end = read_string(data, state_at + 1)
-    if end != len(data):
-        raise ValueError(f"its end has {len(data)} bytes and should have {end}")
-    reason.decode()
-    return tuple(seats), State(data[state_at] >> 1), reason
-
-
-class _Reservation(NamedTuple):
-    """A ``Reservation``, as far as it is compared; ``what`` is all that is asked for but the seats, as bytes."""
-
-    who: bytes
-    what: bytes
-    names: bytes
-    seat_count: int
-    kind: int
-    seats: _Seats
-    state: State
-    reason: bytes
-
-
-def _read(key: bytes, value: bytes) -> _Reservation:
-    """UNREADABLE where it is no ``Reservation``, to its last byte, or not the one of this key."""
-    check_frame(value, FRAMES.reservation)
-    reservation_id, at = read_string(value, FRAME_BYTES)
-    if reservation_id != key:
-        raise ValueError(f"it is of reservation {text_of(reservation_id)}")
-    who, names_at = read_string(value, at)
-    names_end = skip_string(value, skip_string(value, names_at))
-    count, at = read_int(value, names_end)
-    _, at = read_int(value, at)
-    kind = _KINDS[value[at] >> 1]
-    seats, state, reason = _end(value[at + 1 :])
-    return _Reservation(who, value[names_at : at + 1], value[names_at:names_end], count, kind, seats, state, reason)
-
-
-def _outcome(seats: _Seats | None, reason: bytes) -> int:
+def _outcome(seats: Seats | None, reason: bytes) -> int:
     """A number for what an area answered: seats, or why there are none."""
     return hash(reason if seats is None else seats)
 
@@ -112,7 +53,8 @@ class Reservations:
         # Where each topic has its last record of the row; of commands and of questions to the area, its first.
         self.at = [self._column("q", NONE) for _ in _TOPICS]
         # What was asked for, by whom, as the first record has it that was read; and which one that was.
-        self._who, self._what, self._seats = (self._column("q", 0) for _ in range(3))
+        # No hash in Python is -1, whatever was asked for; that of nothing at all is 0.
+        self._who, self._what, self._seats = (self._column("q", NONE) for _ in range(3))
         self._first_topic, self._first_at = self._column("b", 0), self._column("q", NONE)
         self._changelog_state, self._changelog_hash = self._column("b", NONE), self._column("q", 0)
         self._answer = self._column("q", 0)
@@ -178,7 +120,7 @@ class Reservations:
         try:
             command = read_create(value)
             check_id(key)
-            seats = _seats(value[command.seats_at :])
+            seats = seats_of(value[command.seats_at :])
         except UNREADABLE:
             self.put_aside += 1
             return
@@ -195,7 +137,7 @@ class Reservations:
         try:
             command = read_reserve(value)
             check_id(command.who)
-            seats = _seats(value[command.seats_at :])
+            seats = seats_of(value[command.seats_at :])
         except UNREADABLE:
             self.put_aside += 1
             return
@@ -222,7 +164,7 @@ class Reservations:
         if named != key:
             self._findings.add(Rule.MISPLACED, f"an answer for {text_of(named)} has the key {text_of(key)}", _place(_RESULT, at))
         row = self._row(key)
-        seats = _seats(encoded) if reason is None else None
+        seats = seats_of(encoded) if reason is None else None
         if self.at[_RESULT][row] != NONE:
             if self._answer[row] == _outcome(seats, reason or b""):
                 # The question was read again, as offsets were lost or set back: the same answer does no harm.
@@ -236,11 +178,11 @@ class Reservations:
         self.at[_RESULT][row] = at
         self._answer[row] = _outcome(seats, reason or b"")
         if seats is not None:
-            self.seats.setdefault(row, _encoded(seats))
+            self.seats.setdefault(row, encoded_seats(seats))
 
     def _take_changelog(self, key: bytes, value: bytes, at: int) -> None:
         try:
-            found = _read(key, value)
+            found = read_record(key, value)
         except UNREADABLE as reason:
             self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", _place(_CHANGELOG, at))
             return
@@ -257,7 +199,7 @@ class Reservations:
 
     def _take_decision(self, key: bytes, value: bytes, at: int) -> None:
         try:
-            found = _read(key, value)
+            found = read_record(key, value)
         except UNREADABLE as reason:
             self._findings.add(Rule.UNREADABLE, f"reservation {text_of(key)}: {reason}", _place(_DECISION, at))
             return
@@ -283,13 +225,13 @@ class Reservations:
         seated = found.state in _SEATED
         self._outcome[row] = _outcome(found.seats if seated else None, found.reason)
         if seated:
-            self.seats[row] = _encoded(found.seats)
+            self.seats[row] = encoded_seats(found.seats)
             self._check_seats(key, found, at)
         else:
             self.reason[row] = self._note_reason(found.reason.decode())
         self._compare_state(row, key, found, (_DECISION, at))
 
-    def _check_seats(self, key: bytes, found: _Reservation, at: int) -> None:
+    def _check_seats(self, key: bytes, found: ReservationRecord, at: int) -> None:
         seats, wrong = found.seats, ""
         if found.kind == ReservationType.RANDOM:
             row, col = seats[0] if seats else (0, 0)
@@ -304,19 +246,19 @@ class Reservations:
         if wrong:
             self._findings.add(Rule.SEAT_COUNT, f"{text_of(key)}: {wrong}", _place(_DECISION, at))
 
-    def _compare_state(self, row: int, key: bytes, found: _Reservation, place: tuple[int, int]) -> None:
+    def _compare_state(self, row: int, key: bytes, found: ReservationRecord, place: tuple[int, int]) -> None:
         # What a RANDOM one got is not what was in the command.
         asked = found.seats if found.kind == ReservationType.SELF_PICK or found.state not in _SEATED else None
         self._compare(row, key, (found.who, found.what, asked), place)
 
-    def _compare(self, row: int, key: bytes, asked: tuple[bytes | None, bytes, _Seats | None], place: tuple[int, int]) -> None:
+    def _compare(self, row: int, key: bytes, asked: tuple[bytes | None, bytes, Seats | None], place: tuple[int, int]) -> None:
         """Every record of a reservation repeats what was asked for; None is what it does not repeat."""
         who, what, seats = asked
         same = True
         for column, part in ((self._who, who), (self._what, what), (self._seats, seats)):
             if part is not None:
                 number = hash(part)
-                if column[row] == 0:
+                if column[row] == NONE:
                     column[row] = number
                 same &= column[row] == number
         topic, at = place
@@ -359,6 +301,7 @@ class Reservations:
 
     def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
         """Compares the topics with each other, now that all are read."""
+        belongs = [places.belongs_on(key) for key in self.area_keys]
         questions_trimmed, commands_trimmed = places.any_trimmed(TOPIC_NAMES[_ASK]), places.any_trimmed(TOPIC_NAMES[_COMMAND])
         for key, row in self.rows.items():
             command, question, answer, changelog, decision = (column[row] for column in self.at)
@@ -373,8 +316,16 @@ class Reservations:
                     findings.add(Rule.NO_COMMAND, text_of(key), *self.places(row))
             if answer != NONE and question == NONE and not questions_trimmed:
                 findings.add(Rule.NOT_ASKED, text_of(key), self.place(_RESULT, row))
-            if len({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}) > 1:
-                findings.add(Rule.MISPLACED, f"reservation {text_of(key)} is on several partitions", *self.places(row))
+            if not is_placed({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}, places.belongs_on(key)):
+                self._add_misplaced(findings, places, key, row)
+            if question != NONE and not is_placed({partition_at(question)}, belongs[self.area[row]]):
+                text = f"a question to {text_of(self.area_keys[self.area[row]])} belongs on partition {belongs[self.area[row]]}"
+                findings.add(Rule.MISPLACED, text, self.place(_ASK, row))
+
+    def _add_misplaced(self, findings: Findings, places: Places, key: bytes, row: int) -> None:
+        belongs = places.belongs_on(key)
+        text = "is on several partitions" if belongs is None else f"has records elsewhere than on partition {belongs}, where it belongs"
+        findings.add(Rule.MISPLACED, f"reservation {text_of(key)} {text}", *self.places(row))
 
     def _check_decision(self, key: bytes, row: int, findings: Findings, places: Places) -> None:
         _, question, answer, changelog, decision = (column[row] for column in self.at)

@@ -40,7 +40,8 @@ class Collecting:
 
     async def stop(self) -> None:
         """Sends what waits, as long as that does not take too long."""
+        endings = [stop_sdk(self._provider)]
         if self._push and self._pushing:
             await cancel(self._pushing)
-            await self._push.stop()
-        await asyncio.to_thread(stop_sdk, self._provider)
+            endings.append(self._push.stop())
+        await asyncio.gather(*endings)

@@ -149,7 +149,8 @@ class Change(NamedTuple):
 
 def run_create(kafka: KafkaSettings, partitions: int | None, replication_factor: int | None) -> list[Change]:
     """Creates what is missing and mends settings. UsageError: a topic has other partitions, or Kafka is not there."""
-    return uvloop.run(_with_broker(kafka, lambda broker: create(broker, WANTED, partitions, replication_factor)))
+    replicas = replication_factor or (kafka.replication_factor if kafka.replication_factor > 0 else None)
+    return uvloop.run(_with_broker(kafka, lambda broker: create(broker, WANTED, partitions, replicas)))
 
 
 async def create(broker: KafkaBroker, wanted: Sequence[Wanted], partitions: int | None, replication_factor: int | None) -> list[Change]:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,9 @@ import ticketmaster
 from ticketmaster.cli.audit import audit
 from ticketmaster.cli.bench import bench
 from ticketmaster.cli.environment import check_environment, one_line
+from ticketmaster.cli.options import NO_DIRECTORY
 from ticketmaster.cli.roles import event, reservation, ticket
+from ticketmaster.cli.say import forgive_encodings, told_error
 from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.simulate import simulate
 from ticketmaster.cli.standalone import standalone
@@ -39,11 +42,11 @@ def _one_line_each() -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as mistake:
-        raise _Mistake(one_line(mistake)) from mistake
+        raise _Mistake(told_error(one_line(mistake))) from mistake
     except UsageError as mistake:
-        raise _Mistake(str(mistake)) from mistake
+        raise _Mistake(told_error(str(mistake))) from mistake
     except TicketmasterError as trouble:
-        raise click.ClickException(str(trouble)) from trouble
+        raise click.ClickException(told_error(str(trouble))) from trouble
 
 
 class _Group(click.Group):
@@ -64,7 +67,8 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"auto_envvar_prefix": PREFIX, "max_content_width": 110, "show_default": True})
 @click.version_option(ticketmaster.__version__, prog_name="ticketmaster", allow_from_autoenv=False)
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Sell reserved seats for events that everybody wants at the same second: no seat twice, nothing acknowledged lost.
 
     Every option can also be given in the environment, e.g. TICKETMASTER_STANDALONE_PORT.
@@ -74,6 +78,13 @@ def main() -> None:
     if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
         # PYTHONUNBUFFERED: what a pipe does not take at once would be lost, without an error. Lines still go out one by one.
         sys.stdout = open(sys.stdout.fileno(), "w", buffering=1, encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
+    forgive_encodings()
+    try:
+        Path.cwd()
+    except OSError:
+        # Libraries ask for it, and those that we start begin there. No path is read as one below it.
+        os.chdir("/")
+        context.meta[NO_DIRECTORY] = True
 
 
 for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, simulate, bench):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.say import cell, say, say_aside, say_json, say_table
 from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, area
             else:
                 result = run_audit(load_properties(config_file), state_dir, settle_ms, show)
         if as_json:
-            click.echo(json.dumps(_document(result), indent=2, ensure_ascii=False))
+            say_json(_document(result))
         else:
             _show(result, areas_max)
     sys.exit(1 if result.findings else 0)
@@ -71,7 +71,7 @@ def _progress() -> Iterator[_Progress]:
     from ticketmaster.bootstrap.audit import in_lines  # noqa: PLC0415
 
     if not sys.stderr.isatty():
-        yield in_lines(lambda text: click.echo(text, err=True), _LINE_INTERVAL_S)
+        yield in_lines(say_aside, _LINE_INTERVAL_S)
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -107,23 +107,22 @@ def _document(result: AuditResult) -> dict[str, Any]:
 def _show(result: AuditResult, areas_max: int) -> None:
     report = result.report
     for name, number in {**report.totals._asdict(), "stores": result.stores}.items():
-        click.echo(f"{name.replace('_', ' '):12} {number:>12,}")
-    click.echo(f"{'digest':12} {report.digest}\n")
+        say(f"{name.replace('_', ' '):12} {number:>12,}")
+    say(f"{'digest':12} {report.digest}")
+    say()
     _show_areas(result, areas_max)
     for finding in result.findings:
-        click.secho(f"WRONG  {finding.rule}: {finding.times:,} times", fg="red")
+        say(f"WRONG  {finding.rule}: {finding.times:,} times", "red")
         for example in finding.examples:
-            click.echo(f"       {example.text}")
+            say(f"       {example.text}")
             for at in example.records:
-                click.echo(f"         {at.topic}-{at.partition} @ {at.offset}")
+                say(f"         {at.topic}-{at.partition} @ {at.offset}")
     if not result.findings:
-        click.secho("sound: it all adds up", fg="green")
+        say("sound: it all adds up", "green")
 
 
 def _show_areas(result: AuditResult, areas_max: int) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     report = result.report
     table = Table(box=None, pad_edge=False)
@@ -131,17 +130,15 @@ def _show_areas(result: AuditResult, areas_max: int) -> None:
         table.add_column(name, justify="right" if name in ("capacity", "sold", "reserved") else "left")
     for area in report.areas[:areas_max]:
         numbers = (f"{number:,}" for number in (area.capacity, area.sold, area.reserved))
-        # As Text: a name may hold what rich takes for markup.
-        table.add_row(Text(area.event_id), Text(area.area_id), *numbers, Text(_reasons(area.failed)))
+        table.add_row(cell(area.event_id), cell(area.area_id), *numbers, cell(_reasons(area.failed)))
     if table.row_count:
-        # A pipe has no width of its own: there nothing is folded.
-        Console(width=None if sys.stdout.isatty() else 200).print(table)
+        say_table(table, 200)
     if len(report.areas) > areas_max:
-        click.echo(f"… and {len(report.areas) - areas_max:,} areas more (--areas, --json)")
+        say(f"… and {len(report.areas) - areas_max:,} areas more (--areas, --json)")
     if report.elsewhere:
-        click.echo(f"failed in areas that don't exist: {_reasons(report.elsewhere)}")
+        say(f"failed in areas that don't exist: {_reasons(report.elsewhere)}")
     if report.areas or report.elsewhere:
-        click.echo()
+        say()
 
 
 def _reasons(failed: dict[str, int]) -> str:

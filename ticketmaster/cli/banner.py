@@ -9,6 +9,7 @@ from rich.console import Console
 
 import ticketmaster
 from ticketmaster.bootstrap.running import log_ready
+from ticketmaster.printable import printable
 
 _TRY = """\
   1. Announce an event of one area with 20 x 20 seats:
@@ -36,7 +37,7 @@ def show_ready(url: str, state_dir: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\n[bold green]ticketmaster {ticketmaster.__version__}[/] is selling seats")
     console.print(f"  URL   [bold cyan]{url}[/]\n  docs  [bold cyan]{url}/docs[/]")
-    console.print(f"  data  {directory}\n", markup=False)
+    console.print(f"  data  {printable(directory)}\n", markup=False)
     console.print("[bold]Try next[/] (Ctrl-C stops)\n")
     console.print(_TRY.format(url=url), markup=False)
 

@@ -13,12 +13,18 @@ Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
 
+# In a context's meta: the working directory was deleted under the shell that started us.
+NO_DIRECTORY = "ticketmaster.no_directory"
+
+
 class _File(click.Path):
     """A path; no path at all is most often a variable that is not set, and would mean the working directory."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("is empty", param, ctx)
+        if ctx and NO_DIRECTORY in ctx.meta and not Path(value).is_absolute():
+            self.fail(f"{str(value)!r} is relative, and the working directory is gone: give an absolute path", param, ctx)
         return super().convert(value, param, ctx)
 
 

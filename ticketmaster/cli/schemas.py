@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.say import say, say_json
 from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def register(config_file: Path | None, *, as_json: bool) -> None:
 
 def _show(reports: list[SchemaReport], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([report._asdict() for report in reports], indent=2))
+        say_json([report._asdict() for report in reports])
         return
     for report in reports:
         if report.incompatible:
-            click.secho(f"{report.subject}  {report.record} is INCOMPATIBLE: {'; '.join(report.incompatible)}", fg="red")
+            say(f"{report.subject}  {report.record} is INCOMPATIBLE: {'; '.join(report.incompatible)}", "red")
         elif report.schema_id is None:
-            click.echo(f"{report.subject}  {report.record} is compatible and not registered yet")
+            say(f"{report.subject}  {report.record} is compatible and not registered yet")
         else:
-            click.echo(f"{report.subject}  {report.record} has id {report.schema_id}")
+            say(f"{report.subject}  {report.record} has id {report.schema_id}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import AT_LEAST_1, CONFIG
+from ticketmaster.cli.say import say
 from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def groups(config_file: Path | None, *, as_json: bool) -> None:
         for group, members in found.items():
             click.echo(f"{group}: {len(members) or 'no'} member{'' if len(members) == 1 else 's'}")
             for member in members:
-                click.echo(f"  {member.client_id} on {member.host}")
+                say(f"  {member.client_id} on {member.host}")
     sys.exit(1 if any(found.values()) else 0)
 
 

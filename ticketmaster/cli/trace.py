@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.say import cell, say, say_json, say_table
 from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None,
         if not found.steps:
             raise click.ClickException(f"no record is about the reservation {reservation_id}")
         if as_json:
-            click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
+            say_json(_document(found))
         else:
             _show(found)
 
@@ -80,12 +80,11 @@ def _document(found: Trace) -> dict[str, Any]:
 
 
 def _show(found: Trace) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     area = "" if found.area_id is None else f", event {found.event_id}, area {found.area_id}"
-    click.echo(f"reservation {found.reservation_id}{area}\n")
+    say(f"reservation {found.reservation_id}{area}")
+    say()
     table = Table(box=None, pad_edge=False)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("after", justify="right", no_wrap=True)
@@ -96,7 +95,5 @@ def _show(found: Trace) -> None:
         time = _time(step.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         place = f"{step.at.topic}-{step.at.partition} @ {step.at.offset}"
         free = "" if step.free_seats is None else f"{step.free_seats:,}"
-        # As Text: a name may hold what rich takes for markup.
-        table.add_row(time, f"+{since_ms:,} ms", Text(place), Text(step.text), free)
-    # A pipe has no width of its own: there next to nothing is folded.
-    Console(width=None if sys.stdout.isatty() else 220).print(table)
+        table.add_row(time, f"+{since_ms:,} ms", cell(place), cell(step.text), free)
+    say_table(table, 220)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.config.kafka import merged, read_kafka, read_registry, read_streams, unsupported
+from ticketmaster.config.kafka import merged, read_kafka, read_registry, read_streams
 from ticketmaster.config.properties import read_properties
 from ticketmaster.config.telemetry import TelemetrySettings
+from ticketmaster.config.unused import unused
 from ticketmaster.config.values import Values
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.wire.schema_registry import RegistrySettings
@@ -76,4 +77,4 @@ def load_properties(config_file: Path | None, stream_config: Path | None = None,
     config, stream, producer = (read_properties(file) if file else {} for file in (config_file, stream_config, producer_config))
     values, notes = Values(merged(config, stream, producer)), list[str]()
     kafka, registry, streams = read_kafka(values, notes), read_registry(values, notes), read_streams(values)
-    return Loaded(kafka=kafka, registry=registry, streams=streams, notes=(*notes, *unsupported(values)), config_file=config_file)
+    return Loaded(kafka=kafka, registry=registry, streams=streams, notes=(*notes, *unused(values)), config_file=config_file)

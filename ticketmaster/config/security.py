@@ -10,8 +10,9 @@ from typing import Final
 
 from ticketmaster.broker.kafka.settings import KafkaSecurity, OauthClient
 from ticketmaster.config.properties import read_file
-from ticketmaster.config.values import URL, Kind, Values, one_of
+from ticketmaster.config.values import BARE_URL, Kind, Values, one_of
 from ticketmaster.errors import UsageError
+from ticketmaster.proxies import proxy_for
 
 PROTOCOL: Final = one_of({name: name for name in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")}, fold=True)
 MECHANISM: Final = one_of({name: name for name in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")})
@@ -31,6 +32,8 @@ _MODULES: Final = {
 _JAAS_SKIPPED: Final = re.compile(r"(?:\s+|//[^\n\r]*|/\*.*?\*/)*", re.DOTALL)
 _JAAS_TOKEN: Final = re.compile(r"""(?P<word>[\w$.-]+)|"(?P<double>(?:\\.|[^"\\\n])*)"|'(?P<single>(?:\\.|[^'\\\n])*)'|(?P<sign>[=;])""")
 _JAAS_FLAGS: Final = {"required", "requisite", "sufficient", "optional"}
+
+_PATH: Final = re.compile(r"(?:[\w.~-]*/)?[\w./~+-]+\.\w{1,8}|/[\w./~+-]+", re.ASCII)
 
 
 def _versions(text: str) -> list[ssl.TLSVersion]:
@@ -72,9 +75,11 @@ def sasl_credentials(values: Values, mechanism: str | None) -> tuple[str, str]:
 
 def _oauth(values: Values) -> OauthClient:
     url_key = "sasl.oauthbearer.token.endpoint.url"
-    url = values.get(url_key, URL)
+    url = values.get(url_key, BARE_URL)
     if url is None:
         raise values.error("sasl.mechanism", f"OAUTHBEARER needs {url_key} as well")
+    # What is wrong with the proxy for it is said now; the client of Kafka would take it for a broker that is away.
+    proxy_for(url)
     options = _jaas_options(values, "OAUTHBEARER") if values.has("sasl.jaas.config") else {}
     client_id = values.text("sasl.oauthbearer.client.credentials.client.id") or options.get("clientId")
     secret = values.raw("sasl.oauthbearer.client.credentials.client.secret") or options.get("clientSecret")
@@ -174,8 +179,6 @@ def _pem(values: Values, prefix: str, store: str, inline_names: tuple[str, ...])
     location = f"{prefix}ssl.{store}.location"
     store_type = values.get(f"{prefix}ssl.{store}.type", STORE_TYPE)
     inline = [values.raw(f"{prefix}ssl.{store}.{name}") for name in inline_names]
-    # The password of a store that is no PEM file; it is asked for, lest it be reported beside the error about the store.
-    values.raw(f"{prefix}ssl.{store}.password")
     path = values.text(location)
     if path is None:
         if any(inline):
@@ -188,8 +191,10 @@ def _pem(values: Values, prefix: str, store: str, inline_names: tuple[str, ...])
         raise values.error(location, f"contradicts ssl.{store}.{_given(inline_names, inline)}: give one of them")
     try:
         content = read_file(Path(path))
-    except OSError as cause:
-        raise values.error(location, f"{path}: {cause.strerror}") from cause
+    except (OSError, ValueError) as cause:
+        # A path may hold no character of code 0, which is no error of the system's. What is no path may be the secret itself.
+        named = f"{path}: " if _PATH.fullmatch(path) else ""
+        raise values.error(location, f"{named}{getattr(cause, 'strerror', None) or 'no file has such a name'}") from None
     if store_type in {"JKS", "PKCS12"} or b"-----BEGIN" not in content:
         raise values.error(location, _conversion(path, store, is_pkcs12=store_type == "PKCS12" or content[:1] == b"0"))
     return content.decode("utf-8", "replace")
@@ -200,6 +205,7 @@ def _given(names: tuple[str, ...], texts: list[str | None]) -> str:
 
 
 def _conversion(path: str, store: str, *, is_pkcs12: bool) -> str:
+    path = path if _PATH.fullmatch(path) else "store"
     stem = str(Path(path).with_suffix(""))
     source = path if is_pkcs12 else f"{stem}.p12"
     command = f"openssl pkcs12 -in {source} {'-nokeys ' if store == 'truststore' else ''}-out {stem}.pem"

@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
-from ticketmaster.config.values import URL, Entry, Kind, integer, one_of
+from ticketmaster.config.values import BARE_URL, Entry, Kind, integer, is_harmless, one_of
 from ticketmaster.errors import UsageError
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -50,20 +51,37 @@ def _pairs(text: str) -> str:
     return text
 
 
+def _headers(text: str) -> str:
+    # What is not so the SDK would leave out with a line in the log, and gRPC or an HTTP client refuse, either with the value in its words.
+    for pair in filter(str.strip, text.split(",")):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        name, sent = unquote(name), value if " " in value else unquote(value)
+        if not equals or not _HEADER.fullmatch(name) or name.lower().startswith("grpc-") or name.lower().endswith("-bin"):
+            raise ValueError(text)
+        if not _VALUE.fullmatch(value) or not _SENT.fullmatch(sent):
+            raise ValueError(text)
+    return text
+
+
+# Names that both gRPC and HTTP take; values as they may stand in the variable, and as they may be sent.
+_HEADER: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+_VALUE: Final = re.compile(r"[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*", re.ASCII)
+_SENT: Final = re.compile(r"[\x20-\x7e]*", re.ASCII)
+_HEADERS: Final = Kind('name=value, or several with commas between; in values " , ; \\ and what is not ASCII as %XX', _headers, shown=False)
 _RATIO: Final = Kind("a number from 0 to 1", _ratio)
 _PAIRS: Final = Kind("name=value, or several with commas between", _pairs, shown=False)
 
 # The variables that are looked at here.
 VARIABLES: Final = (
-    Entry(_ENDPOINT, URL, "", "where a collector listens; traces are on once it is set"),
-    Entry(_TRACES_ENDPOINT, URL, "", "as above, for traces only"),
-    Entry(_METRICS_ENDPOINT, URL, "", "as above, for metrics only"),
+    Entry(_ENDPOINT, BARE_URL, "", "where a collector listens; traces are on once it is set"),
+    Entry(_TRACES_ENDPOINT, BARE_URL, "", "as above, for traces only"),
+    Entry(_METRICS_ENDPOINT, BARE_URL, "", "as above, for metrics only"),
     Entry(_PROTOCOL, _PROTOCOLS, "grpc", "how a collector is spoken to"),
     Entry("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", _PROTOCOLS, "", "as above, for traces only"),
     Entry(_METRICS_PROTOCOL, _PROTOCOLS, "", "as above, for metrics only"),
-    Entry("OTEL_EXPORTER_OTLP_HEADERS", _PAIRS, "", "what each request to a collector carries, as a key; never logged"),
-    Entry("OTEL_EXPORTER_OTLP_TRACES_HEADERS", _PAIRS, "", "as above, for traces only"),
-    Entry("OTEL_EXPORTER_OTLP_METRICS_HEADERS", _PAIRS, "", "as above, for metrics only"),
+    Entry("OTEL_EXPORTER_OTLP_HEADERS", _HEADERS, "", "what each request to a collector carries, as a key; never logged"),
+    Entry("OTEL_EXPORTER_OTLP_TRACES_HEADERS", _HEADERS, "", "as above, for traces only"),
+    Entry("OTEL_EXPORTER_OTLP_METRICS_HEADERS", _HEADERS, "", "as above, for metrics only"),
     Entry("OTEL_EXPORTER_OTLP_TIMEOUT", integer(1), "10", "seconds that a request to a collector may take"),
     Entry(
         _TRACES,
@@ -107,7 +125,7 @@ def read_telemetry(environment: Mapping[str, str]) -> TelemetrySettings:
             try:
                 found[name] = kind.parse(text)
             except ValueError:
-                but = f", not {text!r}" if kind.shown else ""
+                but = f", not {text!r}" if kind.shown and is_harmless(text) else ""
                 raise UsageError(f"the environment variable {name} must be {kind.expected}{but}") from None
     queue, batch = found.get(_QUEUE, _QUEUE_DEFAULT), found.get(_BATCH, _BATCH_DEFAULT)
     if batch > queue:

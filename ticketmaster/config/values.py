@@ -11,6 +11,7 @@ from ticketmaster.config.properties import Place, Property
 from ticketmaster.errors import UsageError
 
 INT_MAX: Final = 2**31 - 1
+_SHOWN_CHARS_MAX: Final = 40
 # As Kafka's clients read it: a listener's name may stand in front.
 _SERVER: Final = re.compile(r"(?:[\w.%-]*://)?((?:\[[\da-fA-F:.%\w]+\]|[\w.%-]+):(\d+))", re.ASCII)
 
@@ -61,10 +62,15 @@ class Values:
             return None
         try:
             return kind.parse(text)
-        except ValueError as cause:
-            but = f", not {text!r}" if kind.shown else ""
-            # The cause is not chained where it could show a secret.
-            raise self.error(key, f"must be {kind.expected}{but}") from (cause if kind.shown else None)
+        except ValueError:
+            but = f", not {text!r}" if kind.shown and is_harmless(text) else ""
+            # The cause is not chained: it repeats the value.
+            raise self.error(key, f"must be {kind.expected}{but}") from None
+
+    def number(self, key: str) -> int | None:
+        """The value of a key that another one leans on, if it is there and a number; this is not asking for it."""
+        found = self._properties.get(key)
+        return int(found.value) if found and re.fullmatch(r"\s*\d{1,9}\s*", found.value, re.ASCII) else None
 
     def has(self, key: str) -> bool:
         """Whether a file holds the key; this is not asking for its value."""
@@ -82,6 +88,11 @@ class Values:
     def not_asked(self) -> list[Property]:
         """The properties that nobody asked for."""
         return [found for key, found in self._properties.items() if key not in self._asked]
+
+
+def is_harmless(text: str) -> bool:
+    """Whether a wrong value may be repeated: one that is short and a word, and neither an address with a password nor a piece of PEM."""
+    return len(text) <= _SHOWN_CHARS_MAX and "@" not in text and not any(character.isspace() for character in text)
 
 
 def integer(least: int = 0, most: int = INT_MAX) -> Kind[int]:
@@ -128,6 +139,12 @@ def _url(text: str) -> str:
     return text
 
 
+def _url_without_credentials(text: str) -> str:
+    if "@" in urlsplit(_url(text)).netloc:
+        raise ValueError(text)
+    return text
+
+
 def _word(text: str) -> str:
     if not text:
         raise ValueError(text)
@@ -136,6 +153,7 @@ def _word(text: str) -> str:
 
 SERVERS: Final = Kind("host:port, or several with commas between", _servers)
 URL: Final = Kind("one http:// or https:// URL", _url, shown=False)
+BARE_URL: Final = Kind("one http:// or https:// URL without user name and password", _url_without_credentials, shown=False)
 WORD: Final = Kind("a name", _word)
 # Whatever it holds is for another place to judge.
 TEXT: Final = Kind("text", str, shown=False)

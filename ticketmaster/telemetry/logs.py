@@ -9,11 +9,14 @@ from collections.abc import Callable, Hashable, Sequence
 import structlog
 
 from ticketmaster.clock import SystemClock
+from ticketmaster.printable import printable_lines
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 _LOGGED_LETTERS_MAX = 10
 _REPEATED_AFTER_S = 60.0
 _KEYS_MAX = 1_000
+# Without the values of variables: passwords, tokens and people's reservations are among them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 def configure_logs(level: str) -> None:
@@ -24,7 +27,7 @@ def configure_logs(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if on_terminal else "iso", utc=not on_terminal),
-            *([] if on_terminal else [structlog.processors.dict_tracebacks]),
+            *([structlog.processors.format_exc_info, _shown] if on_terminal else [_TRACEBACKS]),
             structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -32,6 +35,11 @@ def configure_logs(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[LibraryHandler(SystemClock().monotonic_s)], level=logging.WARNING, force=True)
+
+
+def _shown(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What goes to a terminal: names of strangers stand in events."""
+    return {name: printable_lines(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 class OccasionalLog:

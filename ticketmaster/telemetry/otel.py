@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -21,9 +21,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased, T
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ticketmaster.broker.port import Headers
+from ticketmaster.proxies import proxy_for
+from ticketmaster.telemetry.ending import in_background
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span, Tracer
 
 _W3C: Final = TraceContextTextMapPropagator()
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 _RANDOM_BITS: Final = 53
 # A collector that is away must not hold up the end of a process for longer.
 _SHUTDOWN_S: Final = 3.0
@@ -153,8 +156,8 @@ def start_sdk(service: str, version: str, instance: str) -> TracerProvider:
     # The program's numbers are sent by itself (``otlp.py``), its logs go to stdout.
     os.environ[OTEL_METRICS_EXPORTER] = os.environ[OTEL_LOGS_EXPORTER] = "none"
     resource: dict[str, Any] = {SERVICE_VERSION: version, SERVICE_INSTANCE_ID: instance}
-    named = os.environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    if not named:
+    _follow_proxies(os.environ)
+    if not _names_service(os.environ):
         resource[SERVICE_NAME] = service
     OpenTelemetryDistro().configure()
     configurator: Any = OpenTelemetryConfigurator
@@ -164,8 +167,27 @@ def start_sdk(service: str, version: str, instance: str) -> TracerProvider:
     return provider
 
 
-def stop_sdk(provider: TracerProvider) -> None:
+async def stop_sdk(provider: TracerProvider) -> None:
     """Sends what waits, as long as that does not take too long."""
-    ending = threading.Thread(target=provider.shutdown, name="otel-shutdown", daemon=True)
-    ending.start()
-    ending.join(_SHUTDOWN_S)
+    await in_background(provider.shutdown, "ending the tracer", _SHUTDOWN_S)
+
+
+def _follow_proxies(environment: MutableMapping[str, str]) -> None:
+    """Lets the libraries, each of which reads other variables, do as :mod:`ticketmaster.proxies` says. UsageError: as there."""
+    for name in _ENDPOINTS:
+        endpoint = environment.get(name, "").strip()
+        proxy = proxy_for(endpoint) if endpoint else None
+        if proxy:
+            environment["grpc_proxy"] = proxy.url
+    # They would ask a proxy for this machine. requests reads the first, gRPC the second, which wins over its other variables.
+    named = re.split(r"[,\s]+", environment.get("no_proxy") or environment.get("NO_PROXY", ""))
+    excepted = [*named, "localhost", "127.0.0.1", "::1"]
+    environment["no_proxy"] = environment["no_grpc_proxy"] = ",".join(filter(None, excepted))
+
+
+def _names_service(environment: Mapping[str, str]) -> bool:
+    """Whether the operator has given the process a name."""
+    pairs = (pair.partition("=") for pair in environment.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+    return bool(environment.get("OTEL_SERVICE_NAME", "").strip()) or any(
+        key.strip() == SERVICE_NAME and value.strip() for key, _, value in pairs
+    )

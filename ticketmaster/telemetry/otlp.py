@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -25,10 +23,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ticketmaster.clock import Clock
+from ticketmaster.telemetry.ending import in_background
 from ticketmaster.telemetry.metrics import Family, Kind
 
 _TIMEOUT_MS: Final = 10_000
 _LAST_S: Final = 2.0
+_SHUTDOWN_S: Final = 0.5
 
 
 def new_exporter(protocol: str) -> MetricExporter:
@@ -41,6 +41,10 @@ def new_exporter(protocol: str) -> MetricExporter:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Http  # noqa: PLC0415
 
     return Http()
+
+
+def _export(exporter: MetricExporter, data: MetricsData) -> None:
+    exporter.export(data, _TIMEOUT_MS)
 
 
 class MetricsPush:
@@ -58,24 +62,16 @@ class MetricsPush:
         while True:
             await asyncio.sleep(interval_ms / 1000)
             # Read here, where they change; sent in a thread, for the exporter waits, and asks again if need be.
-            await asyncio.to_thread(self._send, self._data())
+            await self._send(None)
 
-    def _send(self, data: MetricsData) -> None:
-        try:
-            self._exporter.export(data, _TIMEOUT_MS)
-        except Exception:
-            # What it could foresee it has logged itself.
-            logging.getLogger(__name__).exception("Metrics were not sent")
+    async def _send(self, wait_s: float | None) -> None:
+        data = self._data()
+        await in_background(lambda: _export(self._exporter, data), "sending metrics", wait_s)
 
     async def stop(self) -> None:
         """Sends once more, as long as that does not take too long, and never again."""
-        await asyncio.to_thread(self._send_last, self._data())
-
-    def _send_last(self, data: MetricsData) -> None:
-        ending = threading.Thread(target=self._send, args=(data,), name="metrics-last", daemon=True)
-        ending.start()
-        ending.join(_LAST_S)
-        self._exporter.shutdown()
+        await self._send(_LAST_S)
+        await in_background(self._exporter.shutdown, "ending the metrics exporter", _SHUTDOWN_S)
 
     def _data(self) -> MetricsData:
         now_ns = self._clock.now_ns()

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.proxies import by_proxy, proxy_for
 from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
 from ticketmaster.wire.registry import load_schema
@@ -83,12 +84,16 @@ class SchemaRegistry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self.url = settings.url.rstrip("/")
+        proxy = proxy_for(self.url)
+        self._told = f"{self.url}{by_proxy(proxy)}"
         self._has_answered = False
         auth = httpx.BasicAuth(settings.username, settings.password) if settings.username else None
         try:
             self._client = httpx.AsyncClient(
                 auth=auth,
                 verify=settings.ssl_context or True,
+                proxy=proxy.url if proxy else None,
+                trust_env=False,
                 timeout=settings.request_timeout_ms / 1000,
                 headers={"accept": f"{_CONTENT_TYPE}, application/json", "content-type": _CONTENT_TYPE},
             )
@@ -182,14 +187,14 @@ class SchemaRegistry:
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 remedy = "name the authority that signed it in schema.registry.ssl.truststore.location"
                 raise UsageError(f"the certificate of the schema registry {self.url} is not trusted: {reason}; {remedy}") from cause
-            raise Retriable(f"the schema registry {self.url} does not answer: {reason}") from cause
+            raise Retriable(f"the schema registry {self._told} does not answer: {reason}") from cause
         return self._answer(response, f"{method} {path.partition('?')[0]}")
 
     def _answer(self, response: httpx.Response, asked: str) -> Any:  # noqa: ANN401 - JSON
         status = response.status_code
         if 200 <= status < 300:
             return self._object(response)
-        where = f"the schema registry {self.url} answers {status}"
+        where = f"the schema registry {self._told} answers {status}"
         if status == 404:
             # Its own 404s have a code of five digits (40403: no such schema); any other comes from whatever else answers there.
             if _error_code(response) // 100 == 404:

@@ -12,11 +12,20 @@ import click
 
 EXIT_WRONG = 1
 EXIT_USAGE = 2
+EXIT_NOT_CHECKED = 3
 EXIT_INTERRUPTED = 130
 
 
 class BenchError(Exception):
     """The server or the load client did not do what they should: there are no figures to trust."""
+
+    exit_code = EXIT_WRONG
+
+
+class NotCheckedError(BenchError):
+    """Whether they did could not be found out."""
+
+    exit_code = EXIT_NOT_CHECKED
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -31,7 +40,9 @@ def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
         code: int | None = command.main(arguments, prog_name="bench", standalone_mode=False)
     except click.ClickException as error:
         return complain(error.format_message(), EXIT_USAGE)
-    except (BenchError, OSError, subprocess.SubprocessError) as error:
+    except BenchError as error:
+        return complain(str(error), error.exit_code)
+    except (OSError, subprocess.SubprocessError) as error:
         return complain(str(error), EXIT_WRONG)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", EXIT_INTERRUPTED)

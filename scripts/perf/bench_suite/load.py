@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from scripts.perf.bench_suite.errors import BenchError
+from scripts.perf.bench_suite.errors import EXIT_NOT_CHECKED, BenchError, NotCheckedError
 from scripts.perf.bench_suite.figures import Timeline
+from scripts.perf.spike_client.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
 SPIKE = ROOT / "scripts" / "perf" / "spike"
@@ -71,7 +72,7 @@ class Sale:
 
 
 def sell(server: Measured, *options: str) -> Sale:
-    """Runs the load client; its progress goes to stderr. BenchError: something was not decided, or sold twice."""
+    """Runs the load client; its progress goes to stderr. BenchError: what it saw is not sound, or it could not see it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
         command = [sys.executable, str(SPIKE), "--host", f"{HOST}:{server.port}", "--http2", "--json", str(file), *options]
@@ -79,13 +80,21 @@ def sell(server: Measured, *options: str) -> Sale:
         with _Sampler(server.cpus_s) as sampler:
             code = _run(command)
         used = {name: cpu_s - before[name] for name, cpu_s in server.cpus_s().items()}
-        if code:
-            raise BenchError(f"the load client ended with {code}: see above")
-        report: dict[str, Any] = json.loads(file.read_bytes())
+        report: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
+    check(code, report)
+    decided = report["reserved"] + report["refused"]
+    return Sale(report, {name: 1e6 * cpu_s / decided for name, cpu_s in used.items()}, sampler.cpu_s)
+
+
+def check(code: int, report: Mapping[str, Any]) -> None:
+    """BenchError: there are no figures to trust."""
+    told = "; ".join([*report.get("violations", [])[:1], *report.get("unchecked", [])])
+    if code or report.get("verdict") != Verdict.SOUND:
+        error = NotCheckedError if code == EXIT_NOT_CHECKED else BenchError
+        raise error(f"the load client ended with {code}, {report.get('verdict', 'without a verdict')}: {told or 'see above'}")
     decided = report["reserved"] + report["refused"]
     if decided != report["requests"]:
         raise BenchError(f"{report['requests'] - decided} reservations were not decided: {report['errors']}")
-    return Sale(report, {name: 1e6 * cpu_s / decided for name, cpu_s in used.items()}, sampler.cpu_s)
 
 
 def _run(command: Sequence[str]) -> int:

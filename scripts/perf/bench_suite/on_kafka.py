@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook
 from scripts.perf.bench_suite.load import Sale, Say, areas, sell
 from scripts.perf.bench_suite.polls import Waiters
@@ -246,6 +247,8 @@ def measure_waiters(folder: Path, plan: Plan, notes: Notebook, say: Say) -> None
             grown = roles.resident_mib()["ticket"] - before
         finally:
             waiters.close()
+        if waiting <= _FIRST_WAITERS:
+            raise BenchError(f"of {plan.waiters:,} long polls {waiting:,} wait: there is nothing to measure")
         notes.note("long polls waiting in one ticket process", waiting)
-        notes.note("memory of a waiting long poll", grown * MIB / max(1, waiting - _FIRST_WAITERS))
+        notes.note("memory of a waiting long poll", grown * MIB / (waiting - _FIRST_WAITERS))
         roles.stop_all()

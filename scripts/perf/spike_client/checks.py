@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
 
-from scripts.perf.spike_client.replies import ID_BYTES, Outcome, Replies
+from scripts.perf.spike_client.replies import ID_BYTES, MAY_HAVE_TAKEN, WITHOUT_ID, Outcome, Replies
 from scripts.perf.spike_client.transport import UnreachableError
 from scripts.perf.spike_client.workload import Workload
 
@@ -108,7 +108,7 @@ def check_ids(parts: list[Replies], violations: Violations, *, interrupted: bool
     seen: set[bytes] = set()
     for replies in parts:
         for number, outcome in enumerate(replies.outcomes):
-            if outcome in {Outcome.UNANSWERED, Outcome.FAILED}:
+            if outcome in WITHOUT_ID:
                 continue
             value = bytes(replies.ids[ID_BYTES * number : ID_BYTES * (number + 1)])
             if value in seen:
@@ -150,65 +150,104 @@ def check_replies(shares: list[Workload], parts: list[Replies], sold: SoldSeats,
 
 @dataclass(slots=True)
 class Comparison:
-    """The server's maps against the replies: what was found, and what of it is wrong."""
+    """The server's maps against the replies: what was found, what of it is wrong, and why not if it was not compared.
+
+    `free_runs` is of each area the longest run of free seats in its map, so far as there are maps.
+    """
 
     text: str
     violations: Violations = field(default_factory=Violations)
+    unchecked: str | None = None
+    free_runs: dict[int, int] = field(default_factory=dict)
 
 
-def compare_maps(reader: Reader, event: str, areas: int, sold: SoldSeats, *, extra_allowed: bool, settle_s: float = SETTLE_S) -> Comparison:
+def not_compared(why: str) -> Comparison:
+    """Nobody knows whether the maps are right."""
+    return Comparison(f"not checked: {why}", unchecked=f"the maps were not checked: {why}")
+
+
+def unknown_seats(shares: list[Workload], parts: list[Replies], areas: int) -> list[int]:
+    """Of each area, how many seats may be taken beyond what the replies say: those of requests whose end nobody knows."""
+    seats = [0] * areas
+    for workload, replies in zip(shares, parts, strict=True):
+        for number, outcome in enumerate(replies.outcomes):
+            if outcome in MAY_HAVE_TAKEN:
+                seats[workload.areas[number]] += workload.seats[number]
+    return seats
+
+
+def check_refusals(shares: list[Workload], parts: list[Replies], free_runs: dict[int, int], violations: Violations) -> None:
+    """Nobody was refused what is still free: seats are never given back, so those that are free in the end were free all the time."""
+    for workload, replies in zip(shares, parts, strict=True):
+        for number, outcome in enumerate(replies.outcomes):
+            area, asked = workload.areas[number], workload.seats[number]
+            if outcome == Outcome.REFUSED and asked <= free_runs.get(area, 0):
+                what = f"{asked} seats of area {area}, which has {free_runs[area]} free ones side by side"
+                violations.add(f"reservation {replies.id_text(number)} was refused {what}")
+
+
+def compare_maps(reader: Reader, event: str, sold: SoldSeats, unknown: Sequence[int], *, settle_s: float = SETTLE_S) -> Comparison:
     """Compare until the maps agree or have had the time to.
 
-    `extra_allowed`: a request whose connection broke may have been served, so more seats may be taken than the replies say.
+    `unknown`: of each area, how many more seats may be taken than the replies say, by requests whose end nobody knows.
     """
     deadline_s = time.monotonic() + settle_s
     while True:
         try:
-            comparison = compare_once(reader, event, areas, sold, extra_allowed=extra_allowed)
+            comparison = compare_once(reader, event, sold, unknown)
         except UnreachableError as error:
-            return Comparison(f"not checked: {error}")
+            comparison = not_compared(str(error))
         except msgspec.MsgspecError as error:
             return Comparison("malformed", Violations([f"the event or the map of an area is malformed: {error}"], 1))
-        if not comparison.violations.total or time.monotonic() >= deadline_s:
+        if not (comparison.violations.total or comparison.unchecked) or time.monotonic() >= deadline_s:
             return comparison
         time.sleep(SETTLE_PAUSE_S)
 
 
-def compare_once(reader: Reader, event: str, areas: int, sold: SoldSeats, *, extra_allowed: bool) -> Comparison:
+def compare_once(reader: Reader, event: str, sold: SoldSeats, unknown: Sequence[int]) -> Comparison:
     """One pass over the event and each area's map."""
     path = f"/v1/event/{quote(event, safe='')}"
     status, body = reader.get(path)
     if status != 200:
-        return Comparison(f"not checked: GET {path} answers {status}")
+        return not_compared(f"GET {path} answers {status}")
     available = {area.areaId: area for area in msgspec.json.decode(body, type=Event).areas}
-    wrong, extra, maps = Violations(), 0, 0
-    for number in range(areas):
+    wrong, extra, free_runs, missing = Violations(), 0, dict[int, int](), dict[int, int]()
+    for number, allowed in enumerate(unknown):
         name, expected = str(number), sold.rows_of(number)
         free = sum(row.count(".") for row in expected)
         area = available.get(name)
         if area is None or (area.rowCount, area.colCount) != (sold.rows, sold.cols):
             wrong.add(f"area {name} is not in the event as it was created")
             continue
-        if area.availableSeats > free or (area.availableSeats < free and not extra_allowed):
+        if not free - allowed <= area.availableSeats <= free:
             wrong.add(f"area {name} has {area.availableSeats} free seats in the event, {free} by the replies")
         status, body = reader.get(f"{path}/area/{name}")
-        if status == 404:
-            continue
         if status != 200:
-            wrong.add(f"the map of area {name} answers {status}")
+            missing[number] = status
             continue
-        maps += 1
         found = msgspec.json.decode(body, type=AreaMap)
-        if found.availableSeats != sum(row.count(".") for row in found.rows):
-            wrong.add(f"area {name} says {found.availableSeats} free seats and shows another number")
-        for row, col, taken in map_differences(expected, found.rows):
-            extra += taken
-            if not (taken and extra_allowed):
-                wrong.add(f"area {name} seat ({row}, {col}) is {'taken' if taken else 'free'} in the map, not so by the replies")
+        extra += compare_area(name, expected, found, allowed, wrong)
+        free_runs[number] = max((len(run) for row in found.rows for run in row.split("#")), default=0)
     if wrong.total:
-        return Comparison("disagree with the replies", wrong)
-    what = f"{areas} areas and {maps} seat maps agree with the replies" if maps else f"{areas} areas agree; no seat maps (404)"
-    return Comparison(what + (f"; {extra} more seats are taken, by requests whose connection broke" if extra else ""))
+        return Comparison("disagree with the replies", wrong, free_runs=free_runs)
+    if missing:
+        number, status = next(iter(missing.items()))
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return not_compared(f"{len(unknown)} areas agree; GET {path}/area/{number} answers {status}{more}")
+    told = f"; {extra} more seats are taken, by requests whose end nobody knows" if extra else ""
+    return Comparison(f"{len(unknown)} areas and {len(free_runs)} seat maps agree with the replies{told}", free_runs=free_runs)
+
+
+def compare_area(name: str, expected: list[str], found: AreaMap, allowed: int, wrong: Violations) -> int:
+    """One area's map; how many seats are taken there beyond the replies, of which so many are allowed."""
+    if found.availableSeats != sum(row.count(".") for row in found.rows):
+        wrong.add(f"area {name} says {found.availableSeats} free seats and shows another number")
+    differences = list(map_differences(expected, found.rows))
+    extra = sum(taken for _, _, taken in differences)
+    for row, col, taken in differences:
+        if not taken or extra > allowed:
+            wrong.add(f"area {name} seat ({row}, {col}) is {'taken' if taken else 'free'} in the map, not so by the replies")
+    return extra
 
 
 def map_differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, int, bool]]:

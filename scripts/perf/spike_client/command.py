@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +17,9 @@ from scripts.perf.spike_client import report as figures
 from scripts.perf.spike_client.options import IN_FLIGHT_DEFAULT, BadOptionError, complete
 from scripts.perf.spike_client.run import WorkerDiedError, spike
 from scripts.perf.spike_client.transport import UnreachableError
+from scripts.perf.spike_client.verdict import Verdict
+from ticketmaster.printable import printable
 
-EXIT_WRONG = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 # Columns of the report in a file or a pipe.
@@ -49,8 +52,9 @@ POSITIVE = click.FloatRange(min=0, min_open=True, max=86_400)
 def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click's parsed options, one by one
     """Ask for many RANDOM seats of a new event at once, wait for every decision and check that no seat was sold twice.
 
-    Exit code: 0 if all is well, 1 if a seat was sold twice, an id was lost or the seat maps disagree, 2 for bad options or
-    a server that can't be reached, 130 after Ctrl-C.
+    Exit code: 0 sound; 1 wrong: a seat was sold twice, an id was lost, somebody was refused what is free, the seat maps
+    disagree; 2 bad options; 3 not checked: the server can't be reached, nothing was sold, too little was decided, the maps
+    can't be read; 130 after Ctrl-C.
     """
     options = complete(**given)
     # Found out now, not after minutes of load.
@@ -60,26 +64,30 @@ def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click
     report = spike(options, wide_console(stderr=True))
     figures.show(report, wide_console(stderr=json_file == "-"))
     if json_file:
-        text = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+        # In ASCII: what a server says means nothing to a terminal then.
+        text = json.dumps(msgspec.to_builtins(report), indent=2) + "\n"
         if json_file == "-":
-            sys.stdout.write(text.decode())
+            sys.stdout.write(text)
         else:
-            Path(json_file).write_bytes(text)
-    if report.interrupted:
+            Path(json_file).write_text(text, encoding="ascii")
+    if report.interrupted and report.verdict is not Verdict.WRONG:
         return EXIT_INTERRUPTED
-    return 0 if report.ok else EXIT_WRONG
+    return report.verdict.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; whatever goes wrong is one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code: int = command.main(arguments, prog_name="spike", standalone_mode=False)
     except click.ClickException as error:
         return complain(error.format_message(), EXIT_USAGE)
-    except (BadOptionError, UnreachableError, OSError) as error:
+    except BadOptionError as error:
         return complain(str(error), EXIT_USAGE)
-    except WorkerDiedError as error:
-        return complain(str(error), EXIT_WRONG)
+    except (UnreachableError, WorkerDiedError, OSError) as error:
+        return complain(str(error), Verdict.NOT_CHECKED.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", EXIT_INTERRUPTED)
     return code
@@ -93,5 +101,5 @@ def wide_console(*, stderr: bool) -> Console:
 
 def complain(text: str, code: int) -> int:
     """One line on stderr."""
-    sys.stderr.write(f"spike: {' '.join(text.split())}\n")
+    sys.stderr.write(f"spike: {printable(' '.join(text.split()))}\n")
     return code

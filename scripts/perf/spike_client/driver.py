@@ -23,6 +23,10 @@ from scripts.perf.spike_client.transport import Client, Transfer, error_name
 from scripts.perf.spike_client.workload import Workload, reservation_template
 
 PROGRESS_INTERVAL_S = 0.2
+# The codes of a 503 that say that nothing was written. After any other the command may have been taken: another POST would be a second one.
+NOT_TAKEN = frozenset({"not_serving", "shutting_down"})
+# What stands between the client and the server may say these for a server that took the command.
+GATEWAY_ERRORS = frozenset({502, 503, 504})
 # For a retry where the server names no time: long enough not to be a busy loop.
 RETRY_PAUSE_S = 0.1
 
@@ -52,9 +56,10 @@ class Progress(NamedTuple):
 
 
 class Problem(msgspec.Struct):
-    """The part of an RFC 9457 problem document that fits in a table."""
+    """The part of an RFC 9457 problem document that is read."""
 
     title: str = ""
+    code: str = ""
 
 
 class Flight:
@@ -181,20 +186,22 @@ class Driver:
             # The only transport error after which the request surely never left.
             self._again(flight, f"POST: {error_name(code)}", RETRY_PAUSE_S)
         elif code:
-            self._end(flight, Outcome.FAILED, f"POST: {error_name(code)}")
+            self._end(flight, Outcome.UNKNOWN, f"POST: {error_name(code)}")
         elif (status := transfer.status()) == 200:
             self._identified(flight, body)
-        elif status in {429, 503}:
+        elif status == 429 or (status == 503 and problem(body).code in NOT_TAKEN):
             self._again(flight, f"POST: HTTP {status}", transfer.retry_after_s())
         else:
-            self._end(flight, Outcome.FAILED, f"POST: {status_name(status, body)}")
+            if status not in GATEWAY_ERRORS:
+                self.replies.fault(f"POST answered {status_name(status, body)}, which no valid request gets")
+            self._end(flight, Outcome.UNKNOWN, f"POST: {status_name(status, body)}")
 
     def _identified(self, flight: Flight, body: bytes) -> None:
         text = body.decode("ascii", "replace")
         value = columns.id_bytes(text)
         if value is None:
             self.replies.fault(f"POST answered 200 with {text[:60]!r}, which is no reservation id")
-            self._end(flight, Outcome.FAILED, "POST: no reservation id")
+            self._end(flight, Outcome.UNKNOWN, "POST: no reservation id")
             return
         number = flight.number
         self.replies.post_us[number] = microseconds(time.monotonic() - flight.started_s)
@@ -207,11 +214,11 @@ class Driver:
         body = transfer.take_body()
         # An id was handed out, so it has to be decided in the end: whatever may be temporary is tried again.
         if code:
-            self._again(flight, f"GET: {error_name(code)}", RETRY_PAUSE_S)
+            self._again(flight, f"GET: {error_name(code)}", RETRY_PAUSE_S, in_the_end=Outcome.UNREACHED)
         elif (status := transfer.status()) == 200:
             self._decided(flight, body)
         elif status == 429 or status >= 500:
-            self._again(flight, f"GET: HTTP {status}", transfer.retry_after_s())
+            self._again(flight, f"GET: HTTP {status}", transfer.retry_after_s(), in_the_end=Outcome.UNDECIDED)
         else:
             self._end(flight, Outcome.UNDECIDED, f"GET: {status_name(status, body)}")
 
@@ -255,11 +262,11 @@ class Driver:
             self.replies.fault(f"reservation {flight.reservation_id} asked for {asked} adjacent seats of its area and got {got[:20]}")
         self._end(flight, Outcome.RESERVED)
 
-    def _again(self, flight: Flight, why: str, pause_s: float) -> None:
+    def _again(self, flight: Flight, why: str, pause_s: float, *, in_the_end: Outcome = Outcome.FAILED) -> None:
         """Try later, unless the request has had its time."""
         due_s = time.monotonic() + (pause_s or RETRY_PAUSE_S)
         if due_s - flight.started_s > self._options.timeout_s:
-            self._end(flight, Outcome.UNDECIDED if flight.reservation_id else Outcome.FAILED, f"{why}, until the time was over")
+            self._end(flight, in_the_end, f"{why}, until the time was over")
             return
         self.replies.retries[why] += 1
         self._retries_made += 1
@@ -274,7 +281,7 @@ class Driver:
 
     def _report(self, now_s: float) -> None:
         counts = self._counts
-        failed = counts[Outcome.FAILED] + counts[Outcome.UNDECIDED]
+        failed = sum(counts[outcome] for outcome in columns.NOT_DECIDED)
         self._control.send(Progress(counts[Outcome.RESERVED], counts[Outcome.REFUSED], failed, self._retries_made))
         self._progress_s = now_s + PROGRESS_INTERVAL_S
 
@@ -286,11 +293,15 @@ def microseconds(seconds: float) -> int:
 
 def status_name(status: int, body: bytes) -> str:
     """A status with the title of its problem document, if it has one."""
+    return f"HTTP {status} {problem(body).title[:80]}".strip()
+
+
+def problem(body: bytes) -> Problem:
+    """A problem document; an empty one where there is none."""
     try:
-        title = msgspec.json.decode(body, type=Problem).title[:80]
-    except msgspec.MsgspecError:
-        title = ""
-    return f"HTTP {status} {title}".strip()
+        return msgspec.json.decode(body, type=Problem)
+    except (msgspec.MsgspecError, UnicodeError):
+        return Problem()
 
 
 def general(reason: str, event: str, area: str) -> str:

@@ -20,8 +20,16 @@ class Outcome(IntEnum):
     UNANSWERED = 0  # not sent, or interrupted before its id came
     RESERVED = 1
     REFUSED = 2
-    FAILED = 3  # ended in an error before there was an id: whether seats were sold is unknown
-    UNDECIDED = 4  # its id was handed out, its decision never came
+    FAILED = 3  # never taken: the server said so, or was not reached
+    UNDECIDED = 4  # its id was handed out, and the server never told a decision
+    UNKNOWN = 5  # ended in an error before there was an id: it may have been taken
+    UNREACHED = 6  # its id was handed out, and nobody answered when its decision was asked for
+
+
+# What may have taken seats that no reply tells of.
+MAY_HAVE_TAKEN = (Outcome.UNDECIDED, Outcome.UNKNOWN, Outcome.UNREACHED)
+NOT_DECIDED = (Outcome.FAILED, *MAY_HAVE_TAKEN)
+WITHOUT_ID = (Outcome.UNANSWERED, Outcome.FAILED, Outcome.UNKNOWN)
 
 
 class Seat(msgspec.Struct, frozen=True, gc=False):

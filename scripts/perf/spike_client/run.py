@@ -77,11 +77,13 @@ def spike(options: Options, console: Console) -> report.Report:
     parts = [worker.replies for worker in workers if worker.replies]
     sold = checks.SoldSeats(options.areas, options.rows, options.cols)
     violations = checks.check_replies(shares, parts, sold, interrupted=interrupted)
-    disturbed = any(part.transport_errors for part in parts) or any(part.errors for part in parts)
     if interrupted:
-        comparison = checks.Comparison("not checked: interrupted")
+        comparison = checks.not_compared("interrupted")
     else:
-        comparison = checks.compare_maps(api, event, options.areas, sold, extra_allowed=disturbed)
+        comparison = checks.compare_maps(api, event, sold, checks.unknown_seats(shares, parts, options.areas))
+        # Maps that are wrong themselves show nothing.
+        if not comparison.violations.total:
+            checks.check_refusals(shares, parts, comparison.free_runs, violations)
     return report.make(
         options,
         event,

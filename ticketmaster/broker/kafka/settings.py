@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class OauthClient:
     """Where SASL OAUTHBEARER gets its tokens: a token endpoint that grants by client credentials (RFC 6749, section 4.4)."""
 
-    token_url: str
+    token_url: str = field(repr=False)
     client_id: str
     client_secret: str = field(repr=False)
     scope: str = ""

@@ -1,0 +1,67 @@
+"""The records of reservations, read as far as the audit compares them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ticketmaster.audit.rules import text_of
+from ticketmaster.domain.reservation import ReservationType, State
+from ticketmaster.wire.binary import read_int, read_string, skip_string
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.reservations import check_frame, encode_seats, read_seats, remembered
+
+_KINDS = tuple(ReservationType)
+
+Seats = tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=16_384)
+def encoded_seats(seats: Seats) -> bytes:
+    """Seats in their one form: others may write them in several blocks."""
+    return encode_seats(seats)
+
+
+@remembered
+def seats_of(data: bytes) -> Seats:
+    """The seats of a whole Avro array."""
+    return tuple(read_seats(data, 0)[0])
+
+
+@remembered
+def _end(data: bytes) -> tuple[Seats, State, bytes]:
+    """(seats, state, reason) of the end of a ``Reservation``. UNREADABLE where it is none, to its last byte."""
+    seats, state_at = read_seats(data, 0)
+    reason, end = read_string(data, state_at + 1)
+    if end != len(data):
+        raise ValueError(f"its end has {len(data)} bytes and should have {end}")
+    reason.decode()
+    return tuple(seats), State(data[state_at] >> 1), reason
+
+
+class ReservationRecord(NamedTuple):
+    """A ``Reservation``, as far as it is compared; ``what`` is all that is asked for but the seats, as bytes."""
+
+    who: bytes
+    what: bytes
+    names: bytes
+    seat_count: int
+    kind: int
+    seats: Seats
+    state: State
+    reason: bytes
+
+
+def read_record(key: bytes, value: bytes) -> ReservationRecord:
+    """UNREADABLE where it is no ``Reservation``, to its last byte, or not the one of this key."""
+    check_frame(value, FRAMES.reservation)
+    reservation_id, at = read_string(value, FRAME_BYTES)
+    if reservation_id != key:
+        raise ValueError(f"it is of reservation {text_of(reservation_id)}")
+    who, names_at = read_string(value, at)
+    names_end = skip_string(value, skip_string(value, names_at))
+    count, at = read_int(value, names_end)
+    _, at = read_int(value, at)
+    kind = _KINDS[value[at] >> 1]
+    seats, state, reason = _end(value[at + 1 :])
+    return ReservationRecord(who, value[names_at : at + 1], value[names_at:names_end], count, kind, seats, state, reason)

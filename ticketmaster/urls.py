@@ -1,0 +1,19 @@
+"""URLs, and what of them may be told: a user name and a password may stand in one."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def without_credentials(url: str) -> tuple[str, str, str]:
+    """(a URL without its user name and password, the user name, the password)."""
+    parts = urlsplit(url)
+    before, at, host = parts.netloc.rpartition("@")
+    username, _, password = before.partition(":")
+    return parts._replace(netloc=host).geturl() if at else url, username, password
+
+
+def told(url: str) -> str:
+    """A URL for errors and logs: neither with credentials nor with a query, where some put a token."""
+    bare, _, _ = without_credentials(url)
+    return bare.partition("?")[0]
