@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,9 +16,10 @@ import msgspec
 import psutil
 import pytest
 
-from scripts.perf.bench_suite import in_one_process, on_kafka, watched
+from scripts.perf.bench_suite import in_one_process, loop_holds, on_kafka, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
+from scripts.perf.bench_suite.loop_probe import watched as watched_loop
 from scripts.perf.bench_suite.processes import Kafka
 from ticketmaster.broker.partitioner import partition_of
 
@@ -54,6 +56,35 @@ def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
     assert text.count("<svg") == 3 * 2 + 1
     for named in (results["figures"][0]["name"], first["name"], results["steps"][0]["name"]):
         assert named in text
+
+
+def test_what_holds_the_loop_is_taken_in_every_situation(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    sizes = ("--loop-records", "2000", "--loop-statuses", "20", "--loop-areas", "3", "--waiters", "300")
+    done = bench("run", "--part", "loop", "--runs", "1", *sizes, "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())["figures"]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in loop_holds.KINDS]
+    assert all(figure["goal"] == "≤ 50" for figure in figures)
+    assert all(figure["median"] >= 0 for figure in figures)
+    assert sum(figure["median"] > 0 for figure in figures) > len(figures) / 2
+
+
+async def test_a_step_that_holds_the_loop_is_seen_wherever_it_begins() -> None:
+    def work(seconds: float) -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    async with watched_loop() as held:
+        work(0.1)
+        await asyncio.sleep(0)
+    assert held.step_cpu_s >= 0.1
+    assert held.silence_s >= 0.1
+    async with watched_loop() as held:
+        await asyncio.sleep(0.01)
+    assert held.step_cpu_s < 0.05
 
 
 def test_what_it_costs_to_be_looked_at_is_taken_in_every_way(tmp_path: Path) -> None:

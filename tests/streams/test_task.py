@@ -225,6 +225,20 @@ def test_what_a_processor_leaves_is_in_the_next_transactions_each_record_whole_b
     assert left == [4, 4, 2, 0]
 
 
+def test_other_sources_go_on_before_what_was_left_and_each_keeps_its_order() -> None:
+    task = sparing_task()
+    queued(task)
+    for offset in (0, 1):
+        task.queue(Batch(MORE_WORDS, [(b"other", b"other %d" % offset)], [offset], offset + 1, 0))
+
+    done = []
+    while task.queued_records:
+        done.append([value for _, value in task.decide(100).outputs[COUNTS]])
+        task.committed({})
+
+    assert done == [[b"1", b"2"], [b"other 0", b"other 1"], [b"3"], [b"4", b"5"], [b"6", b"7"]]
+
+
 def test_of_a_transaction_that_fails_nothing_is_left_over() -> None:
     task = sparing_task()
     queued(task)

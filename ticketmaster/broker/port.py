@@ -149,7 +149,7 @@ class Consumer(Protocol):
     """Reads partitions, each from a position on."""
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
-        """The next batches of partitions that deliver, as soon as there is one: what can be worked on in one go, a few MiB at most.
+        """The next batches of partitions that deliver, as soon as there is one: a few MiB of what is stored at most.
 
         The loop's other jobs get a turn at each poll, also when there is something at once.
         An empty list after ``timeout_ms``; or earlier, or later, when what is assigned changes meanwhile.

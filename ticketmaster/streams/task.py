@@ -126,12 +126,14 @@ class Task:
         return [letter]
 
     def _put_back(self, batch: Batch, at: int, rest: bytes | None) -> Batch:
-        """What a transaction has taken of a batch; the rest waits for the next one."""
+        """What a transaction has taken of a batch; the rest waits for the next one, behind what has come from other sources."""
         assert at or rest is not None or self._in_plan, "a processor has left everything"
         taken, left = batch.split(at)
         if rest is not None:
             left = left._replace(records=[(left.records[0][0], rest), *left.records[1:]])
-        self._queue.appendleft(left)
+        same = [queued for queued in self._queue if queued.source == batch.source]
+        others = [queued for queued in self._queue if queued.source != batch.source]
+        self._queue = deque([*others, left, *same])
         return taken
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
