@@ -9,6 +9,7 @@ import pytest
 
 from ticketmaster.broker.port import NO_RECORD_HEADERS, Pair, RecordHeaders, TopicPartition
 from ticketmaster.clock import SystemClock
+from ticketmaster.errors import TicketmasterError
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
@@ -27,9 +28,12 @@ class NotedLog:
     def __init__(self) -> None:
         self.sent: list[int] = []
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+    ) -> Mapping[TopicPartition, TicketmasterError]:
         await asyncio.sleep(0.001)
         self.sent.append(sum(map(len, records.values())))
+        return {}
 
 
 class Client:

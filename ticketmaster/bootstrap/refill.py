@@ -16,7 +16,7 @@ from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import member_count
 from ticketmaster.broker.kafka.topics import describe_topics
-from ticketmaster.broker.port import Pair, TopicPartition
+from ticketmaster.broker.port import Pair, TopicPartition, ensure_durable
 from ticketmaster.config.roles import Loaded
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import UsageError
@@ -95,7 +95,8 @@ async def _refill_table(broker: KafkaBroker, table: _Table, partitions: int, on_
         belonging = {key: value for key, value in kept.items() if table.belongs(value)}
         missing: list[Pair] = [pair for pair in belonging.items() if pair[0] not in there]
         for at in range(0, len(missing), _SENT_RECORDS_MAX):
-            await broker.producer().send({TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]})
+            records = {TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]}
+            ensure_durable(await broker.producer().send(records))
         keys, written = keys + len(belonging), written + len(missing)
     return Refilled(table.topic.name, keys, written)
 

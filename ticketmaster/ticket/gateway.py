@@ -11,9 +11,18 @@ from collections.abc import Sequence
 import structlog
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import NO_PLACED_HEADERS, Assignment, Pair, PlacedHeaders, Producer, TopicPartition, partitions_of
+from ticketmaster.broker.port import (
+    NO_PLACED_HEADERS,
+    Assignment,
+    Pair,
+    PlacedHeaders,
+    Producer,
+    TopicPartition,
+    ensure_durable,
+    partitions_of,
+)
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.errors import Fatal, Refused, Retriable
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.metrics import Histogram
@@ -38,6 +47,8 @@ _UNDECIDED_MAX = 200_000
 # So many first characters of an id are the time at which it was minted.
 _MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
+# A partition that did not take commands gets no new ones for so long.
+_AVOIDED_S = 5.0
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S = 5.0
 
@@ -83,6 +94,7 @@ class Gateway:
         self.catalog = catalog
         self.draining = False
         self._producer = producer
+        self._observer = observer
         self._reservations = reservations
         self._partitions = partitions
         self._clock = clock
@@ -94,7 +106,9 @@ class Gateway:
         self._forwarding = Forwarding(partitions, ask)
         self._durations = observer.decision_durations
         self._traced = observer.tracer.enabled
-        self._commands = Commands(producer, observer)
+        self._commands = Commands(producer, observer, self._avoid)
+        # When a partition that does not take commands is tried again.
+        self._tried_again: dict[int, asyncio.TimerHandle] = {}
         self._traces = ReservationTraces(observer.tracer, clock)
         # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
         self._undecided: dict[bytes, int] = {}
@@ -196,11 +210,22 @@ class Gateway:
         while True:
             await self._commands.hand_over(pace)
 
+    def _avoid(self, partition: int) -> None:
+        """Mints ids of other partitions for a while."""
+        if earlier := self._tried_again.pop(partition, None):
+            earlier.cancel()
+        self._mint.avoid(partition)
+        self._tried_again[partition] = asyncio.get_running_loop().call_later(_AVOIDED_S, self._mint.use_again, partition)
+
     async def _announce(
         self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
     ) -> None:
         try:
-            await self._producer.send(command)
+            ensure_durable(await self._producer.send(command))
+        except Refused as reason:
+            self._observer.commands_not_acknowledged(str(reason))
+            refuse(responder, problems.COMMAND_TOO_LARGE)
+            return
         except (Retriable, Fatal):
             refuse(responder, problems.LOG_UNAVAILABLE)
             return

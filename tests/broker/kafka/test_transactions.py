@@ -12,7 +12,8 @@ import pytest
 from aiokafka.errors import NodeNotReadyError
 
 from ticketmaster.broker.kafka import protocol
-from ticketmaster.broker.kafka.protocol import Identity, NewerRequests
+from ticketmaster.broker.kafka.batches import Identity
+from ticketmaster.broker.kafka.protocol import NewerRequests
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
 from ticketmaster.broker.port import TopicPartition

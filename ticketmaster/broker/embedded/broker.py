@@ -31,7 +31,7 @@ from ticketmaster.broker.port import (
     TransactionalProducer,
 )
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Fatal, Retriable, TaskMigrated, UsageError
+from ticketmaster.errors import Fatal, Retriable, TaskMigrated, TicketmasterError, UsageError
 
 _NOTHING = Extent(0, 0, 0)
 # How far compaction has come is kept as the offsets of a group.
@@ -301,8 +301,12 @@ class _Producer:
     def __init__(self, broker: EmbeddedBroker) -> None:
         self._broker = broker
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+    ) -> Mapping[TopicPartition, TicketmasterError]:
+        # One log for all partitions: when it fails, it fails as a whole.
         await self._broker.append(records, headers=headers)
+        return {}
 
 
 class _TransactionalProducer:
