@@ -37,6 +37,14 @@ class Incoming:
         self._unknown: dict[int, float] = {}
         self._on_waiting = on_waiting
 
+    def try_translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair] | None:
+        """As :meth:`translate`, at once; None: some record is not in our schema."""
+        record = _RECORDS.get(topic)
+        if record is None:
+            return records
+        ours = self._frames[record]
+        return records if all(value is None or value.startswith(ours) for _, value in records) else None
+
     async def translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
         """The records of a topic, all in our schema that can be."""
         record = _RECORDS.get(topic)

@@ -22,20 +22,12 @@ class Translator(Protocol):
 
 
 class _Function:
-    """A translator that is one function: what it does without waiting is done at once."""
+    """A translator that is one function: nobody knows beforehand whether it waits, so everything waits for it."""
 
     def __init__(self, translate: Translate) -> None:
         self._translate = translate
 
     def try_translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair] | None:
-        step = self._translate(topic, records).__await__()
-        try:
-            next(step)
-        except StopIteration as done:
-            translated: Sequence[Pair] = done.value
-            return translated
-        # It begins anew in a job of its own.
-        getattr(step, "close", lambda: None)()
         return None
 
     async def translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair]:
@@ -43,8 +35,11 @@ class _Function:
 
 
 def translator_of(translate: Translator | Translate | None) -> Translator | None:
-    """A translator, whichever way it is given."""
-    return _Function(translate) if callable(translate) else translate
+    """A translator, whichever way it is given: itself, its method, or another function."""
+    if not callable(translate):
+        return translate
+    owner: Translator | None = getattr(translate, "__self__", None)
+    return owner if owner and hasattr(owner, "try_translate") else _Function(translate)
 
 
 class _Place:
