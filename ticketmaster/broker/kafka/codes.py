@@ -20,6 +20,8 @@ COORDINATOR_MOVED: Final = frozenset({COORDINATOR_NOT_AVAILABLE, 16})
 NETWORK_EXCEPTION: Final = 13
 # Besides: REQUEST_TIMED_OUT, COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND.
 FOR_NOW: Final = frozenset({CONCURRENT_TRANSACTIONS, 7, NETWORK_EXCEPTION, 14, 19, 20}) | LEADER_MOVED | COORDINATOR_MOVED
+# Those that a broker says only after it has waited, and nothing else on that connection with it: they or silence.
+ANSWERED_LATE: Final = frozenset({7, NETWORK_EXCEPTION, 20})
 # The broker has the batch already: it was sent once more because its acknowledgement was lost.
 DUPLICATE: Final = 46
 # TOPIC_, GROUP_, CLUSTER_ and TRANSACTIONAL_ID_AUTHORIZATION_FAILED: an operator's business.

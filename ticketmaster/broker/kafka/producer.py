@@ -1,7 +1,7 @@
 """Producers outside transactions: every partition has its own queue, batches of healthy ones leave together, sick ones go apart.
 
 A broker answers a produce request when it has dealt with all partitions in it, and one request of a connection after the other. So a
-partition that is in trouble is sent to by itself, over a second connection, until it has been well for a while.
+partition that is in trouble is sent to by itself, over a second connection, until it is well; for a while longer if it was slow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ticketmaster.errors import NotAllowed, Refused, Retriable, TicketmasterErro
 
 # How long a broker may wait for the replicas of one partition while all others of the request wait for its answer.
 _TOGETHER_MAX_MS: Final = 1_000
-# So long a partition that was in trouble must have been well until it is sent to with the others again.
+# So long a partition that kept others waiting must have been well until it is sent to with them again.
 _WELL_S: Final = 10.0
 # As aiokafka asks: outside transactions nothing comes of it.
 _NO_TRANSACTION_TIMEOUT_MS: Final = 0x7FFFFFFF
@@ -156,8 +156,7 @@ class KafkaProducer(Requester):
 
     def _offer(self, lane: _Lane) -> None:
         """Has the orders of a partition sent, with those of others or apart."""
-        now_s = asyncio.get_running_loop().time()
-        leader = self._known_leader(lane.source) if lane.identity and now_s >= lane.well_at_s else None
+        leader = self._known_leader(lane.source) if self._is_well(lane) else None
         lane.is_busy = True
         if leader is None:
             self._begin(lane.source, self._apart(lane))
@@ -195,7 +194,7 @@ class KafkaProducer(Requester):
     async def _apart(self, lane: _Lane) -> None:
         """Sends to one partition by itself, until it is well."""
         loop, attempt = asyncio.get_running_loop(), 0
-        while lane.orders and not (lane.identity and self._known_leader(lane.source) is not None and loop.time() >= lane.well_at_s):
+        while lane.orders and not (self._is_well(lane) and self._known_leader(lane.source) is not None):
             deadline_s = lane.orders[0].deadline_s
             if loop.time() >= deadline_s:
                 # It may have been written, or be under way still.
@@ -232,7 +231,8 @@ class KafkaProducer(Requester):
             if codes.is_not_allowed(cause):
                 lane.end(NotAllowed(f"writing to {lane.source.topic}: {cause!r}"))
                 return True
-            self._fell_ill(lane, repr(cause))
+            lane.trouble = repr(cause)
+            self._keep_apart(lane)
             return False
 
     def _go_on(self, lane: _Lane) -> None:
@@ -241,8 +241,11 @@ class KafkaProducer(Requester):
         else:
             lane.is_busy = False
 
-    def _fell_ill(self, lane: _Lane, why: str) -> None:
-        lane.trouble = why
+    def _is_well(self, lane: _Lane) -> bool:
+        """Whether it may be sent to with others."""
+        return bool(lane.identity) and not lane.trouble and asyncio.get_running_loop().time() >= lane.well_at_s
+
+    def _keep_apart(self, lane: _Lane) -> None:
         lane.well_at_s = asyncio.get_running_loop().time() + _WELL_S
 
     # One request.
@@ -275,7 +278,7 @@ class KafkaProducer(Requester):
         """What became of a batch: False: it must be sent again, after a while."""
         code, _, message = written
         if not code or code == codes.DUPLICATE:
-            lane.sequence = after(lane.sequence, batch)
+            lane.sequence, lane.trouble = after(lane.sequence, batch), ""
             lane.pass_on(batch.records)
             return True
         text = f"Produce was refused with {code}, {codes.name_of(code)}{f': {message}' if message else ''}"
@@ -287,7 +290,9 @@ class KafkaProducer(Requester):
         elif code in codes.NOT_ALLOWED:
             lane.end(NotAllowed(f"writing to {lane.source.topic}: {text}"))
         elif code in codes.FOR_NOW:
-            self._fell_ill(lane, text)
+            lane.trouble = text
+            if code in codes.ANSWERED_LATE:
+                self._keep_apart(lane)
             return False
         else:
             # A sequence that does not fit, a fenced epoch: it may have been written.
