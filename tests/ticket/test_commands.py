@@ -14,6 +14,7 @@ from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.pace import Pace
 from ticketmaster.telemetry.logs import LogObserver
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.ticket import problems
 from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.problems import Headers as HttpHeaders
 
@@ -149,7 +150,8 @@ async def test_only_those_whose_commands_are_too_large_for_good_are_told_so() ->
     assert not sick
 
 
-async def test_when_the_work_ends_whoever_waits_for_a_write_is_told_that_its_outcome_is_unknown() -> None:
+@pytest.mark.parametrize("how", ["cancelled", "given up"])
+async def test_when_the_work_ends_whoever_waits_for_a_write_is_told_that_its_outcome_is_unknown(how: str) -> None:
     log, client = Log(), Client()
     log.slow[SOURCE] = asyncio.Event()
     commands = Commands(log, Observer())
@@ -157,6 +159,10 @@ async def test_when_the_work_ends_whoever_waits_for_a_write_is_told_that_its_out
     commands.add(SOURCE, b"1", b"command", client)
     await asyncio.sleep(0.1)
 
+    if how == "given up":
+        commands.give_up(problems.SHUTTING_DOWN)
+        await asyncio.sleep(0)
+        assert b"log_unavailable" in client.answer[1]
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
 

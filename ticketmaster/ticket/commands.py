@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ticketmaster.broker.port import Headers, Pair, Producer, TopicPartition
-from ticketmaster.errors import Fatal, Refused, TicketmasterError
+from ticketmaster.errors import Refused, TicketmasterError
 from ticketmaster.streams.pace import Pace
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.telemetry.tracing import NO_HEADERS, Kind
@@ -46,7 +46,7 @@ class Commands:
         self._on_sick = on_sick
         self._gathered: dict[TopicPartition, _Gathered] = {}
         self._writes: dict[TopicPartition, asyncio.Task[None]] = {}
-        self._failure: Fatal | None = None
+        self._failure: Exception | None = None
         self._in_flight = 0
         self.rests = True
         """Whether commands may gather; not when no more will come."""
@@ -105,11 +105,11 @@ class Commands:
                     responder.response_bytes(200, TEXT, key)
             else:
                 self._failed(source, acknowledge, failure)
-        except Fatal as reason:
+        except Exception as reason:  # noqa: BLE001 - raised where the work is waited for
             self._failure = reason
             self._wake.set()
             _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
-        except BaseException:
+        except asyncio.CancelledError:
             _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             raise
         finally:
@@ -161,7 +161,12 @@ class Commands:
         await asyncio.gather(*writes, return_exceptions=True)
 
     def give_up(self, problem: Problem) -> None:
-        """Those that were not handed over to the log never will be, and their clients are told."""
+        """Those that were not handed over to the log never will be, and their clients are told.
+
+        Those that were are waited for no longer: of them nobody knows.
+        """
+        for write in self._writes.values():
+            write.cancel()
         gathered, self._gathered = self._gathered, {}
         for one in gathered.values():
             self._in_flight -= len(one.acknowledge)

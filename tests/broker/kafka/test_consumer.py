@@ -118,7 +118,7 @@ class Registry:
         self.there = asyncio.Event()
         self.asked: list[Sequence[Pair]] = []
         self.cancelled = 0
-        self.raises: Exception | None = None
+        self.raises: BaseException | None = None
 
     def try_translate(self, _topic: str, records: Sequence[Pair]) -> Sequence[Pair] | None:
         return None if any(value == FOREIGN for _, value in records) else records
@@ -277,6 +277,22 @@ def test_what_a_translation_raises_is_raised_by_a_poll_and_nothing_is_skipped(mo
         lab.registry.raises = None
         await lab.poll(0.5)
         assert lab.of(A) == [(0, b"ours"), (1, b"1")]
+        await lab.member.stop()
+
+    run_virtual(main())
+
+
+def test_a_translation_that_something_cancelled_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        lab = Lab(monkeypatch)
+        await lab.poll(0.1)
+        lab.write(A, FOREIGN)
+        lab.registry.raises = asyncio.CancelledError()
+        lab.registry.there.set()
+        await lab.poll(0.2)
+        lab.registry.raises = None
+        await lab.poll(0.2)
+        assert lab.of(A) == [(0, b"ours")]
         await lab.member.stop()
 
     run_virtual(main())

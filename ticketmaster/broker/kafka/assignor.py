@@ -80,13 +80,12 @@ class StickyAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         self.failure: Exception | None = None
 
     def metadata(self, topics: Collection[str]) -> Any:
-        stored: list[int] = []
         try:
-            stored = sorted(self._stored())
+            claim = msgspec.json.encode(Claim(self._address, self._epoch, self._owned, sorted(self._stored())))
         except Exception as failure:  # noqa: BLE001
             self.failure = failure
-        claim = Claim(self._address, self._epoch, self._owned, stored)
-        return ConsumerProtocolMemberMetadata(_VERSION, sorted(topics), msgspec.json.encode(claim))
+            claim = msgspec.json.encode(Claim(self._address))
+        return ConsumerProtocolMemberMetadata(_VERSION, sorted(topics), claim)
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
         try:

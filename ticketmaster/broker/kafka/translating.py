@@ -70,7 +70,11 @@ class Waiting:
         place = self._places.setdefault(batch.source, _Place())
         place.batches.append(batch)
         if place.job is None:
-            place.job = asyncio.create_task(self._translate(place), name=f"translate {batch.source.topic}-{batch.source.partition}")
+            self._begin(place)
+
+    def _begin(self, place: _Place) -> None:
+        source = place.batches[0].source
+        place.job = asyncio.create_task(self._translate(place), name=f"translate {source.topic}-{source.partition}")
 
     async def _translate(self, place: _Place) -> None:
         while len(place.translated) < len(place.batches):
@@ -83,16 +87,19 @@ class Waiting:
         taken: list[Batch] = []
         for source, place in tuple(self._places.items()):
             job = place.job
-            if job is None:
-                place.job = asyncio.create_task(self._translate(place))
-            elif job.done():
-                if taken and not job.cancelled() and job.exception():
-                    # The next time: what is taken must be delivered.
-                    continue
-                place.job = None
-                job.result()
-                taken += place.translated
-                del self._places[source]
+            if job is None or not job.done():
+                continue
+            failure = None if job.cancelled() else job.exception()
+            if failure and taken:
+                # The next time: what is taken must be delivered.
+                continue
+            if failure or job.cancelled():
+                self._begin(place)
+                if failure:
+                    raise failure
+                continue
+            taken += place.translated
+            del self._places[source]
         return taken
 
     def drop(self, source: TopicPartition) -> None:
