@@ -164,6 +164,22 @@ def test_a_broker_that_does_not_answer_holds_up_its_own_partitions_only() -> Non
     run(Hanging({}, {SICK: 2}), test, delivery_timeout_ms=8_000)
 
 
+def test_a_partition_that_an_answer_leaves_out_is_sent_again() -> None:
+    left_out = [True]
+
+    class Forgetful(Cluster):
+        async def send(self, node: int, request: Any, **options: Any) -> Any:  # noqa: ANN401
+            answer = await super().send(node, request, **options)
+            return SimpleNamespace(topics=[]) if hasattr(request, "_topics") and left_out and left_out.pop() else answer
+
+    async def test(producer: KafkaProducer) -> None:
+        await written(producer, WELL)
+
+    cluster = Forgetful({})
+    run(cluster, test)
+    assert [batch.sequence for _, batch in cluster.taken] == [0, 0]
+
+
 def test_batches_of_partitions_that_are_well_leave_together() -> None:
     sources = [TopicPartition("topic", number) for number in range(16)]
     cluster = Cluster({})

@@ -30,6 +30,7 @@ _TOGETHER_MAX_MS: Final = 1_000
 _WELL_S: Final = 10.0
 # As aiokafka asks: outside transactions nothing comes of it.
 _NO_TRANSACTION_TIMEOUT_MS: Final = 0x7FFFFFFF
+_NOTHING_SAID: Final = Written(codes.NETWORK_EXCEPTION, -1, "the answer leaves it out")
 _ACKS: Final = {"all": -1, "1": 1, "0": 0}
 
 _Failure = TicketmasterError | None
@@ -186,7 +187,7 @@ class KafkaProducer(Requester):
                 except Exception as cause:  # noqa: BLE001
                     answered = dict.fromkeys((batch.source for batch in part), _unanswered(cause))
                 for batch in part:
-                    self._took(lanes[batch.source], batch, answered[batch.source])
+                    self._took(lanes[batch.source], batch, answered.get(batch.source, _NOTHING_SAID))
             for lane in lanes.values():
                 self._go_on(lane)
         del self._jobs[leader]
@@ -206,7 +207,8 @@ class KafkaProducer(Requester):
                     if await self._attempt(lane):
                         attempt = 0
                     else:
-                        await self._running.force_metadata_update()
+                        with contextlib.suppress(*TROUBLE):
+                            await self._running.force_metadata_update()
                         await self._pause(attempt)
                         attempt += 1
         del self._jobs[lane.source]
@@ -223,7 +225,7 @@ class KafkaProducer(Requester):
                 return True
             timeout_ms = self._settings.request_timeout_ms // 2
             answered = await self._produced(leader, [batch], private.CONNECTION_APART, timeout_ms)
-            return self._took(lane, batch, answered[batch.source])
+            return self._took(lane, batch, answered.get(batch.source, _NOTHING_SAID))
         except NotAllowed as cause:
             lane.end(cause)
             return True

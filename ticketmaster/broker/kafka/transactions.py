@@ -180,6 +180,8 @@ class KafkaTransactionalProducer(Requester):
         refusals = set()
         for batch in batches:
             source = batch.source
+            if source not in answered:
+                raise KafkaError(f"the answer to Produce leaves out {source.topic}-{source.partition}")
             code, offset, message = answered[source]
             unsent = rest[source]
             if not code:
