@@ -36,6 +36,28 @@ class _Gathered:
         self.acknowledge: list[tuple[Responder, bytes]] = []
 
 
+class _Round:
+    """Writes that left together."""
+
+    __slots__ = ("left", "over")
+
+    def __init__(self, writes: int) -> None:
+        self.left = writes
+        # All are answered, or have been waited for long enough.
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answered(self) -> None:
+        """One of them."""
+        self.left -= 1
+        if not self.left:
+            self.end()
+
+    def end(self) -> None:
+        """Nobody waits for it any more."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+
 class Commands:
     """What has come since the last hand-over. Each partition has one write under way at most, and is answered for itself."""
 
@@ -82,20 +104,24 @@ class Commands:
             self._wake.clear()
             taken = {source: gathered for source, gathered in self._gathered.items() if source not in self._writes}
             if taken:
+                together, count = _Round(len(taken)), 0
                 for source, gathered in taken.items():
                     del self._gathered[source]
-                    self._writes[source] = asyncio.create_task(self._write(source, gathered))
-                pace.note(sum(len(gathered.records) for gathered in taken.values()), loop.time())
-                _, late = await asyncio.wait([self._writes[source] for source in taken], timeout=_TOGETHER_S)
-                if late:
-                    self._look_after([source for source, write in self._writes.items() if write in late])
+                    self._writes[source] = loop.create_task(self._write(source, gathered, together))
+                    count += len(gathered.records)
+                pace.note(count, loop.time())
+                timer = loop.call_later(_TOGETHER_S, together.end)
+                await together.over
+                timer.cancel()
+                if together.left:
+                    self._look_after([source for source in taken if source in self._writes])
         except asyncio.CancelledError:
             await self._cancel_writes()
             raise
         if self._failure:
             raise self._failure
 
-    async def _write(self, source: TopicPartition, gathered: _Gathered) -> None:
+    async def _write(self, source: TopicPartition, gathered: _Gathered, together: _Round) -> None:
         """Writes, and answers whoever waits for it."""
         acknowledge = gathered.acknowledge
         try:
@@ -115,6 +141,7 @@ class Commands:
         finally:
             self._in_flight -= len(acknowledge)
             del self._writes[source]
+            together.answered()
             if source in self._gathered:
                 self._wake.set()
 
@@ -166,7 +193,8 @@ class Commands:
         Those that were are waited for no longer: of them nobody knows.
         """
         for write in self._writes.values():
-            write.cancel()
+            # Not before it has begun: it would answer nobody.
+            asyncio.get_running_loop().call_soon(write.cancel)
         gathered, self._gathered = self._gathered, {}
         for one in gathered.values():
             self._in_flight -= len(one.acknowledge)
