@@ -11,8 +11,18 @@ class Retriable(TicketmasterError):
     """It did not happen and may work later: rebuild the task, or answer 503."""
 
 
+class NotAllowed(Retriable):
+    """The broker's operator does not allow it: it works as soon as they do. The text says what was refused, and readiness shows it."""
+
+
 class Refused(TicketmasterError):
-    """The broker will not take these records, however often they are sent: the text names topic, size and setting."""
+    """The broker will not take these records, however often they are sent: says topic, size and setting."""
+
+    def __init__(self, text: str, source: tuple[str, int], keys: tuple[bytes, ...] = ()) -> None:
+        """``source`` is the records' topic and partition, ``keys`` are theirs: other records of that partition may be taken."""
+        super().__init__(text)
+        self.source = source
+        self.keys = keys
 
 
 class TaskMigrated(TicketmasterError):

@@ -10,13 +10,24 @@ import pytest
 
 from tests.contract.conftest import Cluster
 from tests.support.consuming import headers_of, offsets_of, read_batches, read_records, records_of, take, take_nothing
-from ticketmaster.broker.port import Broker, Pair, TopicPartition, TopicSpec
+from ticketmaster.broker.port import Broker, Pair, TopicPartition, TopicSpec, partitions_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import UsageError
 
 
 def numbered(count: int, start: int = 0) -> list[Pair]:
     return [(b"k%d" % number, b"v%d" % number) for number in range(start, start + count)]
+
+
+async def test_what_is_durable_is_not_among_the_failures(broker: Broker, topic: str) -> None:
+    sources, producer = partitions_of(topic, 4), broker.producer()
+
+    assert await producer.send({}) == {}
+    assert await producer.send({source: [] for source in sources}) == {}
+    sent = await asyncio.gather(*(producer.send({source: numbered(3) for source in sources[: number + 1]}) for number in range(4)))
+
+    assert sent == [{}] * 4
+    assert [len(await read_records(broker, source)) for source in sources] == [12, 9, 6, 3]
 
 
 async def test_what_is_acknowledged_is_there_when_the_broker_is_opened_again(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
 from ticketmaster.broker.port import Pair
-from ticketmaster.errors import Retriable
 from ticketmaster.event import processor as event_role
 from ticketmaster.event.processor import HOLDERS, EventProcessor
 from ticketmaster.reservation import processor as reservation_role
@@ -139,13 +138,11 @@ def _acknowledged_early() -> AbstractContextManager[Any]:
     async def hand_over(self: Commands, _pace: Pace) -> None:
         await self._wake.wait()
         self._wake.clear()
-        records, acknowledge = dict(self._records), self._acknowledge
-        self._records.clear()
-        self._acknowledge = []
-        for responder, key in acknowledge:
-            responder.response_bytes(200, [], key)
-        with suppress(Retriable):
-            await self._producer.send(records)
+        gathered, self._gathered = self._gathered, {}
+        for one in gathered.values():
+            for responder, key in one.acknowledge:
+                responder.response_bytes(200, [], key)
+        await self._producer.send({source: one.records for source, one in gathered.items()})
 
     return replaced(Commands, "hand_over", hand_over)
 

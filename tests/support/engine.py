@@ -157,7 +157,7 @@ class _FailingProducer:
     ) -> dict[TopicPartition, int]:
         await self._broker.gate.wait()
         if self._broker.poison and (self._broker.poison, b"1") in outputs.get(COUNTS, ()):
-            raise Refused("counts: 9 bytes")
+            raise Refused("counts: 9 bytes", COUNTS)
         if self._broker.failures:
             raise self._broker.failures.pop(0)
         ends = await self._producer.commit(outputs, offsets, group, headers)

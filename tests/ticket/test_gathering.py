@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from ticketmaster.broker.port import NO_RECORD_HEADERS, Pair, RecordHeaders, TopicPartition
 from ticketmaster.clock import SystemClock
+from ticketmaster.errors import Retriable, TicketmasterError
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
@@ -27,9 +29,12 @@ class NotedLog:
     def __init__(self) -> None:
         self.sent: list[int] = []
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+    ) -> Mapping[TopicPartition, TicketmasterError]:
         await asyncio.sleep(0.001)
         self.sent.append(sum(map(len, records.values())))
+        return {}
 
 
 class Client:
@@ -85,3 +90,42 @@ def test_whoever_waits_when_the_gateway_ends_is_answered(drain_ms: int) -> None:
 
     assert set(statuses) <= {200, 503}
     assert statuses.count(200) <= sum(sent)
+
+
+def test_a_partition_that_takes_no_commands_gets_no_new_ones_for_a_while() -> None:
+    sick, counts = [True], list[Counter[int]]()
+
+    class Sick(NotedLog):
+        async def send(
+            self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+        ) -> Mapping[TopicPartition, TicketmasterError]:
+            counts[-1].update({source.partition: len(pairs) for source, pairs in records.items()})
+            await super().send(records, headers)
+            return {source: Retriable("no leader") for source in records if source.partition == 2 and sick[0]}
+
+    async def test() -> None:
+        table = OwnedTable("t", "t", "T", None, None, StreamSettings(), Observer())  # type: ignore[arg-type]  # it is never run
+        gateway = Gateway(Sick(), table, Catalog(), 4, SystemClock(), TicketLimits())
+        job = asyncio.create_task(gateway.hand_over(Pace(0)))
+
+        async def taken() -> Counter[int]:
+            counts.append(Counter())
+            for _ in range(200):
+                gateway.post_reservation("show", BODY, Client())
+            await asyncio.sleep(0.1)
+            return counts[-1]
+
+        assert (await taken())[2] > 0
+        assert (await taken()).keys() == {0, 1, 3}
+        await asyncio.sleep(6)
+        # It is tried again, and is sick still.
+        assert (await taken())[2] > 0
+        assert (await taken()).keys() == {0, 1, 3}
+        sick[0] = False
+        await asyncio.sleep(6)
+        for _ in range(2):
+            assert (await taken()).keys() == {0, 1, 2, 3}
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+    run_virtual(test())

@@ -105,3 +105,29 @@ def test_ids_are_spread_over_all_owned_partitions() -> None:
     mint.own([3, 7, 19])
 
     assert {mint.mint()[1] for _ in range(300)} == {3, 7, 19}
+
+
+def test_partitions_that_take_no_commands_get_no_ids_while_there_are_others() -> None:
+    def minted_for() -> set[int]:
+        return {mint.mint()[1] for _ in range(200)}
+
+    mint = IdMint(SystemClock(), 4)
+    mint.avoid(2)
+    assert minted_for() == {0, 1, 3}
+
+    mint.own([1, 2])
+    assert minted_for() == {1}
+    mint.avoid(1)
+    # None of its own is left, but any process answers for any id.
+    assert minted_for() == {0, 3}
+    for partition in (0, 3):
+        mint.avoid(partition)
+    assert minted_for() == {1, 2}
+
+    mint.use_again(2)
+    assert minted_for() == {2}
+    for partition in (0, 1, 3):
+        mint.use_again(partition)
+    assert minted_for() == {1, 2}
+    mint.own(range(4))
+    assert minted_for() == {0, 1, 2, 3}

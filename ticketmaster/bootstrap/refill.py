@@ -18,7 +18,7 @@ from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import members_of
 from ticketmaster.broker.kafka.topics import describe_topics
-from ticketmaster.broker.port import Pair, Producer, TopicPartition
+from ticketmaster.broker.port import Pair, Producer, TopicPartition, ensure_durable
 from ticketmaster.config.roles import Loaded
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import UsageError
@@ -120,7 +120,8 @@ async def _refill_table(broker: KafkaBroker, producer: Producer, table: _Table, 
             if belongs and key not in there:
                 missing.append((key, value))
         for at in range(0, len(missing), _SENT_RECORDS_MAX):
-            await producer.send({TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]})
+            records = {TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]}
+            ensure_durable(await producer.send(records))
         written += len(missing)
     return Refilled(table.topic.name, keys, written, unreadable)
 

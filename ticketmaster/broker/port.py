@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
+from ticketmaster.errors import TicketmasterError
+
 # Key and value of a record. A value of None is a tombstone: the key is gone.
 Pair = tuple[bytes, bytes | None]
 # Names and values of a record's headers. A list, as aiokafka takes no other sequence; nobody changes it.
@@ -71,8 +73,20 @@ class Batch(NamedTuple):
 class Producer(Protocol):
     """Appends records outside any transaction."""
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
-        """Returns when every record is durable. Retriable: it is not known whether they are. Fatal: the broker is gone."""
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+    ) -> Mapping[TopicPartition, TicketmasterError]:
+        """Returns, when the outcome of each partition is known, those whose records are not known to be durable, with why.
+
+        Retriable: they may or may not be. Refused: those of its keys never will be, all others of the partition are. A partition that
+        can't be written neither fails nor delays another one. Fatal, raised: the broker is gone.
+        """
+
+
+def ensure_durable(failures: Mapping[TopicPartition, TicketmasterError]) -> None:
+    """Raises why something that :meth:`Producer.send` was given is not known to be durable, if anything is not."""
+    for failure in failures.values():
+        raise failure
 
 
 class TransactionalProducer(Protocol):
@@ -92,7 +106,8 @@ class TransactionalProducer(Protocol):
 
         ``offsets`` are the next offsets that ``group`` will read. Records and offsets can be read a moment later, and for certain
         once the next producer of this id has started. TaskMigrated: a later producer has taken over, nothing was
-        written. Retriable: the outcome is unknown or nothing; this producer must not be used any more.
+        written. Retriable: the outcome is unknown or nothing. Refused: the broker takes some record never, nothing of this is visible.
+        NotAllowed: its operator forbids it. After any of these, this producer must not be used any more.
         """
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:

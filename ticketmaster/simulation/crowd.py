@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import TopicPartition
+from ticketmaster.broker.port import TopicPartition, ensure_durable
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.errors import Retriable
 from ticketmaster.simulation.deployment import Deployment, Reply
@@ -183,7 +183,7 @@ class Crowd:
         host = self._deployment.host
         try:
             async with asyncio.timeout(5):
-                await host.broker.producer().send({source: [(key, value)]})
+                ensure_durable(await host.broker.producer().send({source: [(key, value)]}))
         except (Retriable, TimeoutError):
             return False
         return True

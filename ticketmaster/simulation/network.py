@@ -172,8 +172,13 @@ class _LinkedProducer:
         self._producer = producer
         self._link = link
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
-        await self._link.call("send", lambda: self._producer.send(records, headers), writes=True, repeatable=True)
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+    ) -> Mapping[TopicPartition, TicketmasterError]:
+        try:
+            return await self._link.call("send", lambda: self._producer.send(records, headers), writes=True, repeatable=True)
+        except Retriable as unknown:
+            return dict.fromkeys(records, unknown)
 
 
 class _LinkedTransactions:

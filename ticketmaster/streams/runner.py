@@ -40,7 +40,8 @@ class TaskRunner(PartitionWork):
 
     def deliver(self, batch: Batch) -> None:
         """Queues what was fetched; past the limit the partition delivers nothing until the queue is worked off."""
-        if not self.serving or not self._takes(batch):
+        if not self.serving or not self._takes(batch) or not batch.records:
+            # Markers of transactions only move on where the next batch must follow: they are worth no transaction.
             return
         self.task.queue(batch)
         self._wake.set()

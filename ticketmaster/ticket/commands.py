@@ -1,12 +1,13 @@
-"""Commands on their way to the log: they gather, go as one write, and are answered when the log has them."""
+"""Commands on their way to the log: they gather, go as one write a partition, and are answered when the log has them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
 
 from ticketmaster.broker.port import Headers, Pair, Producer, TopicPartition
-from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.errors import Refused, TicketmasterError
 from ticketmaster.streams.jobs import finish, in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.telemetry.observer import Observer
@@ -15,17 +16,61 @@ from ticketmaster.ticket import problems
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import TEXT, Responder, refuse
 
+# Partitions leave together, while they are acknowledged together: no longer than this is one waited for by the others.
+_TOGETHER_S: Final = 0.05
+# A partition that takes longer is sick.
+_SICK_S: Final = 1.0
+
+
+def _ignored(_partition: int) -> None:
+    """Nobody minds a sick partition."""
+
+
+class _Gathered:
+    """Commands of one partition, and who gets their ids once they are durable."""
+
+    __slots__ = ("acknowledge", "headers", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Pair] = []
+        self.headers: dict[int, Headers] = {}
+        self.acknowledge: list[tuple[Responder, bytes]] = []
+
+
+class _Round:
+    """Writes that left together."""
+
+    __slots__ = ("left", "over")
+
+    def __init__(self, writes: int) -> None:
+        self.left = writes
+        # All are answered, or have been waited for long enough.
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answered(self) -> None:
+        """One of them."""
+        self.left -= 1
+        if not self.left:
+            self.end()
+
+    def end(self) -> None:
+        """Nobody waits for it any more."""
+        if not self.over.done():
+            self.over.set_result(None)
+
 
 class Commands:
-    """What has come since the last hand-over, and who gets its ids once it is durable."""
+    """What has come since the last hand-over. Each partition has one write under way at most, and is answered for itself."""
 
-    def __init__(self, producer: Producer, observer: Observer) -> None:
+    def __init__(self, producer: Producer, observer: Observer, on_sick: Callable[[int], None] = _ignored) -> None:
+        """``on_sick(partition)`` is told of a partition that does not take commands, or takes very long."""
         self._producer = producer
         self._observer = observer
-        self._records: dict[TopicPartition, list[Pair]] = defaultdict(list)
-        self._headers: dict[TopicPartition, dict[int, Headers]] = {}
-        self._acknowledge: list[tuple[Responder, bytes]] = []
-        self._handed_over = 0
+        self._on_sick = on_sick
+        self._gathered: dict[TopicPartition, _Gathered] = {}
+        self._writes: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._failure: Exception | None = None
+        self._in_flight = 0
         self.rests = True
         """Whether commands may gather; not when no more will come."""
         self._wake = asyncio.Event()
@@ -33,58 +78,126 @@ class Commands:
     @property
     def in_flight(self) -> int:
         """How many the log has not acknowledged."""
-        return len(self._acknowledge) + self._handed_over
+        return self._in_flight
 
     def add(self, source: TopicPartition, key: bytes, command: bytes, responder: Responder, headers: Headers = NO_HEADERS) -> None:
         """Takes a command; ``headers`` are those of a traced one."""
-        records = self._records[source]
+        gathered = self._gathered.get(source)
+        if gathered is None:
+            gathered = self._gathered[source] = _Gathered()
         if headers:
-            self._headers.setdefault(source, {})[len(records)] = headers
-        records.append((key, command))
-        self._acknowledge.append((responder, key))
+            gathered.headers[len(gathered.records)] = headers
+        gathered.records.append((key, command))
+        gathered.acknowledge.append((responder, key))
+        self._in_flight += 1
         self._wake.set()
 
     async def hand_over(self, pace: Pace) -> None:
-        """Sends what has come since the last time: the busier the log and the more there is, the more goes at once."""
+        """Sends what has come since the last time: the busier the log and the more there is, the more goes at once.
+
+        What comes for a partition whose write is under way gathers until that is answered. Fatal: the log is gone.
+        """
         loop = asyncio.get_running_loop()
-        await self._wake.wait()
-        if self.rests and (rest_s := pace.rest_s(loop.time())):
-            await asyncio.sleep(rest_s)
-        self._wake.clear()
-        records, headers, acknowledge = self._records, self._headers, self._acknowledge
-        self._records, self._headers, self._acknowledge = defaultdict(list), {}, []
-        self._handed_over = len(acknowledge)
-        pace.note(len(acknowledge), loop.time())
         try:
-            await self._send(records, headers)
-        except Retriable as reason:
-            # Their clients are only told that it is so.
-            self._observer.commands_not_acknowledged(str(reason))
+            await self._wake.wait()
+            if self.rests and (rest_s := pace.rest_s(loop.time())):
+                await asyncio.sleep(rest_s)
+            self._wake.clear()
+            taken = {source: gathered for source, gathered in self._gathered.items() if source not in self._writes}
+            if taken:
+                together, count = _Round(len(taken)), 0
+                for source, gathered in taken.items():
+                    del self._gathered[source]
+                    self._writes[source] = loop.create_task(self._write(source, gathered, together))
+                    count += len(gathered.records)
+                pace.note(count, loop.time())
+                timer = loop.call_later(_TOGETHER_S, together.end)
+                await together.over
+                timer.cancel()
+                if together.left:
+                    self._look_after([source for source in taken if source in self._writes])
+        except asyncio.CancelledError:
+            await self._cancel_writes()
+            raise
+        if self._failure:
+            raise self._failure
+
+    async def _write(self, source: TopicPartition, gathered: _Gathered, together: _Round) -> None:
+        """Writes, and answers whoever waits for it."""
+        acknowledge = gathered.acknowledge
+        try:
+            failure = (await self._send(source, gathered)).get(source)
+        except Exception as reason:  # noqa: BLE001 - raised where the work is waited for
+            self._failure = reason
+            self._wake.set()
             await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
-        except Fatal:
+        except asyncio.CancelledError:
             await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             raise
         else:
-            # The log has them: whatever happens to this process, their clients are told.
-            await finish(in_turns(acknowledge, _acknowledge))
+            # The log has said what became of them: whatever happens to this process, their clients are told.
+            if failure is None:
+                await finish(in_turns(acknowledge, _acknowledge))
+            else:
+                await finish(self._failed(source, acknowledge, failure))
         finally:
-            self._handed_over = 0
+            self._in_flight -= len(acknowledge)
+            del self._writes[source]
+            together.answered()
+            if source in self._gathered:
+                self._wake.set()
 
-    async def _send(self, records: dict[TopicPartition, list[Pair]], headers: dict[TopicPartition, dict[int, Headers]]) -> None:
-        if not headers:
-            await self._producer.send(records)
+    async def _failed(self, source: TopicPartition, acknowledge: list[tuple[Responder, bytes]], failure: TicketmasterError) -> None:
+        # Clients are only told that it is so.
+        self._observer.commands_not_acknowledged(str(failure))
+        if not isinstance(failure, Refused):
+            self._on_sick(source.partition)
+            await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             return
+        never = set(failure.keys)
+        await _refuse_all([one for one in acknowledge if one[1] in never], problems.COMMAND_TOO_LARGE)
+        await in_turns([one for one in acknowledge if one[1] not in never], _acknowledge)
+
+    async def _send(self, source: TopicPartition, gathered: _Gathered) -> dict[TopicPartition, TicketmasterError]:
+        records, headers = {source: gathered.records}, gathered.headers
+        if not headers:
+            return dict(await self._producer.send(records))
         # A child of the first traced request, linked to all others.
-        first, *others = (found for of_partition in headers.values() for found in of_partition.values())
-        attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.batch.message_count": sum(map(len, records.values()))}
+        first, *others = headers.values()
+        attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.batch.message_count": len(gathered.records)}
         with self._observer.tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others):
-            await self._producer.send(records, headers)
+            return dict(await self._producer.send(records, {source: headers}))
+
+    def _look_after(self, late: list[TopicPartition]) -> None:
+        """Tells of the partitions that are still being written after a while."""
+
+        def look(source: TopicPartition, write: asyncio.Task[None]) -> None:
+            if self._writes.get(source) is write:
+                self._on_sick(source.partition)
+                loop.call_later(_SICK_S, look, source, write)
+
+        loop = asyncio.get_running_loop()
+        for source in late:
+            loop.call_later(_SICK_S - _TOGETHER_S, look, source, self._writes[source])
+
+    async def _cancel_writes(self) -> None:
+        writes = list(self._writes.values())
+        for write in writes:
+            write.cancel()
+        await asyncio.gather(*writes, return_exceptions=True)
 
     async def give_up(self, problem: Problem) -> None:
-        """Those that were not handed over to the log never will be, and their clients are told."""
-        acknowledge, self._acknowledge = self._acknowledge, []
-        self._records, self._headers = defaultdict(list), {}
-        await _refuse_all(acknowledge, problem)
+        """Those that were not handed over to the log never will be, and their clients are told.
+
+        Those that were are waited for no longer: of them nobody knows.
+        """
+        gathered, self._gathered = self._gathered, {}
+        # A write that has not begun would answer nobody.
+        await asyncio.sleep(0)
+        await self._cancel_writes()
+        for one in gathered.values():
+            self._in_flight -= len(one.acknowledge)
+            await _refuse_all(one.acknowledge, problem)
 
 
 def _acknowledge(taken: tuple[Responder, bytes]) -> None:

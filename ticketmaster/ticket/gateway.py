@@ -12,9 +12,18 @@ from typing import Any
 import structlog
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import NO_PLACED_HEADERS, Assignment, Pair, PlacedHeaders, Producer, TopicPartition, partitions_of
+from ticketmaster.broker.port import (
+    NO_PLACED_HEADERS,
+    Assignment,
+    Pair,
+    PlacedHeaders,
+    Producer,
+    TopicPartition,
+    ensure_durable,
+    partitions_of,
+)
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.errors import Fatal, Refused, Retriable
 from ticketmaster.streams.jobs import in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
@@ -42,6 +51,8 @@ _MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
 # More may wait for one reservation: they are answered in turns.
 _ANSWERS_AT_ONCE_MAX = 1_000
+# A partition that did not take commands gets no new ones for so long.
+_AVOIDED_S = 5.0
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S = 5.0
 
@@ -89,6 +100,7 @@ class Gateway:
         self.catalog = catalog
         self.draining = False
         self._producer = producer
+        self._observer = observer
         self._reservations = reservations
         self._partitions = partitions
         self._clock = clock
@@ -100,7 +112,9 @@ class Gateway:
         self._forwarding = Forwarding(ask)
         self._durations = observer.decision_durations
         self._traced = observer.tracer.enabled
-        self._commands = Commands(producer, observer)
+        self._commands = Commands(producer, observer, self._avoid)
+        # When a partition that does not take commands is tried again.
+        self._tried_again: dict[int, asyncio.TimerHandle] = {}
         self._traces = ReservationTraces(observer.tracer, clock)
         # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
         self._undecided: dict[bytes, int] = {}
@@ -204,11 +218,22 @@ class Gateway:
         while True:
             await self._commands.hand_over(pace)
 
+    def _avoid(self, partition: int) -> None:
+        """Mints ids of other partitions for a while."""
+        if earlier := self._tried_again.pop(partition, None):
+            earlier.cancel()
+        self._mint.avoid(partition)
+        self._tried_again[partition] = asyncio.get_running_loop().call_later(_AVOIDED_S, self._mint.use_again, partition)
+
     async def _announce(
         self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
     ) -> None:
         try:
-            await self._producer.send(command)
+            ensure_durable(await self._producer.send(command))
+        except Refused as reason:
+            self._observer.commands_not_acknowledged(str(reason))
+            refuse(responder, problems.COMMAND_TOO_LARGE)
+            return
         except (Retriable, Fatal):
             refuse(responder, problems.LOG_UNAVAILABLE)
             return

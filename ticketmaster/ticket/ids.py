@@ -39,28 +39,49 @@ class IdMint:
         self._clock = clock
         self._partitions = partitions
         self._owned: frozenset[int] = frozenset()
+        self._avoided: set[int] = set()
+        # Those that ids are minted for; any, if these are none.
+        self._wanted: frozenset[int] = frozenset()
         self._last = 0
         self._pool: Iterator[int] = iter(())
 
     def own(self, partitions: Collection[int]) -> None:
         """From now on ids are of these partitions; of any, if these are none or all."""
         self._owned = frozenset(partitions) if len(partitions) < self._partitions else frozenset()
+        self._choose()
+
+    def avoid(self, partition: int) -> None:
+        """Mints no ids of a partition, as long as there is another one: of those that it owns, else of all."""
+        self._avoided.add(partition)
+        self._choose()
+
+    def use_again(self, partition: int) -> None:
+        """The partition is as good as the others."""
+        self._avoided.discard(partition)
+        self._choose()
+
+    def _choose(self) -> None:
+        if not self._avoided:
+            self._wanted = self._owned
+            return
+        every = frozenset(range(self._partitions))
+        self._wanted = ((self._owned or every) - self._avoided) or (every - self._avoided) or self._owned
 
     def mint(self) -> tuple[bytes, int]:
         """(a new id, its partition)."""
         key = self._next()
-        if not self._owned:
+        if not self._wanted:
             return key, partition_of(key, self._partitions)
         # The last four characters are the hash's last block: with others in their place, the rest of the hash stays the same.
         head, state = key[:-_END], begun(key)
         for _ in range(_ENDS_MAX):
             end = key[-_END:]
             partition = partition_of_end(state, int.from_bytes(end, "little"), self._partitions)
-            if partition in self._owned:
+            if partition in self._wanted:
                 return key, partition
             key = head + b"%04x" % (self._random() & 0xFFFF)
         # Of so many ends one is owned, but for less than once in 10 to the 28th of a thousand partitions.
-        raise AssertionError(f"no id is of any of these partitions: {sorted(self._owned)}")
+        raise AssertionError(f"no id is of any of these partitions: {sorted(self._wanted)}")
 
     def _next(self) -> bytes:
         # Milliseconds and counter as one number: a counter that runs over borrows from the next millisecond.

@@ -1,7 +1,7 @@
 """The HTTP server: Granian, embedded in the process's own loop, HTTP/1.1 and cleartext HTTP/2 on one port.
 
 Granian's threads leave notes, the loop is woken once for a batch of them, and a request costs no coroutine. That needs names
-of Granian that are not public (:func:`_serve_notes`); the same handlers can be served through RSGI as documented.
+of Granian that are not public (``granian_private.py``); without them the same handlers are served through RSGI as documented.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from ticketmaster.errors import Fatal, UsageError
-from ticketmaster.ticket import problems
+from ticketmaster.ticket import granian_private, problems
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.responding import Responder, refuse
@@ -156,7 +156,7 @@ def _give_up_body(scope: Any, protocol: Any) -> None:
     """
     headers = scope.headers
     if ("content-length" in headers or "transfer-encoding" in headers) and "expect" not in headers:
-        protocol().cancel()
+        granian_private.give_up_body(protocol)
 
 
 class _Bodiless:
@@ -217,8 +217,6 @@ class _Notes:
 
 
 async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tuple[Any, ...]) -> None:
-    from granian._granian import CallbackScheduler, RSGIWorker  # noqa: PLC0415 - not public: only here, and only if asked for
-
     loop = asyncio.get_running_loop()
     notes = _Notes(loop)
     stopped = loop.create_future()
@@ -229,14 +227,14 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         loop.call_soon_threadsafe(stopped.set_result, None)
         threading.Event().wait()
 
-    signal.add_cb(on_stopped)
+    granian_private.call_when_stopped(signal, on_stopped)
 
-    def schedule(watcher: Any) -> None:
+    def schedule(scope: Any, protocol: Any) -> None:
         # In Granian's thread, which keeps what this raises for whoever comes next, and would fail them all.
         try:
-            look(watcher.scope, watcher.proto)
+            look(scope, protocol)
         except Exception as failure:  # noqa: BLE001
-            note_failure(failure, watcher.proto)
+            note_failure(failure, protocol)
 
     def note_failure(failure: Exception, protocol: Any) -> None:
         notes.call_soon_threadsafe(lambda _: dispatcher.answer_failure(failure, protocol))
@@ -256,19 +254,9 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         elif length is None:
             notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, target, protocol, responder).read_on())
         else:
-            protocol().add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
+            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
 
-    class Scheduler(CallbackScheduler):
-        __slots__ = ()
-
-        def __init__(self, *_: object) -> None:
-            super().__init__()
-            self._schedule_fn = schedule
-
-    worker: Any = RSGIWorker(*worker_options)
-    ignored = (lambda *_: None,) * 2
-    # The runtime of many threads, with as many as asked for: unlike the other it is not told of each answer while its thread is awake.
-    worker.serve_mtr(Scheduler(loop, None, None, *ignored), notes, signal)
+    granian_private.serve(schedule, loop, notes, signal, worker_options)
     await stopped
 
 
@@ -294,7 +282,7 @@ class _Pieces:
         self._target = target
         self._responder = responder
         self._body = bytearray()
-        self._iterator = protocol.__aiter__()
+        self._iterator = granian_private.pieces_of(protocol)
 
     def read_on(self) -> None:
         """Asks for the next piece."""
@@ -352,20 +340,21 @@ class HttpServer:
                 max_concurrent_streams=settings.http2_streams_max, max_headers_size=settings.http2_headers_bytes_max
             ),
         )
-        self._job = asyncio.create_task(self._server.serve(self._spawn if settings.notes else None), name="http")
+        self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
         await self._until_listening(port)
         return port
 
+    def _leaves_notes(self) -> bool:
+        """Whether a request costs no coroutine: not where this version of Granian has no names for that."""
+        if not self._settings.notes:
+            return False
+        if lacks := granian_private.missing():
+            tried = granian_private.TRIED
+            structlog.get_logger().warning("served_as_documented", reason=f"Granian lacks {lacks}", tried=tried, cost="CPU by request")
+        return not lacks
+
     async def _spawn(self, worker_id: int, signal: Any, _callback: Any, sock: Any, *options: Any) -> None:
-        # As Granian's own spawner for RSGI, but for the scheduler: what is left out are its blocking threads and Python-side options.
-        runtime_threads, runtime_blocking, blocking, blocking_idle, backpressure, _, mode, http1, http2, websockets, static, _, tls, _ = (
-            options
-        )
-        worker_options = (
-            *(worker_id, sock, None, runtime_threads, runtime_blocking, blocking, blocking_idle, backpressure),
-            *(mode, http1, http2, websockets, static, *tls, (None, None)),
-        )
-        await _serve_notes(self._dispatcher, signal, worker_options)
+        await _serve_notes(self._dispatcher, signal, granian_private.worker_options(worker_id, sock, options))
 
     async def _until_listening(self, port: int) -> None:
         assert self._job is not None

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import client as library
 from aiokafka.structs import BrokerMetadata
 
-from ticketmaster.broker.kafka import connecting
+from ticketmaster.broker.kafka.connecting import patient
 
 AWAY, THERE = 1, 2
 
@@ -42,7 +42,6 @@ class Network:
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
-    connecting.install()
     network = Network()
     monkeypatch.setattr(library, "create_conn", network.connect)
     return network
@@ -50,7 +49,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
 
 @pytest.fixture
 async def client(network: Network) -> AsyncIterator[Any]:  # noqa: ARG001 - it is there first
-    client = library.AIOKafkaClient()
+    client = patient(library.AIOKafkaClient())
     client.cluster._brokers = {node: BrokerMetadata(node, "broker", node, None) for node in (AWAY, THERE)}
     yield client
     await client.close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -15,13 +15,6 @@ from ticketmaster.broker.port import Batch, Headers, TopicPartition
 
 CODECS = {"none": 0, "lz4": 3}
 TRACED: Headers = [("traceparent", b"00-1-1-01")]
-
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["without headers", "with headers"])
-def reads_headers(request: pytest.FixtureRequest) -> Iterator[bool]:
-    before, BatchRecords.reads_headers = BatchRecords.reads_headers, request.param
-    yield request.param
-    BatchRecords.reads_headers = before
 
 
 def written(offsets: Sequence[int], codec: int) -> bytes:
@@ -34,9 +27,10 @@ def written(offsets: Sequence[int], codec: int) -> bytes:
     return bytes(builder.build())
 
 
-def read(data: bytes, start: int) -> list[Batch]:
+def read(data: bytes, start: int, *, headers: bool) -> list[Batch]:
     """What a fetch from ``start`` on delivers of these bytes."""
-    return list(BatchRecords(KafkaTopicPartition("t", 0), MemoryRecords(data), [], start, None, None, True, READ_COMMITTED))  # noqa: FBT003
+    fetched = PartitionRecords(KafkaTopicPartition("t", 0), MemoryRecords(data), [], start, None, None, True, READ_COMMITTED)  # noqa: FBT003
+    return list(BatchRecords(fetched, headers=headers))
 
 
 def test_batches_that_become_one_are_as_old_as_the_oldest() -> None:
@@ -55,8 +49,9 @@ def test_batches_that_become_one_are_as_old_as_the_oldest() -> None:
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 @pytest.mark.parametrize("offsets", [[0, 1, 2], [0, 2, 5], [0, 7]], ids=["whole", "with gaps", "with one gap"])
 @pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("reads_headers", [False, True], ids=["without headers", "with headers"])
 def test_every_record_has_its_own_offset_and_headers(offsets: list[int], codec: int, start: int, *, reads_headers: bool) -> None:
-    (batch,) = read(written(offsets, codec), start)
+    (batch,) = read(written(offsets, codec), start, headers=reads_headers)
 
     wanted = [offset for offset in offsets if offset >= start]
     assert list(batch.offsets) == wanted

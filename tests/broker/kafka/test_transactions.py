@@ -12,11 +12,12 @@ import pytest
 from aiokafka.errors import NodeNotReadyError
 
 from ticketmaster.broker.kafka import protocol
-from ticketmaster.broker.kafka.protocol import Identity, NewerRequests
+from ticketmaster.broker.kafka.batches import Identity
+from ticketmaster.broker.kafka.protocol import NewerRequests
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.errors import Retriable
+from ticketmaster.errors import NotAllowed, Retriable
 from ticketmaster.simulation.loop import VirtualClock, run_virtual
 
 SOURCE = TopicPartition("topic", 0)
@@ -104,6 +105,42 @@ def test_what_could_not_be_sent_is_sent_again(request_name: str) -> None:
 
     assert run_virtual(committed(Cluster(answer))) == {SOURCE: 41}
     assert not failures
+
+
+def test_an_answer_that_leaves_a_partition_out_ends_the_producer_and_not_the_process() -> None:
+    with pytest.raises(Retriable, match="leaves out topic-0"):
+        run_virtual(committed(Cluster(lambda _: SimpleNamespace(topics=[]))))
+
+
+TOPIC_AUTHORIZATION, GROUP_AUTHORIZATION, TRANSACTIONAL_ID_AUTHORIZATION = 29, 30, 53
+
+
+@pytest.mark.parametrize(
+    ("request_name", "code", "why"),
+    [
+        ("ProduceRequestV12", TOPIC_AUTHORIZATION, "Produce was refused with 29, TopicAuthorizationFailedError"),
+        ("TxnOffsetCommitRequestV5", GROUP_AUTHORIZATION, "TxnOffsetCommit was refused with 30, GroupAuthorizationFailedError"),
+        ("EndTxnRequestV5", TRANSACTIONAL_ID_AUTHORIZATION, "EndTxn was refused with 53, TransactionalIdAuthorizationFailed"),
+    ],
+)
+def test_what_is_not_allowed_is_told_as_such_and_not_asked_again(request_name: str, code: int, why: str) -> None:
+    def answer(name: str) -> object:
+        if name != request_name:
+            return well(name)
+        return SimpleNamespace(error_code=code, topics=[("topic", [(0, code, -1)])], errors=[("topic", [(0, code)])])
+
+    cluster = Cluster(answer)
+    with pytest.raises(NotAllowed, match=f"producer task: {why}"):
+        run_virtual(committed(cluster))
+    assert cluster.asked.count(request_name) == 1
+
+
+def test_a_topic_that_this_user_may_not_see_is_told_as_not_allowed() -> None:
+    cluster = Cluster(well, lambda: None)
+    cluster.unauthorized_topics.add("topic")
+
+    with pytest.raises(NotAllowed, match="TopicAuthorizationFailedError"):
+        run_virtual(committed(cluster))
 
 
 def test_a_connection_that_breaks_when_it_is_written_to_ends_the_producer_and_not_the_process() -> None:

@@ -32,7 +32,7 @@ from ticketmaster.broker.port import (
     partitions_of,
 )
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Fatal, Retriable, TaskMigrated, UsageError
+from ticketmaster.errors import Fatal, Retriable, TaskMigrated, TicketmasterError, UsageError
 
 _NOTHING = Extent(0, 0, 0)
 _UNCLEANED = Cleaned(0, 0)
@@ -320,8 +320,12 @@ class _Producer:
     def __init__(self, broker: EmbeddedBroker) -> None:
         self._broker = broker
 
-    async def send(self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+    async def send(
+        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
+    ) -> Mapping[TopicPartition, TicketmasterError]:
+        # One log for all partitions: when it fails, it fails as a whole.
         await self._broker.append(records, headers=headers)
+        return {}
 
 
 class _TransactionalProducer:

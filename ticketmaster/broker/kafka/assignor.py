@@ -8,11 +8,15 @@ addresses of all back with everybody's assignment, so that every member knows wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import msgspec
-from aiokafka.cluster import ClusterMetadata
-from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+
+from ticketmaster.broker.kafka.private import (
+    AbstractPartitionAssignor,
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
 
 _VERSION = 0
 
@@ -72,14 +76,26 @@ class StickyAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         self._epoch = 0
         self._owned: list[int] = []
         self.owners: dict[int, str] = {}
+        # aiokafka logs what its assignor raises, and goes on or dies of it: it is kept for the member's next poll.
+        self.failure: Exception | None = None
 
-    def metadata(self, topics: Collection[str]) -> ConsumerProtocolMemberMetadata:
-        claim = Claim(self._address, self._epoch, self._owned, sorted(self._stored()))
-        return ConsumerProtocolMemberMetadata(_VERSION, sorted(topics), msgspec.json.encode(claim))
+    def metadata(self, topics: Collection[str]) -> Any:
+        try:
+            claim = msgspec.json.encode(Claim(self._address, self._epoch, self._owned, sorted(self._stored())))
+        except Exception as failure:  # noqa: BLE001
+            self.failure = failure
+            claim = msgspec.json.encode(Claim(self._address))
+        return ConsumerProtocolMemberMetadata(_VERSION, sorted(topics), claim)
 
-    def assign(
-        self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
-    ) -> dict[str, ConsumerProtocolMemberAssignment]:
+    def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._assigned(cluster, members)
+        except Exception as failure:
+            self.failure = failure
+            # Raised, so that no other member is told an assignment that is none.
+            raise
+
+    def _assigned(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
         claims = {member: _claim(metadata.user_data) for member, metadata in members.items()}
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for meta in members.values() for topic in meta.subscription}
         tasks = assign(max(counts.values(), default=0), claims)
@@ -96,7 +112,13 @@ class StickyAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
             for member, metadata in members.items()
         }
 
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
+    def on_assignment(self, assignment: Any) -> None:
+        try:
+            self._take(assignment)
+        except Exception as failure:  # noqa: BLE001
+            self.failure = failure
+
+    def _take(self, assignment: Any) -> None:
         # A group whose leader is another program's assigns without telling more.
         spread = msgspec.json.decode(assignment.user_data or b"{}", type=_Spread)
         self._epoch = spread.epoch

@@ -11,15 +11,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
-from ticketmaster.broker.kafka import connecting, records
-from ticketmaster.broker.kafka import producer as producing
+from ticketmaster.broker.kafka import private
 from ticketmaster.broker.kafka.clients import client_arguments, complaints
-from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, Translate, new_consumer
+from ticketmaster.broker.kafka.codes import is_not_allowed
+from ticketmaster.broker.kafka.connecting import patient
+from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, new_consumer
 from ticketmaster.broker.kafka.groups import group_offsets
 from ticketmaster.broker.kafka.producer import KafkaProducer
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
+from ticketmaster.broker.kafka.translating import Translate, Translator
 from ticketmaster.broker.port import (
     NO_CLAIMS,
     Consumer,
@@ -31,17 +33,17 @@ from ticketmaster.broker.port import (
     TransactionalProducer,
 )
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.errors import NotAllowed, Retriable, UsageError
 
 
 class KafkaBroker:
     """A Kafka cluster as a broker. Connections that nobody else owns are opened by :meth:`start` and closed by :meth:`close`."""
 
-    def __init__(self, settings: KafkaSettings, clock: Clock, translate: Translate | None = None, *, headers: bool = False) -> None:
-        """``translate(topic, records)`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
-        connecting.install()
-        records.install(headers=headers)
-        producing.install()
+    def __init__(
+        self, settings: KafkaSettings, clock: Clock, translate: Translator | Translate | None = None, *, headers: bool = False
+    ) -> None:
+        """``translate`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
+        self._headers = headers
         self._settings = settings
         self._clock = clock
         self._translate = translate
@@ -51,7 +53,9 @@ class KafkaBroker:
 
     async def start(self) -> None:
         """Connects; may be called again when it failed. Retriable: no broker answers. UsageError: none that does lets us in."""
+        private.check()
         self._admin = AIOKafkaAdminClient(**client_arguments(self._settings))
+        patient(private.client_of(self._admin))
         self._offsets: AIOKafkaConsumer = new_consumer(self._settings)
         with complaints() as told:
             try:
@@ -114,17 +118,17 @@ class KafkaBroker:
     def group_consumer(
         self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
     ) -> Consumer:
-        return KafkaGroupMember(self._settings, group, topics, listener, membership, self._translate)
+        return KafkaGroupMember(self._settings, group, topics, listener, membership, self._translate, headers=self._headers)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
-        return KafkaReader(self._settings, sources, self._translate)
+        return KafkaReader(self._settings, sources, self._translate, headers=self._headers)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:
             async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
                 return await self._stored_offsets(group, sources)
         except (KafkaError, TimeoutError) as cause:
-            raise Retriable(f"the offsets of group {group} can't be read: {cause!r}") from cause
+            raise _unread(f"the offsets of group {group}", cause) from cause
 
     async def _stored_offsets(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         while True:
@@ -140,12 +144,17 @@ class KafkaBroker:
         try:
             found = await self._offsets.end_offsets([KafkaTopicPartition(*at) for at in sources])
         except (KafkaError, TimeoutError) as cause:
-            raise Retriable(f"the ends of {len(sources)} logs can't be read: {cause!r}") from cause
+            raise _unread(f"the ends of {len(sources)} logs", cause) from cause
         return {TopicPartition(*at): offset for at, offset in found.items()}
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:
             found = await self._offsets.beginning_offsets([KafkaTopicPartition(*at) for at in sources])
         except (KafkaError, TimeoutError) as cause:
-            raise Retriable(f"the starts of {len(sources)} logs can't be read: {cause!r}") from cause
+            raise _unread(f"the starts of {len(sources)} logs", cause) from cause
         return {TopicPartition(*at): offset for at, offset in found.items()}
+
+
+def _unread(what: str, cause: Exception) -> Retriable:
+    text = f"{what} can't be read: {cause!r}"
+    return NotAllowed(text) if is_not_allowed(cause) else Retriable(text)

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from ticketmaster.broker.kafka import private
+from ticketmaster.broker.kafka.private import Client, GetConnection
 
 # As Java's reconnect.backoff.ms and reconnect.backoff.max.ms.
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 1.0
 
-_get_conn: Final = AIOKafkaClient._get_conn  # noqa: SLF001 - every request finds its connection here, and nowhere else can it be held back
-# Of each client's nodes that did not answer: when they are tried again, and how long the next pause will be.
-_away: Final[WeakKeyDictionary[AIOKafkaClient, dict[Any, tuple[float, float]]]] = WeakKeyDictionary()
 
+def patient(client: Client) -> Client:
+    """Makes a client wait before it tries a node again, longer and longer; returns it."""
+    # Of the nodes that did not answer: when they are tried again, and how long the next pause will be.
+    away: dict[Any, tuple[float, float]] = {}
 
-async def _get_conn_now_and_then(client: AIOKafkaClient, node_id: Any, **how: Any) -> Any:
-    """The connection to a node; None: there is none, or the last try was a moment ago."""
-    # As aiokafka keeps them: a node's coordinator has a connection of its own.
-    key = node_id, how.get("group", ConnectionGroup.DEFAULT)
-    known = client._conns.get(key)  # noqa: SLF001 - one that works is not held back
-    if known is not None and known.connected():
-        return known
-    away = _away.setdefault(client, {})
-    due_s, pause_s = away.get(key, (0.0, _BACKOFF_MIN_S))
-    if asyncio.get_running_loop().time() < due_s:
-        # Whether another broker leads by now is asked as often as before.
-        client.force_metadata_update()
-        return None
-    connection = await _get_conn(client, node_id, **how)
-    if connection is None:
-        away[key] = asyncio.get_running_loop().time() + pause_s, min(pause_s * 2, _BACKOFF_MAX_S)
-    else:
-        away.pop(key, None)
-    return connection
+    def wrapped(get_connection: GetConnection) -> GetConnection:
+        async def get_now_and_then(node: Any, **how: Any) -> Any:
+            """The connection to a node; None: there is none, or the last try was a moment ago."""
+            # As aiokafka keeps them: a node's coordinator has a connection of its own.
+            group = how.get("group", private.CONNECTION_DEFAULT)
+            if private.is_connected(client, node, group):
+                return await get_connection(node, **how)
+            key = node, group
+            due_s, pause_s = away.get(key, (0.0, _BACKOFF_MIN_S))
+            if asyncio.get_running_loop().time() < due_s:
+                # Whether another broker leads by now is asked as often as before.
+                client.force_metadata_update()
+                return None
+            connection = await get_connection(node, **how)
+            if connection is None:
+                away[key] = asyncio.get_running_loop().time() + pause_s, min(pause_s * 2, _BACKOFF_MAX_S)
+            else:
+                away.pop(key, None)
+            return connection
 
+        return get_now_and_then
 
-def install() -> None:
-    """Makes every client of this process wait before it tries a node again, longer and longer."""
-    AIOKafkaClient._get_conn = _get_conn_now_and_then  # noqa: SLF001
+    private.connect_by(client, wrapped)
+    return client

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
-from ticketmaster.broker.kafka.producer import translated
-from ticketmaster.broker.kafka.records import merged, with_markers
+from ticketmaster.broker.kafka.codes import is_not_allowed, translated
+from ticketmaster.broker.kafka.connecting import patient
+from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of
+from ticketmaster.broker.kafka.records import BatchRecords, merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.port import Assignment, Batch, Membership, Pair, RebalanceListener, TopicPartition
-from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.broker.kafka.translating import Translate, Translator, Waiting, translator_of
+from ticketmaster.broker.port import Assignment, Batch, Membership, RebalanceListener, TopicPartition
+from ticketmaster.errors import Fatal, NotAllowed, Retriable
 
 # A rebalance waits for its slowest member, and the answer to a member's join comes only then.
-_JOIN_GRACE_MS = 5_000
+_JOIN_GRACE_MS: Final = 5_000
+# While batches wait to be translated a poll takes no longer: what is ready is delivered then.
+_LOOK_AGAIN_MS: Final = 20
 
-Translate = Callable[[str, Sequence[Pair]], Awaitable[Sequence[Pair]]]
 
-
-def new_consumer(settings: KafkaSettings, **arguments: Any) -> AIOKafkaConsumer:
-    """A consumer that delivers committed batches, from the log's start where nothing else is said."""
-    return AIOKafkaConsumer(
+def new_consumer(settings: KafkaSettings, *, headers: bool = False, **arguments: Any) -> Consumer:
+    """A consumer that delivers committed batches, from the log's start where nothing else is said; ``headers``: those of records, too."""
+    consumer = BatchConsumer(
+        partial(BatchRecords, headers=headers),
         **{
             **client_arguments(settings),
             "isolation_level": "read_committed",
@@ -39,39 +43,92 @@ def new_consumer(settings: KafkaSettings, **arguments: Any) -> AIOKafkaConsumer:
             "fetch_max_bytes": settings.fetch_bytes_max,
             "max_partition_fetch_bytes": settings.fetch_partition_bytes_max,
             **arguments,
-        }
+        },
     )
+    patient(client_of(consumer))
+    return consumer
 
 
 class _Reading:
     """Polling an aiokafka consumer for the port's batches."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, translate: Translate | None) -> None:
+    def __init__(self, consumer: Consumer, translate: Translator | Translate | None) -> None:
         self._consumer = consumer
-        self._translate = translate
+        self._translator = translator_of(translate)
+        self._waiting = Waiting(self._translator) if self._translator else None
         # Where each partition goes on, past whatever was delivered last.
         self._positions: dict[TopicPartition, int] = {}
 
-    async def fetch(self, timeout_ms: int, *, keep_empty: bool, merge: bool) -> list[Batch]:
+    async def fetch(self, timeout_ms: int, *, merge: bool) -> list[Batch]:
         """Whatever all partitions have. An empty batch tells only that the position has moved past markers.
 
         ``merge`` makes one batch of those of a partition; without it each keeps its own time.
         """
         # What is there already aiokafka delivers without giving the loop's other jobs a turn.
         await asyncio.sleep(0)
+        if self._waiting:
+            if ready := self._waiting.take():
+                self._resume({batch.source for batch in ready})
+                return self._delivered(ready)
+            timeout_ms = min(timeout_ms, _LOOK_AGAIN_MS)
         try:
             fetched: Mapping[object, Sequence[Batch]] = await self._consumer.getmany(timeout_ms=timeout_ms)
         except KafkaError as cause:
             raise translated(cause, "reading") from cause
+        # From here on nothing is awaited: until they are delivered a rebalance could take away what these batches are of, or a seek.
         found: list[Batch] = []
         for batches in fetched.values():
-            self._positions[batches[-1].source] = batches[-1].next_offset
-            found += [merged(batches)] if merge else with_markers(batches)
-        return [await self._translated(batch) for batch in found if batch.records or keep_empty]
+            of_partition = [merged(batches)] if merge else with_markers(batches)
+            found += self._translated(of_partition)
+        return self._delivered(found)
+
+    def _translated(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Those of one partition that can be delivered now; the others wait, and their partition with them."""
+        translator, waiting = self._translator, self._waiting
+        if translator is None or waiting is None:
+            return batches
+        done: list[Batch] = []
+        for batch in batches:
+            source, records = batch.source, batch.records
+            if source not in waiting:
+                at_once = translator.try_translate(source.topic, records) if records else records
+                if at_once is not None:
+                    done.append(batch if at_once is records else batch._replace(records=at_once))
+                    continue
+                self._consumer.pause(KafkaTopicPartition(*source))
+            waiting.put(batch)
+        return done
+
+    def _delivered(self, batches: list[Batch]) -> list[Batch]:
+        for batch in batches:
+            self._positions[batch.source] = batch.next_offset
+        return batches
+
+    def _resume(self, sources: Collection[TopicPartition]) -> None:
+        for source in sources:
+            # It may not be assigned any more, and its owner does not know yet.
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.resume(KafkaTopicPartition(*source))
 
     def sought(self, source: TopicPartition, offset: int) -> None:
         """From there it goes on."""
+        self.dropped(source)
         self._positions[source] = offset
+
+    def dropped(self, source: TopicPartition) -> None:
+        """Of what was fetched nothing is delivered any more."""
+        if self._waiting:
+            self._waiting.drop(source)
+
+    def all_dropped(self) -> None:
+        """Of no partition."""
+        if self._waiting:
+            self._waiting.drop_all()
+
+    async def stop(self) -> None:
+        """Nothing waits any more."""
+        if self._waiting is not None:
+            await self._waiting.stop()
 
     def behind(self, source: TopicPartition) -> int:
         try:
@@ -82,32 +139,35 @@ class _Reading:
         position = self._positions.get(source, end)
         return max(end - position, 0) if end else 0
 
-    async def _translated(self, batch: Batch) -> Batch:
-        if not batch.records or self._translate is None:
-            return batch
-        return batch._replace(records=await self._translate(batch.source.topic, batch.records))
-
 
 class KafkaReader:
     """Reads given partitions from given offsets on; connects at its first poll."""
 
-    def __init__(self, settings: KafkaSettings, positions: Mapping[TopicPartition, int], translate: Translate | None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        positions: Mapping[TopicPartition, int],
+        translate: Translator | Translate | None,
+        *,
+        headers: bool = False,
+    ) -> None:
         self._positions = dict(positions)
-        self._consumer = new_consumer(settings)
+        self._consumer = new_consumer(settings, headers=headers)
         self._reading = _Reading(self._consumer, translate)
         self._started = False
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
         if not self._started:
             await self._start()
-        return await self._reading.fetch(timeout_ms, keep_empty=True, merge=False)
+        return await self._reading.fetch(timeout_ms, merge=False)
 
     async def _start(self) -> None:
         try:
             self._consumer.assign([KafkaTopicPartition(*source) for source in self._positions])
             await self._consumer.start()
         except KafkaError as cause:
-            raise Retriable(f"can't connect to Kafka: {cause!r}") from cause
+            kind = NotAllowed if is_not_allowed(cause) else Retriable
+            raise kind(f"can't connect to Kafka: {cause!r}") from cause
         self._started = True
         for source, position in self._positions.items():
             self._consumer.seek(KafkaTopicPartition(*source), position)
@@ -121,6 +181,7 @@ class KafkaReader:
             self._consumer.resume(partition)
 
     def pause(self, source: TopicPartition) -> None:
+        self._reading.dropped(source)
         if self._started:
             self._consumer.pause(KafkaTopicPartition(*source))
 
@@ -128,6 +189,7 @@ class KafkaReader:
         return self._reading.behind(source)
 
     async def stop(self) -> None:
+        await self._reading.stop()
         await self._consumer.stop()
 
 
@@ -141,15 +203,19 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         topics: Collection[str],
         listener: RebalanceListener,
         membership: Membership,
-        translate: Translate | None,
+        translate: Translator | Translate | None,
+        *,
+        headers: bool = False,
     ) -> None:
         self._group = group
         self._topics = sorted(topics)
         self._listener = listener
         self._membership = membership
         self._assignor = StickyAssignor(membership.address, membership.stored)
-        self._consumer = new_consumer(
+        self._new_consumer: Callable[[], Consumer] = partial(
+            new_consumer,
             settings,
+            headers=headers,
             group_id=group,
             partition_assignment_strategy=[self._assignor],
             session_timeout_ms=settings.session_timeout_ms,
@@ -157,18 +223,29 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=settings.rebalance_timeout_ms,
             request_timeout_ms=max(settings.request_timeout_ms, settings.rebalance_timeout_ms + _JOIN_GRACE_MS),
         )
-        self._reading = _Reading(self._consumer, translate)
-        self._joined = False
+        self._translate = translate
+        self._begin_anew()
         self._owned: list[int] = []
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
+
+    def _begin_anew(self) -> None:
+        self._consumer = self._new_consumer()
+        self._reading = _Reading(self._consumer, self._translate)
+        self._joined = False
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
         if not self._joined:
             await self._join()
-        batches = await self._reading.fetch(timeout_ms, keep_empty=False, merge=True)
-        if self._failure:
-            raise Fatal(f"group {self._group}: a rebalance failed: {self._failure!r}") from self._failure
+        self._check()
+        batches = await self._reading.fetch(timeout_ms, merge=True)
+        self._check()
         return batches
+
+    def _check(self) -> None:
+        """Fatal: what was called in a rebalance has failed, so that nobody knows what this member owns."""
+        failure = self._failure or self._assignor.failure
+        if failure:
+            raise Fatal(f"group {self._group}: a rebalance failed: {failure!r}") from failure
 
     async def _join(self) -> None:
         try:
@@ -178,30 +255,45 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             # Nothing has begun yet: it may be started again.
             raise Retriable(f"can't connect to Kafka: {cause!r}") from cause
         except KafkaError as cause:
-            raise Fatal(f"can't join the group {self._group}: {cause!r}") from cause
+            self._check()
+            if not is_not_allowed(cause):
+                raise Fatal(f"can't join the group {self._group}: {cause!r}") from cause
+            # A consumer starts once only.
+            await self._consumer.stop()
+            self._begin_anew()
+            raise NotAllowed(f"can't join the group {self._group}: {cause!r}") from cause
         self._joined = True
 
     # aiokafka logs and swallows what these raise, so they keep it for the next poll.
 
     async def on_partitions_revoked(self, revoked: Collection[object]) -> None:
+        self._reading.all_dropped()
         owned, self._owned = self._owned, []
         if owned:
             try:
                 await self._listener.on_revoked(owned)
-            except Exception as failure:  # noqa: BLE001
-                self._failure = failure
+            except BaseException as failure:  # noqa: BLE001
+                self._note(failure)
 
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        # Synchronously, before anything is fetched: each delivers nothing until its owner knows from where.
-        self._consumer.pause(*assigned)
-        self._owned = sorted({source.partition for source in assigned})
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - the generation and member id are nowhere else
-        if self._membership.on_joined:
-            self._membership.on_joined(coordinator.member_id)
         try:
-            self._listener.on_assigned(Assignment(self._owned, coordinator.generation, dict(self._assignor.owners)))
-        except Exception as failure:  # noqa: BLE001
-            self._failure = failure
+            # Synchronously, before anything is fetched: each delivers nothing until its owner knows from where.
+            self._consumer.pause(*assigned)
+            self._reading.all_dropped()
+            self._owned = sorted({source.partition for source in assigned})
+            generation, member_id = generation_of(self._consumer)
+            if self._membership.on_joined:
+                self._membership.on_joined(member_id)
+            self._listener.on_assigned(Assignment(self._owned, generation, dict(self._assignor.owners)))
+        except BaseException as failure:  # noqa: BLE001
+            self._note(failure)
+
+    def _note(self, failure: BaseException) -> None:
+        job = asyncio.current_task()
+        if job and job.cancelling():
+            # This is no failure: the member is told to stop.
+            raise failure
+        self._failure = failure
 
     def seek(self, source: TopicPartition, offset: int) -> None:
         partition = KafkaTopicPartition(*source)
@@ -212,6 +304,7 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.resume(partition)
 
     def pause(self, source: TopicPartition) -> None:
+        self._reading.dropped(source)
         with contextlib.suppress(IllegalStateError):
             self._consumer.pause(KafkaTopicPartition(*source))
 
@@ -220,4 +313,5 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def stop(self) -> None:
         self._owned = []
+        await self._reading.stop()
         await self._consumer.stop()

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
-from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.group import LeaveGroupRequest
 
+from ticketmaster.broker.kafka.private import LeaveGroupRequest, OffsetFetchRequest, ask_node
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.errors import Retriable
 
@@ -27,8 +26,7 @@ async def leave_group(admin: AIOKafkaAdminClient, group: str, member_id: str, ti
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             coordinator = await admin.find_coordinator(group)
-            # The client's own way to a node: it connects first.
-            answer = await admin._send_request_to_node(coordinator, LeaveGroupRequest(group, member_id))  # noqa: SLF001
+            answer = await ask_node(admin, coordinator, LeaveGroupRequest(group, member_id))
     except (KafkaError, TimeoutError) as cause:
         raise Retriable(f"member {member_id} could not be taken out of group {group}: {cause!r}") from cause
     error = for_code(answer.error_code)
@@ -36,7 +34,7 @@ async def leave_group(admin: AIOKafkaAdminClient, group: str, member_id: str, ti
         raise Retriable(f"member {member_id} could not be taken out of group {group}: {error.__name__}")
 
 
-def offset_request(group: str, sources: Collection[TopicPartition]) -> OffsetFetchRequest:
+def offset_request(group: str, sources: Collection[TopicPartition]) -> Any:
     """Asks for the offsets of a group."""
     asked = defaultdict(list)
     for topic, partition in sources:
@@ -66,7 +64,7 @@ def offsets_of(answer: Any, group: str, sources: Collection[TopicPartition]) -> 
 async def group_offsets(admin: AIOKafkaAdminClient, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
     """As :func:`offsets_of`, from whoever coordinates the group."""
     coordinator = await admin.find_coordinator(group)
-    answer = await admin._send_request_to_node(coordinator, offset_request(group, sources))  # noqa: SLF001
+    answer = await ask_node(admin, coordinator, offset_request(group, sources))
     return offsets_of(answer, group, sources)
 
 

@@ -8,23 +8,34 @@ that arrives late is taken for one of the next. aiokafka has the older one only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, for_code
-from aiokafka.protocol.api import RequestStruct, Response, ResponseHeader_v0
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.protocol.transaction import (
+
+from ticketmaster.broker.kafka.batches import EncodedBatch, Identity
+from ticketmaster.broker.kafka.private import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
+    Boolean,
+    Client,
+    CompactArray,
+    CompactBytes,
+    CompactString,
     EndTxnRequest,
     InitProducerIdRequest,
+    Int16,
+    Int32,
+    Int64,
+    ProduceRequest,
+    RequestStruct,
+    Response,
+    ResponseHeader,
+    Schema,
+    TaggedFields,
     TxnOffsetCommitRequest,
 )
-from aiokafka.protocol.types import Boolean, CompactArray, CompactBytes, CompactString, Int16, Int32, Int64, Schema, TaggedFields
-
 from ticketmaster.broker.port import TopicPartition
 
 # From this version of the feature on the newer protocol is spoken.
@@ -41,26 +52,12 @@ _TAGS = ("tags", TaggedFields)
 _NO_TAGS: dict[int, bytes] = {}
 
 
-class Identity(NamedTuple):
-    """Who writes. Of a transactional id only the newest epoch may."""
-
-    producer_id: int
-    epoch: int
-
-
-class EncodedBatch(NamedTuple):
-    """A record batch for one partition, ready to be sent, and how many records it has."""
-
-    source: TopicPartition
-    records: int
-    data: bytes
-
-
 class Written(NamedTuple):
-    """What became of a batch: 0 and its first offset, or a code why it was refused."""
+    """What became of a batch: 0 and its first offset, or a code why it was refused, and whatever the broker says about that."""
 
     code: int
     offset: int
+    message: str = ""
 
 
 class Requests(Protocol):
@@ -116,9 +113,9 @@ class ApiVersionsRequest(_OneVersion):
             raise IncompatibleBrokerVersion("brokers before 2.4 have no features")
         return self
 
-    def parse_response_header(self, read_buffer: BytesIO) -> ResponseHeader_v0:
+    def parse_response_header(self, read_buffer: BytesIO) -> Any:
         # Of this answer alone the header never has tags: who asks does not know yet what the broker understands.
-        return ResponseHeader_v0.decode(read_buffer)
+        return ResponseHeader.decode(read_buffer)
 
 
 _FEATURES = CompactArray(("name", _STRING), ("max_version", Int16), ("min_version", Int16), _TAGS)
@@ -267,9 +264,15 @@ class OlderRequests:
         return identity
 
 
-def init_producer(transactional_id: str, transaction_timeout_ms: int) -> Any:
-    """Fences every earlier producer of the id, and aborts what it has under way."""
+def init_producer(transactional_id: str | None, transaction_timeout_ms: int) -> Any:
+    """Fences every earlier producer of the id, and aborts what it has under way; without an id whoever asks is a new producer."""
     return InitProducerIdRequest(transactional_id, transaction_timeout_ms)
+
+
+def produce(acks: int, batches: Iterable[EncodedBatch], timeout_ms: int) -> Any:
+    """Writes batches to one broker outside of transactions, one of each partition."""
+    topics = _by_topic((batch.source, (batch.source.partition, batch.data)) for batch in batches)
+    return ProduceRequest(None, acks, timeout_ms, topics)
 
 
 def add_partitions(transactional_id: str, identity: Identity, sources: Collection[TopicPartition]) -> Any:
@@ -285,10 +288,15 @@ def add_group(transactional_id: str, identity: Identity, group: str) -> Any:
 def written(answer: Any) -> dict[TopicPartition, Written]:
     """What became of each batch of a produce request."""
     return {
-        TopicPartition(topic, partition): Written(code, offset)
+        TopicPartition(topic, partition): Written(code, offset, _message(rest) if code else "")
         for topic, partitions, *_ in answer.topics
-        for partition, code, offset, *_ in partitions
+        for partition, code, offset, *rest in partitions
     }
+
+
+def _message(rest: Sequence[Any]) -> str:
+    """Behind the time, the log's start and the errors of single records; in older answers nothing is."""
+    return rest[3] or "" if len(rest) > 3 else ""
 
 
 def code_of(answer: Any) -> int:
@@ -305,7 +313,7 @@ def first_code(answer: Any) -> int:
     return next(iter(codes), 0)
 
 
-async def requests_of(client: AIOKafkaClient) -> Requests:
+async def requests_of(client: Client) -> Requests:
     """The newest protocol that the whole cluster speaks. KafkaError: it does not say."""
     try:
         answer = await client.send(client.get_random_node(), ApiVersionsRequest("ticketmaster", "0", _NO_TAGS))

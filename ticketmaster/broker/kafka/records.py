@@ -1,73 +1,65 @@
 """Fetched bytes to the port's batches, without an object per record beyond its key and value.
 
-aiokafka makes a ``ConsumerRecord`` of eleven fields for each record. Its fetcher only iterates over what stands under the module's
-name ``PartitionRecords``; :class:`BatchRecords` put there yields one :class:`~ticketmaster.broker.port.Batch` per batch of the log.
-Neither the name nor the base class's members are public, so aiokafka's minor version is pinned.
+aiokafka makes a ``ConsumerRecord`` of eleven fields for each record. Its fetcher only iterates over what was fetched;
+:class:`BatchRecords` there yields one :class:`~ticketmaster.broker.port.Batch` per batch of the log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record._protocols import DefaultRecordBatchProtocol, DefaultRecordProtocol
 
+from ticketmaster.broker.kafka.private import FetchedBatch, FetchedRecord, FetchedRecords
 from ticketmaster.broker.port import NO_PLACED_HEADERS, Batch, Headers, Pair, PlacedHeaders, TopicPartition
 
 # What a record has whose writer gave it no key.
 _NO_KEY = b""
 
 
-class BatchRecords(PartitionRecords):  # type: ignore[misc]
+class BatchRecords(FetchedRecords):
     """The batches of one partition in one fetch response; those of no committed records are empty, but move the position on."""
 
-    reads_headers = False
     # The base class's own: where it goes on.
     next_fetch_offset: int
 
+    def __init__(self, fetched: Any, *, headers: bool) -> None:
+        """``headers``: those of the records are read, too."""
+        self._reads_headers = headers
+        super().__init__(fetched)
+
     def _unpack_records(self) -> Iterator[Batch]:
-        source = TopicPartition(self._tp.topic, self._tp.partition)
-        batches = self._records
-        while batches.has_next():
-            batch = batches.next_batch()
-            if self._check_crcs and not batch.validate_crc():
+        source = TopicPartition(*self.source)
+        for batch in self.batches():
+            if self.checks_checksums and not batch.validate_crc():
                 raise CorruptRecordException(f"a batch of {source.topic}-{source.partition} does not match its checksum")
-            found: Sequence[DefaultRecordProtocol] = ()
-            if not self._is_aborted(batch) and not batch.is_control_batch:
+            found: Sequence[FetchedRecord] = ()
+            if not self.is_aborted(batch) and not batch.is_control_batch:
                 found = self._wanted(batch)
             follows = self.next_fetch_offset
             # Behind what compaction removed at the end of the batch, too.
             self.next_fetch_offset = batch.next_offset
             records = [(record.key or _NO_KEY, record.value) for record in found]
-            headers = _headers(found) if self.reads_headers else NO_PLACED_HEADERS
+            headers = _headers(found) if self._reads_headers else NO_PLACED_HEADERS
             yield Batch(source, records, _offsets(found, batch), batch.next_offset, batch.max_timestamp, headers, follows)
 
-    def _wanted(self, batch: DefaultRecordBatchProtocol) -> Sequence[DefaultRecordProtocol]:
+    def _wanted(self, batch: FetchedBatch) -> Sequence[FetchedRecord]:
         # Kept, for aiokafka's batch can be read once only.
         found = list(batch)
         if batch.base_offset >= self.next_fetch_offset:
             return found
         return [record for record in found if record.offset >= self.next_fetch_offset]
 
-    def _is_aborted(self, batch: DefaultRecordBatchProtocol) -> bool:
-        if self._isolation_level != READ_COMMITTED or batch.producer_id is None:
-            return False
-        self._consume_aborted_up_to(batch.base_offset)
-        if batch.is_control_batch and self._contains_abort_marker(batch):
-            self._aborted_producers.discard(batch.producer_id)
-        return batch.is_transactional and batch.producer_id in self._aborted_producers
 
-
-def _offsets(found: Sequence[DefaultRecordProtocol], batch: DefaultRecordBatchProtocol) -> Sequence[int]:
+def _offsets(found: Sequence[FetchedRecord], batch: FetchedBatch) -> Sequence[int]:
     if len(found) == batch.next_offset - batch.base_offset:
         return range(batch.base_offset, batch.next_offset)
     # Compaction has left gaps, or the first ones were not wanted.
     return [record.offset for record in found]
 
 
-def _headers(found: Sequence[DefaultRecordProtocol]) -> PlacedHeaders:
+def _headers(found: Sequence[FetchedRecord]) -> PlacedHeaders:
     """Of the records that have any; those without a value are left out."""
     return {at: [(name, value) for name, value in record.headers if value is not None] for at, record in enumerate(found) if record.headers}
 
@@ -99,9 +91,3 @@ def with_markers(batches: Sequence[Batch]) -> list[Batch]:
         else:
             found.append(batch)
     return found
-
-
-def install(*, headers: bool) -> None:
-    """Makes every consumer of this process deliver batches; with the records' headers, if they are asked for."""
-    fetcher.PartitionRecords = BatchRecords
-    BatchRecords.reads_headers = headers

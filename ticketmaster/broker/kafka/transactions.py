@@ -8,55 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import (
-    BrokerResponseError,
-    KafkaConnectionError,
-    KafkaError,
-    NodeNotReadyError,
-    TopicAuthorizationFailedError,
-    for_code,
-)
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.errors import BrokerResponseError, KafkaError, NodeNotReadyError
 
-from ticketmaster.broker.kafka import groups, protocol
-from ticketmaster.broker.kafka.clients import Discard, client_arguments
-from ticketmaster.broker.kafka.protocol import EncodedBatch, Identity, Requests, Written
+from ticketmaster.broker.kafka import codes, groups, private, protocol
+from ticketmaster.broker.kafka.batches import EncodedBatch, Encoder, Identity, Unsent, after, refused
+from ticketmaster.broker.kafka.clients import Discard
+from ticketmaster.broker.kafka.protocol import Requests, Written
+from ticketmaster.broker.kafka.requesting import TROUBLE, Requester, all_of, parts_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.port import NO_PLACED_HEADERS, NO_RECORD_HEADERS, Headers, Pair, PlacedHeaders, RecordHeaders, TopicPartition
+from ticketmaster.broker.port import NO_PLACED_HEADERS, NO_RECORD_HEADERS, Pair, RecordHeaders, TopicPartition
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Retriable, TaskMigrated
+from ticketmaster.errors import NotAllowed, Retriable, TaskMigrated
 
-# Codes of Kafka's protocol. The last transaction is still being closed: that takes a millisecond or two.
-_CONCURRENT_TRANSACTIONS = 51
-_CONCURRENT_PAUSE_S = 0.002
-# A cluster that starts again has other things to do than to tell everybody all the time that it is not ready.
-_PAUSE_MAX_S = 0.5
-# INVALID_PRODUCER_EPOCH, PRODUCER_FENCED.
-_FENCED = frozenset({47, 90})
-# The partition's leader, or the coordinator, is another one now, or none yet; or its disk has failed (56).
-_LEADER_NOT_AVAILABLE, _COORDINATOR_NOT_AVAILABLE = 5, 15
-_LEADER_MOVED = frozenset({3, _LEADER_NOT_AVAILABLE, 6, 56})
-_COORDINATOR_MOVED = frozenset({_COORDINATOR_NOT_AVAILABLE, 16})
-# Besides: COORDINATOR_LOAD_IN_PROGRESS, NETWORK_EXCEPTION, REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND.
-_REFUSED_FOR_NOW = frozenset({_CONCURRENT_TRANSACTIONS, 7, 13, 14, 19, 20}) | _LEADER_MOVED | _COORDINATOR_MOVED
-# KafkaError is a RuntimeError, and so is what uvloop raises for a connection that breaks in this moment; TimeoutError is an OSError.
-_TROUBLE = (RuntimeError, OSError)
-_CODECS = {
-    None: 0,
-    "gzip": DefaultRecordBatch.CODEC_GZIP,
-    "snappy": DefaultRecordBatch.CODEC_SNAPPY,
-    "lz4": DefaultRecordBatch.CODEC_LZ4,
-    "zstd": DefaultRecordBatch.CODEC_ZSTD,
-}
-_MAGIC = 2
-_SEQUENCE_MASK = 0x7FFFFFFF
-
-T = TypeVar("T")
+_CONCURRENT_PAUSE_S: Final = 0.002
 
 
 class _Fenced(Exception):
@@ -67,16 +35,14 @@ class _Fenced(Exception):
         self.repeated = repeated
 
 
-class KafkaTransactionalProducer:
+class KafkaTransactionalProducer(Requester):
     """One producer of a static transactional id, from its start to its first trouble."""
 
     def __init__(self, transactional_id: str, settings: KafkaSettings, clock: Clock, discard: Discard) -> None:
+        super().__init__(settings, discard)
         self._id = transactional_id
-        self._settings = settings
-        self._clock = clock
-        self._discard = discard
+        self._encoder = Encoder(settings, clock, transactional=True)
         self._timeout_s = settings.transaction_timeout_ms / 1000
-        self._client: AIOKafkaClient | None = None
         self._requests: Requests
         self._identity: Identity
         # The next number of each partition's batches, in this epoch.
@@ -94,7 +60,7 @@ class KafkaTransactionalProducer:
 
     async def start(self) -> None:
         await self.stop()
-        client = self._client = AIOKafkaClient(**client_arguments(self._settings))
+        client = self._open()
         self._sequences.clear()
         self._coordinators.clear()
         try:
@@ -104,9 +70,13 @@ class KafkaTransactionalProducer:
                 # Until the predecessor's open transaction is aborted this is refused.
                 request = protocol.init_producer(self._id, self._settings.transaction_timeout_ms)
                 answer = await self._coordinated("InitProducerId", request, self._transaction, protocol.code_of)
-        except (*_TROUBLE, _Fenced) as cause:
+        except (*TROUBLE, _Fenced) as cause:
             await self.stop()
-            raise Retriable(f"producer {self._id} can't start: {self._asking}: {cause!r}") from cause
+            kind = NotAllowed if codes.is_not_allowed(cause) else Retriable
+            raise kind(f"producer {self._id} can't start: {self._asking}: {cause!r}") from cause
+        except NotAllowed:
+            await self.stop()
+            raise
         self._identity = Identity(answer.producer_id, answer.producer_epoch)
         self._fenced = ""
         self._usable = True
@@ -118,16 +88,14 @@ class KafkaTransactionalProducer:
         group: str,
         headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
-        async with self._in_transaction():
-            batches = [
-                batch for source, pairs in outputs.items() for batch in self._encoded(source, pairs, headers.get(source, NO_PLACED_HEADERS))
-            ]
+        written = [Unsent(source, pairs, headers.get(source, NO_PLACED_HEADERS)) for source, pairs in outputs.items() if pairs]
+        async with self._in_transaction(written):
             # In this order, each when the one before is answered: sent together they are in each other's way at the broker.
-            ends = await self._write(batches)
+            ends = await self._write(written)
             if offsets:
                 await self._move(group, offsets)
             # A transaction of nothing was never begun.
-            if batches or offsets:
+            if written or offsets:
                 await self._end(commits=True)
         return ends
 
@@ -146,92 +114,90 @@ class KafkaTransactionalProducer:
 
     async def stop(self) -> None:
         self._usable = False
-        client, self._client = self._client, None
-        if client:
-            # Not awaited: whoever stops it has other things to do.
-            self._discard(client.close())
+        self._close()
 
     @asynccontextmanager
-    async def _in_transaction(self) -> AsyncIterator[None]:
+    async def _in_transaction(self, written: Sequence[Unsent] = ()) -> AsyncIterator[None]:
         """What is done inside ends in time, or ends this producer."""
         if self._fenced:
             raise TaskMigrated(self._fenced)
         if not self._usable:
             raise Retriable(f"producer {self._id} is not running")
-        # Until the end is known: whatever interrupts this, the producer must not be used again.
+        # Until the end is known: whatever interrupts this, the producer must not be used again. What was refused for good or is not
+        # allowed leaves it so, too: the next producer of the id takes back what has been written of the transaction.
         self._usable = False
         try:
             async with asyncio.timeout(self._timeout_s):
                 yield
         except _Fenced as cause:
-            self._fenced = f"producer {self._id} was fenced by a later one, or its transaction took too long"
+            self._fenced = f"producer {self._id} was fenced by a later one, or its transaction of {_size_of(written)} took too long"
             if self._asking.startswith("EndTxn") and cause.repeated:
                 # The first one may have been refused by a coordinator that had written it down.
                 raise Retriable(f"producer {self._id}: the outcome of a transaction is unknown: {self._asking}, then fenced") from cause
             raise TaskMigrated(self._fenced) from cause
-        except _TROUBLE as cause:
-            raise Retriable(f"producer {self._id}: the outcome of a transaction is unknown: {self._asking}: {cause!r}") from cause
+        except TROUBLE as cause:
+            if codes.is_not_allowed(cause):
+                raise NotAllowed(f"producer {self._id}: {self._asking}: {cause!r}") from cause
+            size = f" of {_size_of(written)}" if written else ""
+            what = f"producer {self._id}: the outcome of a transaction{size} is unknown"
+            if isinstance(cause, TimeoutError):
+                what += f" after {self._timeout_s:g} s"
+            raise Retriable(f"{what}: {self._asking}: {cause!r}") from cause
         self._usable = True
 
     # The parts of a transaction.
 
-    def _encoded(self, source: TopicPartition, pairs: Sequence[Pair], headers: PlacedHeaders) -> Iterator[EncodedBatch]:
-        """One batch, or as many as its size limit asks for."""
-        timestamp_ms = self._clock.now_ms()
-        none: Headers = []
-        traced = bool(headers)
-        start = 0
-        while start < len(pairs):
-            builder = DefaultRecordBatchBuilder(
-                _MAGIC,
-                _CODECS[self._settings.compression],
-                is_transactional=1,
-                producer_id=self._identity.producer_id,
-                producer_epoch=self._identity.epoch,
-                base_sequence=self._sequences[source],
-                batch_size=self._settings.batch_bytes_max,
-            )
-            append, count = builder.append, 0
-            for key, value in pairs[start:] if start else pairs:
-                if append(count, timestamp_ms, key=key, value=value, headers=headers.get(start + count, none) if traced else none) is None:
-                    break
-                count += 1
-            self._sequences[source] = (self._sequences[source] + count) & _SEQUENCE_MASK
-            start += count
-            yield EncodedBatch(source, count, bytes(builder.build()))
-
-    async def _write(self, batches: Sequence[EncodedBatch]) -> dict[TopicPartition, int]:
-        """Returns, when every batch is acknowledged, where each partition's log ends behind its own."""
+    async def _write(self, written: Sequence[Unsent]) -> dict[TopicPartition, int]:
+        """Returns, when every record is acknowledged, where each partition's log ends behind its own."""
         ends: dict[TopicPartition, int] = {}
-        if batches and self._requests.adds_first:
-            request = protocol.add_partitions(self._id, self._identity, {batch.source for batch in batches})
+        if written and self._requests.adds_first:
+            request = protocol.add_partitions(self._id, self._identity, {unsent.source for unsent in written})
             await self._coordinated("AddPartitionsToTxn", request, self._transaction, protocol.first_code)
-        while batches:
-            # A request has one batch of a partition at most, and a partition's batches must come in order.
-            first = {batch.source: batch for batch in reversed(batches)}
-            sent = set(map(id, first.values()))
-            await self._produce(list(first.values()), ends)
-            batches = [batch for batch in batches if id(batch) not in sent]
+        # A request has one batch of a partition at most, and a partition's batches must come in order.
+        rest = {unsent.source: unsent for unsent in written}
+        attempt = 0
+        while rest:
+            self._asking = "Produce"
+            batches = [self._encoder.encoded(unsent, self._identity, self._sequences[source]) for source, unsent in rest.items()]
+            parts = parts_of([(await self._leader(batch.source), batch) for batch in batches], self._settings.request_bytes_max)
+            answers = await all_of([self._produced(leader, part) for leader, part in parts])
+            answered = {source: outcome for answer in answers for source, outcome in answer.items()}
+            refusals = self._passed(batches, answered, rest, ends, attempt)
+            if refusals:
+                await self._until_asked_again(refusals, attempt)
+            attempt = attempt + 1 if refusals else 0
         return ends
 
-    async def _produce(self, batches: Sequence[EncodedBatch], ends: dict[TopicPartition, int]) -> None:
-        attempt = 0
-        while batches:
-            self._asking = "Produce"
-            parts = await self._by_leader(batches)
-            answers = await _all([self._produced(leader, part) for leader, part in parts])
-            written = {source: outcome for answer in answers for source, outcome in answer.items()}
-            refused: list[EncodedBatch] = []
-            for batch in batches:
-                code, offset = written[batch.source]
-                if code:
-                    self._check(code, attempt)
-                    refused.append(batch)
-                else:
-                    ends[batch.source] = offset + batch.records
-            if refused:
-                await self._until_asked_again({written[batch.source].code for batch in refused}, attempt)
-            batches, attempt = refused, attempt + 1
+    def _passed(
+        self,
+        batches: Iterable[EncodedBatch],
+        answered: Mapping[TopicPartition, Written],
+        rest: dict[TopicPartition, Unsent],
+        ends: dict[TopicPartition, int],
+        attempt: int,
+    ) -> set[int]:
+        """Takes what was acknowledged out of the rest; returns the codes with which something was refused for now."""
+        refusals = set()
+        for batch in batches:
+            source = batch.source
+            if source not in answered:
+                raise KafkaError(f"the answer to Produce leaves out {source.topic}-{source.partition}")
+            code, offset, message = answered[source]
+            unsent = rest[source]
+            if not code:
+                ends[source] = offset + batch.records
+                self._sequences[source] = after(self._sequences[source], batch)
+                unsent.passed(batch)
+                if unsent.is_empty:
+                    del rest[source]
+            elif code in codes.OF_SOME_RECORDS and batch.records > 1:
+                unsent.halve(batch)
+            elif code in codes.FOR_GOOD:
+                raise refused(batch, unsent, f"{codes.name_of(code)} by {codes.FOR_GOOD[code]}. {message}".strip())
+            else:
+                self._check(code, attempt)
+                refusals.add(code)
+        return refusals
 
     async def _produced(self, leader: int, batches: Sequence[EncodedBatch]) -> dict[TopicPartition, Written]:
         # The broker gives up before this program does: so it is known that it has.
@@ -240,20 +206,7 @@ class KafkaTransactionalProducer:
             return protocol.written(await self._running.send(leader, request))
         except NodeNotReadyError:
             # Nothing was sent.
-            return {batch.source: Written(_LEADER_NOT_AVAILABLE, -1) for batch in batches}
-
-    async def _by_leader(self, batches: Sequence[EncodedBatch]) -> list[tuple[int, list[EncodedBatch]]]:
-        """(broker, what is sent to it in one request), by the limit of a request's size."""
-        parts: dict[int, list[list[EncodedBatch]]] = defaultdict(list)
-        sizes: dict[int, int] = defaultdict(int)
-        for batch in batches:
-            leader = await self._leader(batch.source)
-            sizes[leader] += len(batch.data)
-            if not parts[leader] or sizes[leader] > self._settings.request_bytes_max:
-                parts[leader].append([])
-                sizes[leader] = len(batch.data)
-            parts[leader][-1].append(batch)
-        return [(leader, part) for leader, each in parts.items() for part in each]
+            return {batch.source: Written(codes.LEADER_NOT_AVAILABLE, -1) for batch in batches}
 
     async def _move(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         if self._requests.adds_first:
@@ -269,7 +222,7 @@ class KafkaTransactionalProducer:
             answer = await self._running.send(self._coordinators[what], groups.offset_request(group, sources))
             return groups.offsets_of(answer, group, sources)
         except NodeNotReadyError:
-            code = _COORDINATOR_NOT_AVAILABLE
+            code = codes.COORDINATOR_NOT_AVAILABLE
         except BrokerResponseError as cause:
             code = cause.errno
         self._check(code, attempt)
@@ -289,16 +242,10 @@ class KafkaTransactionalProducer:
 
     @property
     def _transaction(self) -> tuple[int, str]:
-        return CoordinationType.TRANSACTION, self._id
+        return private.OF_TRANSACTION, self._id
 
     def _group(self, group: str) -> tuple[int, str]:
-        return CoordinationType.GROUP, group
-
-    @property
-    def _running(self) -> AIOKafkaClient:
-        if self._client is None:
-            raise KafkaError("the producer was stopped")
-        return self._client
+        return private.OF_GROUP, group
 
     async def _coordinated(self, name: str, request: Any, what: tuple[int, str], code_of: Callable[[Any], int]) -> Any:
         """Asks a coordinator until it does not refuse; returns its answer."""
@@ -313,86 +260,39 @@ class KafkaTransactionalProducer:
                     return answer
             except NodeNotReadyError:
                 # Nothing was sent.
-                code = _COORDINATOR_NOT_AVAILABLE
+                code = codes.COORDINATOR_NOT_AVAILABLE
             self._check(code, attempt)
             await self._until_asked_again({code}, attempt, what)
             attempt += 1
 
     def _check(self, code: int, attempt: int) -> None:
         """What can't be asked again is an error."""
-        if code in _FENCED:
+        if code in codes.FENCED:
             raise _Fenced(repeated=attempt > 0)
-        error = f"{self._asking} was refused with {code}, {for_code(code).__name__}"
-        if code not in _REFUSED_FOR_NOW:
+        error = f"{self._asking} was refused with {code}, {codes.name_of(code)}"
+        if code in codes.NOT_ALLOWED:
+            raise NotAllowed(f"producer {self._id}: {error}")
+        if code not in codes.FOR_NOW:
             raise KafkaError(error)
         self._asking = error
 
-    async def _until_asked_again(self, codes: set[int], attempt: int, what: tuple[int, str] | None = None) -> None:
+    async def _until_asked_again(self, refusals: set[int], attempt: int, what: tuple[int, str] | None = None) -> None:
         """A while, in which it is looked for who leads now."""
-        if codes == {_CONCURRENT_TRANSACTIONS}:
+        if refusals == {codes.CONCURRENT_TRANSACTIONS}:
             await self._pause(max(attempt - 2, 0), _CONCURRENT_PAUSE_S)
             return
-        if what and codes & _COORDINATOR_MOVED:
+        if what and refusals & codes.COORDINATOR_MOVED:
             self._coordinators.pop(what, None)
-        if codes & (_LEADER_MOVED | _COORDINATOR_MOVED):
+        if refusals & (codes.LEADER_MOVED | codes.COORDINATOR_MOVED):
             await self._running.force_metadata_update()
         await self._pause(attempt)
-
-    async def _pause(self, attempt: int, first_s: float | None = None) -> None:
-        """Longer with each attempt."""
-        first_s = first_s or self._settings.retry_backoff_ms / 1000
-        await asyncio.sleep(min(first_s * 2 ** min(attempt, 16), _PAUSE_MAX_S))
-
-    async def _connect(self, client: AIOKafkaClient) -> None:
-        attempt = 0
-        while True:
-            try:
-                await client.bootstrap()
-                break
-            except KafkaConnectionError:
-                # No broker answers.
-                await self._pause(attempt)
-                attempt += 1
-
-    async def _leader(self, source: TopicPartition) -> int:
-        client, attempt = self._running, 0
-        # None where the partition is unknown, -1 where it has no leader.
-        while (leader := client.cluster.leader_for_partition(source)) in (None, -1):
-            if source.topic in client.cluster.unauthorized_topics:
-                raise TopicAuthorizationFailedError(source.topic)
-            if attempt:
-                await self._pause(attempt)
-            attempt += 1
-            client.add_topic(source.topic)
-            await client.force_metadata_update()
-        return int(leader)
 
     async def _coordinator(self, what: tuple[int, str]) -> int:
         if what not in self._coordinators:
             self._coordinators[what] = await self._anybody(lambda: self._running.coordinator_lookup(*what))
         return self._coordinators[what]
 
-    async def _anybody(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks some broker what changes nothing, and so may be asked as often as need be."""
-        attempt = 0
-        while True:
-            try:
-                return await ask()
-            except (BrokerResponseError, NodeNotReadyError, KafkaConnectionError) as cause:
-                # The first coordinator of a new cluster must be made.
-                if isinstance(cause, BrokerResponseError) and cause.errno not in _REFUSED_FOR_NOW:
-                    raise
-                await self._until_asked_again({_LEADER_NOT_AVAILABLE}, attempt)
-                attempt += 1
 
-
-async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Does everything at once; if something fails, the rest is given up."""
-    if len(work) == 1:
-        return [await work[0]]
-    jobs = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*jobs)
-    finally:
-        for job in jobs:
-            job.cancel()
+def _size_of(written: Iterable[Unsent]) -> str:
+    pairs = [pair for unsent in written for pair in unsent.pairs]
+    return f"{len(pairs)} records, {sum(len(key) + len(value or b'') for key, value in pairs)} bytes"
