@@ -17,7 +17,7 @@ from tests.process.server import run, wait_until
 from tests.support.golden import GOLDEN, golden_records
 from tests.support.golden import GOLDEN_PARTITIONS as PARTITIONS
 from tests.support.kafka import Cluster
-from tests.support.kafka_topics import delete_topics, remove_records
+from tests.support.kafka_topics import delete_topics, forget_offsets, remove_records
 from tests.support.registry import Registry, registry_of_tests
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
@@ -55,11 +55,15 @@ def fleet(tmp_path: Path, own_cluster: Cluster, registry: Registry) -> Iterator[
 
 def left_records(ids: dict[str, int], left_out: tuple[str, ...]) -> dict[TopicPartition, list[Pair]]:
     records: dict[TopicPartition, list[Pair]] = defaultdict(list)
-    for topic in topics.ALL_TOPICS:
+    for topic in THEIRS:
         if topic.name not in left_out:
             for source, pair in golden_records(topic.name, ids[topic.record]):
                 records[source].append(pair)
     return records
+
+
+# It knows nothing of holders, nor of dead letters.
+THEIRS = tuple(topic for topic in topics.ALL_TOPICS if topic != topics.HOLDER_CHANGELOG)
 
 
 class Left(NamedTuple):
@@ -76,8 +80,7 @@ async def leave_as_the_original(servers: str, ids: dict[str, int], left: Left) -
     try:
         await delete_topics(broker, [topic.name for topic in WANTED])
         compacted = (topics.AREA_CHANGELOG.name, topics.RESERVATION_CHANGELOG.name)
-        # It knows nothing of dead letters.
-        theirs = [TopicSpec(topic.name, PARTITIONS, topic.name in compacted) for topic in topics.ALL_TOPICS]
+        theirs = [TopicSpec(topic.name, PARTITIONS, topic.name in compacted) for topic in THEIRS]
         await create_topics(broker.admin, theirs)
         await broker.producer().send(left_records(ids, left.never_written))
         for topic in left.emptied:
@@ -136,3 +139,24 @@ async def test_what_the_original_left_is_answered_and_sold_on(fleet: Fleet, own_
     assert states == ["RESERVED"] * free["A"] + ["FAILED"]
     await asyncio.to_thread(fleet.stop_all)
     await asyncio.to_thread(fleet.audit)
+
+    # The sale rests for so long that Kafka forgets what the event role had read: all its commands come again, and take nothing.
+    await forget(own_cluster.bootstrap_servers, topics.EVENT_SERVICE)
+    await asyncio.to_thread(fleet.start_all)
+    (address,) = fleet.addresses()
+    await asyncio.to_thread(wait_until, lambda: bool(fleet.logged("offsets_missing")), "the role says so")
+    sold = (await ask(address, "POST", "/v1/event/golden/reservation", body)).body.decode()
+    assert (await ask(address, "GET", f"/v1/reservation/{sold}")).json["state"] == "FAILED"
+    after = {area["areaId"]: area["availableSeats"] for area in (await ask(address, "GET", "/v1/event/golden")).json["areas"]}
+    assert after == free | {"A": 0}
+    await asyncio.to_thread(fleet.stop_all)
+    await asyncio.to_thread(fleet.audit)
+
+
+async def forget(bootstrap_servers: str, group: str) -> None:
+    broker = KafkaBroker(KafkaSettings(bootstrap_servers=bootstrap_servers), SystemClock())
+    await broker.start()
+    try:
+        await forget_offsets(broker, group)
+    finally:
+        await broker.close()

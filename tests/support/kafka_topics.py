@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 from aiokafka.admin import RecordsToDelete
+from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from ticketmaster.broker.kafka.broker import KafkaBroker
@@ -28,3 +29,16 @@ async def delete_topics(broker: KafkaBroker, names: Collection[str]) -> None:
 async def remove_records(broker: KafkaBroker, before: Mapping[TopicPartition, int]) -> None:
     """Removes what is before an offset, as retention does."""
     await broker.admin.delete_records({KafkaTopicPartition(*at): RecordsToDelete(before_offset=offset) for at, offset in before.items()})
+
+
+async def forget_offsets(broker: KafkaBroker, group: str) -> None:
+    """Drops all that a group without members has committed, as the cluster does by itself after ``offsets.retention.minutes``."""
+    admin = broker.admin
+    coordinator = await admin.find_coordinator(group)
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            answer = await admin._send_request_to_node(coordinator, DeleteGroupsRequest([group]))
+            if not any(code for _, code in answer.results):
+                return
+            # Its last member has only just left.
+            await asyncio.sleep(0.2)

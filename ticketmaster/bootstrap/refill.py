@@ -1,11 +1,13 @@
 """``ticketmaster topics refill``: what the changelogs have and the state topics have forgotten.
 
 The original system keeps its state topics by time and its changelogs for ever; here the state topics are the tables that the other roles
-read. What a role writes to its state topic it writes to its changelog in the same transaction, so a key's last values are equal.
+read. What a role writes to its state topic it writes to its changelog in the same transaction, so a key's last values are equal. And the
+original does not know who holds a seat: the event role's holders are made from what became of the reservations.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -18,7 +20,8 @@ from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import members_of
 from ticketmaster.broker.kafka.topics import describe_topics
-from ticketmaster.broker.port import Pair, Producer, TopicPartition, ensure_durable
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair, Producer, TopicPartition, ensure_durable, partitions_of
 from ticketmaster.config.roles import Loaded
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import UsageError
@@ -26,6 +29,7 @@ from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaHeader
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.frames import FRAMES
+from ticketmaster.wire.holders import holder_of
 from ticketmaster.wire.reservations import check_frame, read_reservation
 
 _POLL_MS: Final = 200
@@ -85,7 +89,8 @@ async def _refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
     async with reading_context(loaded) as (broker, partitions, _):
         await _check(broker, remedies)
         producer = broker.producer()
-        return [await _refill_table(broker, producer, table, partitions, on_progress) for table in _TABLES]
+        refilled = [await _refill_table(broker, producer, table, partitions, on_progress) for table in _TABLES]
+        return [*refilled, await _refill_holders(broker, producer, partitions, on_progress)]
 
 
 async def _check(broker: KafkaBroker, remedies: Remedies) -> None:
@@ -124,6 +129,31 @@ async def _refill_table(broker: KafkaBroker, producer: Producer, table: _Table, 
             ensure_durable(await producer.send(records))
         written += len(missing)
     return Refilled(table.topic.name, keys, written, unreadable)
+
+
+async def _refill_holders(broker: KafkaBroker, producer: Producer, partitions: int, on_progress: Progress) -> Refilled:
+    """Tells the event role who holds the seats that somebody else gave away: another program, or a release that kept no holders."""
+    keys = written = unreadable = 0
+    known: set[bytes] = set()
+    for source in partitions_of(topics.HOLDER_CHANGELOG.name, partitions):
+        known.update(await _latest(broker, source, on_progress))
+    for source in partitions_of(topics.RESERVATION_CHANGELOG.name, partitions):
+        missing: dict[TopicPartition, list[Pair]] = defaultdict(list)
+        for key, reservation in (await _latest(broker, source, on_progress)).items():
+            try:
+                held = holder_of(reservation)
+            except UNREADABLE:
+                unreadable += 1
+                continue
+            keys += held is not None
+            if held and key not in known:
+                area, value = held
+                missing[TopicPartition(topics.HOLDER_CHANGELOG.name, partition_of(area, partitions))].append((key, value))
+        for at, records in missing.items():
+            for start in range(0, len(records), _SENT_RECORDS_MAX):
+                ensure_durable(await producer.send({at: records[start : start + _SENT_RECORDS_MAX]}))
+            written += len(records)
+    return Refilled(topics.HOLDER_CHANGELOG.name, keys, written, unreadable)
 
 
 async def _latest(broker: KafkaBroker, source: TopicPartition, on_progress: Progress) -> Mapping[bytes, bytes]:

@@ -7,13 +7,26 @@ once is given again as it was.
 
 from __future__ import annotations
 
+from ticketmaster.domain.event import area_key
+from ticketmaster.domain.reservation import ErrorCode, Refusal, State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import encode_string, skip_string
-from ticketmaster.wire.frames import FRAMES
-from ticketmaster.wire.reservations import Command, read_names, read_result, read_seats
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.reservations import (
+    Command,
+    check_frame,
+    encode_seats,
+    read_names,
+    read_reservation,
+    read_result,
+    read_seats,
+    refused,
+    succeeded,
+)
 
 _LAYOUT = b"\x01"
 _NAMES_AT = 1
+_SEATED = (State.RESERVED, State.PAID)
 
 
 def holder(command: Command, result: bytes) -> bytes:
@@ -31,6 +44,31 @@ def read_holder(reservation_id: bytes, value: bytes) -> tuple[bytes, bytes, list
     seats, reason = read_result(result_of(reservation_id, value))
     event_id, area_id = read_names(value[_NAMES_AT : _answer_at(value)])
     return event_id, area_id, read_seats(seats, 0)[0] if reason is None else []
+
+
+def holder_of(reservation: bytes) -> tuple[bytes, bytes] | None:
+    """(the key of its area, the holder's value) of a ``Reservation`` that its area has decided; None: it has not.
+
+    What the event role wrote when it answered, made again from what became of the reservation. UNREADABLE: it is none.
+    """
+    check_frame(reservation, FRAMES.reservation)
+    fields = read_reservation(reservation)
+    who = fields.reservation_id.encode()
+    if fields.state in _SEATED:
+        result = succeeded(who, encode_seats(fields.seats))
+    elif fields.state == State.FAILED and (refusal := _refusal(fields.failed_reason)):
+        result = refused(who, refusal)
+    else:
+        return None
+    names = encode_string(fields.event_id) + encode_string(fields.area_id)
+    answer = result[skip_string(result, FRAME_BYTES) :]
+    return area_key(fields.event_id, fields.area_id).encode(), b"".join((_LAYOUT, names, answer))
+
+
+def _refusal(reason: str) -> Refusal | None:
+    """What an area said, by the ``failedReason`` that was made of it; None: no area was asked."""
+    code, separator, message = reason.partition("]: ")
+    return Refusal(ErrorCode[code[1:]], message) if separator and code[1:] in ErrorCode.__members__ else None
 
 
 def _answer_at(value: bytes) -> int:
