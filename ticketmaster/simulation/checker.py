@@ -66,6 +66,14 @@ class Checker:
         if told:
             self._journal.note("log", " ".join(told))
 
+    def passed(self, source: TopicPartition, end: int) -> None:
+        """A log goes on to there by what no reader is given: markers, and what was aborted."""
+        self._ends[source] = end
+
+    def offsets_lost(self, group: str) -> None:
+        """A group's offsets have expired: it may begin anew."""
+        self._offsets = {(other, source): offset for (other, source), offset in self._offsets.items() if other != group}
+
     def _without_forged(self, batch: Batch) -> Batch:
         """The audit would rightly take what outsiders forge for a role's fault."""
         genuine = [at for at, (_, value) in enumerate(batch.records) if not any(value is forged for forged in self.forged)]
@@ -105,7 +113,7 @@ class Checker:
                 continue
             records = self._logs[TopicPartition(LOGS[application_id], partition)]
             checkpoint = file.checkpoint or 0
-            end = records[-1][0] + 1 if records else 0
+            end = self._ends.get(TopicPartition(LOGS[application_id], partition), 0)
             if checkpoint > end:
                 self._journal.violation(f"{who}: the store of {application_id}-{partition} is at {checkpoint}, its log ends at {end}")
             expected = {key: value for offset, (key, value) in records if offset < checkpoint}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ticketmaster.errors import Fatal, TaskCorrupted
 from ticketmaster.simulation.disk import Disk
-from ticketmaster.simulation.host import Host, Witness
+from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, RoleProcess, Surroundings
@@ -61,12 +61,12 @@ class _Responder:
 class Deployment:
     """All processes there ever were, those that are to run, and the broker."""
 
-    def __init__(self, seed: str, random: Random, journal: Journal, witness: Witness, partitions: int) -> None:
+    def __init__(self, seed: str, random: Random, journal: Journal, host: Hosting, partitions: int) -> None:
         self.random = random
         self.journal = journal
         self.weather = Weather()
         self.partitions = partitions
-        self.host = Host(partitions, Random(f"{seed} host"), journal, witness)
+        self.host = host
         self.layout = random.choice(LAYOUTS)
         # Every process there ever was, and of them those that are not given up for dead.
         self.all: list[RoleProcess] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from errno import ENOSPC
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
@@ -61,6 +62,15 @@ class Disk:
         if file.users > 1:
             self.shared.append(place)
         return SimulatedStore(self, file)
+
+    def stored(self, application_id: str) -> list[int]:
+        """The partitions of an application that there is state of."""
+        return sorted(partition for application, partition in self.files if application == application_id)
+
+    def note_member(self, _member_id: str) -> None:
+        """Keeps the id that this process has in a group."""
+        if self.full:
+            raise OSError(ENOSPC, "No space left on device")
 
     @property
     def in_use(self) -> list[Place]:

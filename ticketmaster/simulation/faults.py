@@ -12,12 +12,15 @@ from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.roles import RoleProcess
 
 _PROCESSES_MAX = 4
-_SHORT_S = (0.2, 1.0, 3.0)
-_LONG_S = (0.5, 3.0, 8.0, 20.0)
+SHORT_S = (0.2, 1.0, 3.0)
+LONG_S = (0.5, 3.0, 8.0, 20.0)
 # A role's process passes a few hundred steps in a busy second.
 _STEPS = 300
 _CLOCK_JUMPS_S = (-86_400.0, -3_600.0, -2.0, 2.0, 3_600.0)
 _GAPS_S = (0.05, 0.5, 2.0, 6.0)
+
+
+Strike = Callable[[], Awaitable[None]]
 
 
 class Faults:
@@ -30,6 +33,8 @@ class Faults:
         self._random = random
         self._count = count
         self._later: set[asyncio.Task[None]] = set()
+        # Kinds that are left out.
+        self.without: tuple[str, ...] = ()
 
     @staticmethod
     def span_s(count: int) -> float:
@@ -38,14 +43,33 @@ class Faults:
 
     async def strike(self) -> None:
         """Strikes, with pauses in between; returns when the last fault has come to its own end."""
-        often: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._kill, self._pause, self._pause]
-        others = [self._expel, self._restart, self._join, self._leave, self._cut, self._roughen, self._shift_clock, self._fill_disk]
-        rare = [self._damage_disk, self._lose_power, self._crowd.announce_again, self._crowd.repeat_commands, self._crowd.write_rubbish]
+        strikes = [strike for kind, each in self.kinds().items() if kind not in self.without for strike in each]
         for _ in range(self._count):
             await asyncio.sleep(self._random.choice(_GAPS_S))
-            await self._random.choice([*often, *others, *rare])()
+            await self._random.choice(strikes)()
         while self._later:
             await asyncio.wait(set(self._later))
+
+    def kinds(self) -> dict[str, list[Strike]]:
+        """What there is, by its kind; each as often as it stands there."""
+        return {
+            "processes": [
+                self._kill,
+                self._kill,
+                self._kill,
+                self._pause,
+                self._pause,
+                self._expel,
+                self._restart,
+                self._join,
+                self._leave,
+            ],
+            "network": [self._cut, self._roughen],
+            "clocks": [self._shift_clock],
+            "disks": [self._fill_disk, self._damage_disk],
+            "power": [self._lose_power],
+            "outsiders": [self._crowd.announce_again, self._crowd.repeat_commands, self._crowd.write_rubbish],
+        }
 
     def end(self) -> None:
         """No fault goes on: the dead are dead, what was cut is whole, what was full has room."""
@@ -90,14 +114,14 @@ class Faults:
                 disk.damage(self._random)
             self._deployment.start_process(one.roles, disk)
 
-        self._after(self._random.choice(_SHORT_S), replace)
+        self._after(self._random.choice(SHORT_S), replace)
 
     async def _pause(self) -> None:
         """It stands still, perhaps until others have taken over, and goes on as if nothing had happened."""
         one = self._victim()
         if one is None:
             return
-        seconds = self._random.choice(_LONG_S)
+        seconds = self._random.choice(LONG_S)
         self._journal.fault(one.name, "paused", f"for {seconds} s")
         self._deployment.freeze(one, self._random.randrange(_STEPS))
 
@@ -143,7 +167,7 @@ class Faults:
         one = self._victim()
         if one is None:
             return
-        seconds = self._random.choice(_LONG_S)
+        seconds = self._random.choice(LONG_S)
         self._journal.fault(one.name, "network cut", f"for {seconds} s")
         one.link.cut = True
         self._after(seconds, lambda: setattr(one.link, "cut", False))
@@ -154,7 +178,7 @@ class Faults:
             return
         self._journal.fault(one.name, "network rough")
         one.link.rough = 0.3
-        self._after(self._random.choice(_LONG_S), lambda: setattr(one.link, "rough", 0.0))
+        self._after(self._random.choice(LONG_S), lambda: setattr(one.link, "rough", 0.0))
 
     async def _shift_clock(self) -> None:
         one = self._victim()
@@ -167,7 +191,7 @@ class Faults:
         one = self._victim()
         if one is None:
             return
-        seconds = self._random.choice(_LONG_S)
+        seconds = self._random.choice(LONG_S)
         self._journal.fault(one.name, "disk full", f"for {seconds} s")
         one.disk.full = True
         self._after(seconds, lambda: setattr(one.disk, "full", False))
