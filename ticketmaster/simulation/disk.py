@@ -51,6 +51,8 @@ class Disk:
     def __init__(self) -> None:
         self.files: dict[Place, _File] = {}
         self.full = False
+        # Whether a write was refused because it was full.
+        self.refused = False
         # How many stores of one file were open at once, where that was more than one.
         self.shared: list[Place] = []
 
@@ -70,6 +72,7 @@ class Disk:
     def note_member(self, _member_id: str) -> None:
         """Keeps the id that this process has in a group."""
         if self.full:
+            self.refused = True
             raise OSError(ENOSPC, "No space left on device")
 
     @property
@@ -120,6 +123,7 @@ class SimulatedStore:
     def write(self, changes: Mapping[bytes, bytes | None], checkpoint: int) -> None:
         self._check()
         if self._disk.full:
+            self._disk.refused = True
             raise Fatal("the state can't be written: the disk is full")
         file = self._file
         file.replaced.append(({key: file.values.get(key) for key in changes}, file.checkpoint))

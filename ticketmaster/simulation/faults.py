@@ -13,7 +13,7 @@ from ticketmaster.simulation.roles import RoleProcess
 
 _PROCESSES_MAX = 4
 SHORT_S = (0.2, 1.0, 3.0)
-LONG_S = (0.5, 3.0, 8.0, 20.0)
+_LONG_S = (0.5, 3.0, 8.0, 20.0)
 # A role's process passes a few hundred steps in a busy second.
 _STEPS = 300
 _CLOCK_JUMPS_S = (-86_400.0, -3_600.0, -2.0, 2.0, 3_600.0)
@@ -46,7 +46,8 @@ class Faults:
         strikes = [strike for kind, each in self.kinds().items() if kind not in self.without for strike in each]
         for _ in range(self._count):
             await asyncio.sleep(self._random.choice(_GAPS_S))
-            await self._random.choice(strikes)()
+            if strikes:
+                await self._random.choice(strikes)()
         while self._later:
             await asyncio.wait(set(self._later))
 
@@ -121,7 +122,7 @@ class Faults:
         one = self._victim()
         if one is None:
             return
-        seconds = self._random.choice(LONG_S)
+        seconds = self._random.choice(_LONG_S)
         self._journal.fault(one.name, "paused", f"for {seconds} s")
         self._deployment.freeze(one, self._random.randrange(_STEPS))
 
@@ -167,7 +168,7 @@ class Faults:
         one = self._victim()
         if one is None:
             return
-        seconds = self._random.choice(LONG_S)
+        seconds = self._random.choice(_LONG_S)
         self._journal.fault(one.name, "network cut", f"for {seconds} s")
         one.link.cut = True
         self._after(seconds, lambda: setattr(one.link, "cut", False))
@@ -178,7 +179,7 @@ class Faults:
             return
         self._journal.fault(one.name, "network rough")
         one.link.rough = 0.3
-        self._after(self._random.choice(LONG_S), lambda: setattr(one.link, "rough", 0.0))
+        self._after(self._random.choice(_LONG_S), lambda: setattr(one.link, "rough", 0.0))
 
     async def _shift_clock(self) -> None:
         one = self._victim()
@@ -191,7 +192,7 @@ class Faults:
         one = self._victim()
         if one is None:
             return
-        seconds = self._random.choice(LONG_S)
+        seconds = self._random.choice(_LONG_S)
         self._journal.fault(one.name, "disk full", f"for {seconds} s")
         one.disk.full = True
         self._after(seconds, lambda: setattr(one.disk, "full", False))

@@ -115,6 +115,8 @@ class _Run:
         else:
             host = Host(partitions, machine, self.journal, self._checker.witness)
         self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
+        if isinstance(host, KafkaHost):
+            host.on_acknowledged = self._deployment.expect_told
         span_s = Faults.span_s(size.faults)
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
         self._checker.forged = self._crowd.forged

@@ -12,7 +12,7 @@ from ticketmaster.broker.port import TopicPartition
 from ticketmaster.simulation.kafka import codes, wire
 from ticketmaster.simulation.kafka.connection import Answer
 from ticketmaster.simulation.kafka.groups import Group, Joined, JoinRequest, Note, Synced
-from ticketmaster.simulation.kafka.log import OnStable, PartitionLog
+from ticketmaster.simulation.kafka.log import OnStable, PartitionLog, keys_of, producer_of
 from ticketmaster.simulation.kafka.transactions import Identity, Transactions
 from ticketmaster.simulation.kafka.wire import Asked
 from ticketmaster.simulation.loop import VirtualLoop
@@ -60,10 +60,11 @@ class Cluster:
         self.nodes = [Node(number, self) for number in range(1, nodes + 1)]
         self.logs: dict[TopicPartition, PartitionLog] = {}
         self.groups: dict[str, Group] = {}
-        # Partitions that have too few replicas to be written to.
+        # Partitions that have too few replicas to be written to; and when somebody was last refused one for that.
         self.sick: set[TopicPartition] = set()
-        # Told what a producer outside transactions was acknowledged: (client, partition, bytes of the batch).
-        self.on_acknowledged: Callable[[str, TopicPartition, bytes], None] = lambda *_: None
+        self.refused_at_s: dict[TopicPartition, float] = {}
+        # Told what a client knows to be in the log that it wrote outside transactions: (client, partition, keys).
+        self.on_acknowledged: Callable[[str, TopicPartition, list[bytes]], None] = lambda *_: None
         self._loop = loop
         self._random = random
         self._note = note
@@ -192,14 +193,22 @@ class Cluster:
         request = asked.request
         flexible = request.FLEXIBLE_VERSION
         topics: list[Any] = []
+        acknowledged: list[tuple[TopicPartition, bytes]] = []
         for topic, partitions, *_tags in request.topics:
             written: list[Any] = []
             for number, data, *_more in partitions:
                 code, offset = self._written(node, asked, TopicPartition(topic, number), data)
+                if not code and request.transactional_id is None:
+                    acknowledged.append((TopicPartition(topic, number), data))
                 plain = (number, code, offset, -1, 0)
                 written.append((*plain, [], None, {}) if flexible else plain)
             topics.append((topic, written, {}) if flexible else (topic, written))
-        answer(asked.answer(topics, 0, {}) if flexible else asked.answer(topics, 0))
+
+        def delivered() -> None:
+            for source, data in acknowledged:
+                self.on_acknowledged(asked.client_id, source, keys_of(data))
+
+        answer(asked.answer(topics, 0, {}) if flexible else asked.answer(topics, 0), delivered)
 
     def _written(self, node: Node, asked: Asked, source: TopicPartition, data: bytes) -> tuple[int, int]:
         if self._leaders[source] is not node:
@@ -209,11 +218,9 @@ class Cluster:
             if code:
                 return code, -1
         if source in self.sick:
+            self.refused_at_s[source] = self._loop.time()
             return codes.NOT_ENOUGH_REPLICAS, -1
-        code, offset = self.logs[source].append(data)
-        if not code and asked.request.transactional_id is None:
-            self.on_acknowledged(asked.client_id, source, data)
-        return code, offset
+        return self.logs[source].append(data)
 
     def _fetch(self, node: Node, asked: Asked, answer: Answer) -> None:
         request = asked.request
@@ -379,8 +386,3 @@ class Cluster:
         if not code:
             code, who = self.transactions.end(request.transactional_id, who, commits=commits)
         answer(asked.answer(0, code, *who, {}) if request.FLEXIBLE_VERSION else asked.answer(0, code))
-
-
-def producer_of(data: bytes) -> tuple[int, int]:
-    """Who has written a batch: its producer's id and epoch."""
-    return int.from_bytes(data[43:51], "big", signed=True), int.from_bytes(data[51:53], "big", signed=True)

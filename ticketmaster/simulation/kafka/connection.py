@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -28,7 +30,15 @@ _HELD_S: Final = (0.3, 1.0, 2.0, 4.9, 5.1, 5.3, 8.0, 15.0)
 _TROUBLES: Final = ("request late", "request late", "request lost", "reply lost", "reply late", "connection cut", "connection cut")
 _LOOK_AGAIN_S: Final = 0.25
 
-Answer = Callable[[bytes], None]
+# Called when an answer has come to the client.
+Delivered = Callable[[], None]
+
+
+class Answer(Protocol):
+    """Sends an answer."""
+
+    def __call__(self, data: bytes, on_delivered: Delivered | None = None) -> None:
+        """``on_delivered`` is called if it arrives."""
 
 
 class Broker(Protocol):
@@ -53,6 +63,8 @@ class Wires:
         self.outside = Context()
         self._weather = weather
         self.open: dict[Wire, None] = {}
+        # When something last did not get through as it should.
+        self.troubled_at_s = -math.inf
 
     def trouble(self, name: str) -> str:
         """What befalls a request; "" is nothing."""
@@ -60,8 +72,13 @@ class Wires:
         if self.random.random() >= max(self._weather.lost, self.rough) * weight:
             return ""
         kind = self.random.choice(_TROUBLES)
+        self.note_trouble()
         self.journal.fault(self.name, kind, name)
         return kind
+
+    def note_trouble(self) -> None:
+        """Something does not get through now."""
+        self.troubled_at_s = asyncio.get_running_loop().time()
 
     def break_all(self, broker: Broker | None = None) -> None:
         """Every connection breaks, or those to one broker."""
@@ -70,9 +87,9 @@ class Wires:
                 wire.break_off()
 
     async def close(self) -> None:
-        """Nothing arrives any more."""
-        for wire in tuple(self.open):
-            wire.forget()
+        """Nothing arrives any more, and every client knows."""
+        self.break_all()
+        await asyncio.sleep(0)
 
 
 class Wire(asyncio.Transport):
@@ -92,9 +109,10 @@ class Wire(asyncio.Transport):
         self._up_free_s = self._down_free_s = 0.0
         # What is under way, in order; and what has arrived.
         self._up: deque[Asked] = deque()
-        self._down: deque[bytes] = deque()
+        self._down: deque[tuple[bytes, Delivered | None]] = deque()
         self._requests: deque[Asked] = deque()
-        self._busy = False
+        # Whether a request is worked on, and whether it is being looked for the next one.
+        self._busy = self._working = False
         wires.open[self] = None
 
     # As the client sees it.
@@ -149,21 +167,18 @@ class Wire(asyncio.Transport):
 
     def break_off(self) -> None:
         """The client is told that the connection is no more; what has not arrived may be lost."""
+        self._wires.note_trouble()
         self._down_dead = True
         self._up_dead = self._up_dead or self._wires.random.random() < 0.5
         self._closing = True
         self._end(ConnectionResetError("the connection broke"))
-
-    def forget(self) -> None:
-        """Without telling anybody."""
-        self._up_dead = self._down_dead = self._closing = self._lost = True
-        self._wires.open.pop(self, None)
 
     # As the broker sees it.
 
     def _arrive(self) -> None:
         if self._wires.cut and not self._up_dead:
             # It is sent again and again, until somebody gives up.
+            self._wires.note_trouble()
             self._up_dead = self._closing and self._wires.random.random() < 0.5
             self._up_free_s = self._loop.time() + _LOOK_AGAIN_S
             self._later(_LOOK_AGAIN_S, self._arrive)
@@ -172,36 +187,43 @@ class Wire(asyncio.Transport):
         if self._up_dead or not self.broker.is_up:
             return
         self._requests.append(asked)
-        if not self._busy:
-            self._next()
+        self._work()
 
-    def _next(self) -> None:
-        self._busy = bool(self._requests)
-        if not self._busy:
+    def _work(self) -> None:
+        # A loop, for there may be hundreds, each of which is answered at once.
+        if self._working:
             return
-        asked = self._requests.popleft()
-        delay_s = self._wires.random.choice(_WRITING_S if asked.name in _WRITES else _READING_S)
-        if delay_s:
-            self._later(delay_s, lambda: self._handle(asked))
-        else:
-            self._handle(asked)
+        self._working = True
+        while self._requests and not self._busy:
+            self._busy = True
+            asked = self._requests.popleft()
+            delay_s = self._wires.random.choice(_WRITING_S if asked.name in _WRITES else _READING_S)
+            if delay_s:
+                self._later(delay_s, partial(self._handle, asked))
+            else:
+                self._handle(asked)
+        self._working = False
 
     def _handle(self, asked: Asked) -> None:
         if self.broker.is_up:
             self.broker.handle(asked, self._answer)
 
-    def _answer(self, data: bytes) -> None:
+    def _answer(self, data: bytes, on_delivered: Delivered | None = None) -> None:
         now = self._loop.time()
         self._down_free_s = max(self._down_free_s, now + self._wires.random.choice(_DELAYS_S))
-        self._down.append(data)
+        self._down.append((data, on_delivered))
         self._later(self._down_free_s - now, self._deliver)
-        self._next()
+        self._busy = False
+        self._work()
 
     def _deliver(self) -> None:
         if self._wires.cut and not self._down_dead:
+            self._wires.note_trouble()
             self._down_free_s = self._loop.time() + _LOOK_AGAIN_S
             self._later(_LOOK_AGAIN_S, self._deliver)
             return
-        data = self._down.popleft()
+        data, on_delivered = self._down.popleft()
         if not self._down_dead and not self._closing:
             self._to_client(lambda: self._protocol.data_received(data) if not self._closing else None)
+            if on_delivered:
+                on_delivered()

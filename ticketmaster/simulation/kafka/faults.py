@@ -9,14 +9,16 @@ from typing import Final
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.deployment import Deployment
-from ticketmaster.simulation.faults import LONG_S, SHORT_S, Faults, Strike
+from ticketmaster.simulation.faults import SHORT_S, Faults, Strike
 from ticketmaster.simulation.kafka.host import KafkaHost
 from ticketmaster.wire import topics
 
 _MOVED_MAX: Final = 4
 _GROUPS: Final = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE, topics.TICKET_SERVICE)
 # Commands are written outside transactions, by those whom people wait for.
-_WRITTEN_BY_PEOPLE: Final = (topics.CREATE_RESERVATION.name, topics.CREATE_EVENT.name)
+_WRITTEN_BY_PEOPLE: Final = (topics.CREATE_RESERVATION.name, topics.CREATE_RESERVATION.name, topics.CREATE_EVENT.name)
+# Some longer than a command is tried, and those after it.
+_SICK_S: Final = (2.0, 10.0, 25.0)
 
 
 class KafkaFaults(Faults):
@@ -31,8 +33,8 @@ class KafkaFaults(Faults):
         kinds = super().kinds()
         kinds["brokers"] = [self._move_leaders, self._move_coordinator, self._move_coordinator, self._restart_broker]
         kinds["connections"] = [self._break_connections]
-        kinds["rebalances"] = [self._rebalance]
-        kinds["replicas"] = [self._sicken]
+        kinds["rebalances"] = [self._rebalance, self._rebalance_on_full_disk]
+        kinds["replicas"] = [self._sicken, self._sicken]
         kinds["offsets"] = [self._lose_offsets]
         return kinds
 
@@ -77,11 +79,17 @@ class KafkaFaults(Faults):
             self._journal.fault("kafka", "group rebalanced", name)
             groups[name].rebalance("so the seed says")
 
+    async def _rebalance_on_full_disk(self) -> None:
+        """Members join again while one of them can't note its new id."""
+        await self._fill_disk()
+        for name in sorted(self._host.cluster.groups):
+            self._host.cluster.groups[name].rebalance("so the seed says")
+
     async def _sicken(self) -> None:
         """One partition can't be written to: its replicas are away."""
-        names = self._random.choice((_WRITTEN_BY_PEOPLE, tuple(topic.name for topic in topics.ALL_TOPICS)))
+        names = self._random.choice((_WRITTEN_BY_PEOPLE, _WRITTEN_BY_PEOPLE, tuple(topic.name for topic in topics.ALL_TOPICS)))
         source = TopicPartition(self._random.choice(names), self._random.randrange(self._deployment.partitions))
-        seconds = self._random.choice(LONG_S)
+        seconds = self._random.choice(_SICK_S)
         self._journal.fault("kafka", "too few replicas", f"of {source.topic}-{source.partition} for {seconds} s")
         self._host.cluster.sick.add(source)
         self._after(seconds, lambda: self._host.cluster.sick.discard(source))

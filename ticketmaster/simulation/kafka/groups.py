@@ -11,7 +11,7 @@ from ticketmaster.broker.port import TopicPartition
 from ticketmaster.simulation.kafka import codes
 
 # How many commits old the answer of a coordinator may be that has just moved, and has acknowledged no write yet.
-_STALE_COMMITS: Final = 4
+_STALE_COMMITS: Final = 25
 _INITIAL_DELAYS_S: Final = (0.0, 0.05, 0.5)
 
 Note = Callable[[str], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
@@ -30,17 +31,19 @@ _DIAL_S: Final = (0.0, 0.001, 0.01)
 _LOOK_AGAIN_S: Final = 0.25
 # Of a request that nobody answers until it times out.
 _REFUSED_S: Final = 0.01
+# Longer than a command is tried.
+_TROUBLE_LASTS_S: Final = 10.0
 # All times are short, so that much happens in a run; a fetch waits long, so that little is done in vain.
 SETTINGS: Final = KafkaSettings(
     compression=None,
     request_timeout_ms=5_000,
-    delivery_timeout_ms=10_000,
+    delivery_timeout_ms=6_000,
     transaction_timeout_ms=8_000,
     retry_backoff_ms=100,
     session_timeout_ms=6_000,
-    heartbeat_interval_ms=1_500,
+    heartbeat_interval_ms=2_000,
     rebalance_timeout_ms=6_000,
-    fetch_wait_max_ms=1_000,
+    fetch_wait_max_ms=2_000,
 )
 
 
@@ -52,10 +55,13 @@ class KafkaHost:
         self._random = random
         self._journal = journal
         self._checker = checker
-        self._wires: dict[Process, Wires] = {}
+        # By None: of clients outside of any process.
+        self._wires: dict[Process | None, Wires] = {}
         self._registry = Registry(random)
         # What outsiders wrote, these very objects, by where it stands.
         self._sent: dict[tuple[TopicPartition, int], Sequence[Pair]] = {}
+        # Told of commands that a process knows to be in the log, as soon as they can be there: (process, ids).
+        self.on_acknowledged: Callable[[str, list[bytes]], None] = lambda *_: None
         self.cluster: Cluster
         self.is_up = False
 
@@ -76,6 +82,7 @@ class KafkaHost:
             self._journal.note("kafka", what)
 
         self.cluster = Cluster(self._random.choice((1, 2, 3)), loop, self._random, note, self._on_stable, self._on_commit)
+        self.cluster.on_acknowledged = self._on_acknowledged
         for topic in topics.ALL_TOPICS:
             self.cluster.create_topic(topic.name, self._partitions)
             self.cluster.create_topic(dead_letter_topic(topic.name), self._partitions)
@@ -91,28 +98,37 @@ class KafkaHost:
     def _on_commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         self._checker.witness(Write.empty()._replace(offsets={(group, source): offset for source, offset in offsets.items()}))
 
+    def _on_acknowledged(self, client_id: str, source: TopicPartition, keys: list[bytes]) -> None:
+        if source.topic != topics.CREATE_RESERVATION.name:
+            return
+        # After some trouble the clients of these may have been refused already: nobody knew then whether the log has them.
+        wires = next(wires for wires in self._wires.values() if wires.name == client_id)
+        trouble_s = max(wires.troubled_at_s, self.cluster.refused_at_s.get(source, -math.inf))
+        if asyncio.get_running_loop().time() - trouble_s > _TROUBLE_LASTS_S:
+            self.on_acknowledged(client_id, keys)
+
     # What processes have of it.
 
     def link(self, name: str, weather: Weather, random: Random) -> Wires:
         """A process's connections."""
         return Wires(name, weather, random, self._journal)
 
-    def connect(self, process: Process, wires: Wires, clock: SimulatedClock) -> ConnectedBroker:
+    def connect(self, process: Process | None, wires: Wires, clock: SimulatedClock) -> ConnectedBroker:
         """The adapter of Kafka in a process."""
         self._wires[process] = wires
         servers = ",".join(f"{node.host}:{PORT}" for node in self.cluster.nodes)
-        settings = replace(SETTINGS, bootstrap_servers=servers, client_id=process.name)
+        settings = replace(SETTINGS, bootstrap_servers=servers, client_id=wires.name)
         return KafkaBroker(settings, clock, self._registry.translator())
 
     async def _dial(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, _port: int
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         process, loop = current_process(), asyncio.get_running_loop()
-        assert process
         assert isinstance(loop, DialingLoop)
         wires = self._wires[process]
         await asyncio.sleep(wires.random.choice(_DIAL_S))
         while wires.cut:
+            wires.note_trouble()
             await asyncio.sleep(_LOOK_AGAIN_S)
         [node] = [node for node in self.cluster.nodes if node.host == host]
         if not node.is_up:

@@ -173,6 +173,17 @@ class PartitionLog:
             at += 1
 
 
+def producer_of(data: bytes) -> tuple[int, int]:
+    """Who has written a batch: its producer's id and epoch."""
+    batch = DefaultRecordBatch(data)
+    return batch.producer_id, batch.producer_epoch
+
+
+def keys_of(data: bytes) -> list[bytes]:
+    """The keys of a batch."""
+    return [record.key or b"" for record in DefaultRecordBatch(data)]
+
+
 _markers: dict[tuple[int, int, bool], bytes] = {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
@@ -118,6 +119,9 @@ def aiokafka_on(loop: VirtualLoop, random: Random) -> Iterator[None]:
         for module in (client, conn, fetcher):
             stack.enter_context(patch.object(module, "random", chance))
         stack.enter_context(patch.object(structs.TopicPartition, "__hash__", _hash))
+        # A client that is interrupted while it connects leaves its connection to the collector, which says so.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", ResourceWarning)
         logger.setLevel(_SILENT)
         # Connections are closed when they are collected: that must not depend on what else this process has done.
         gc.disable()
@@ -125,5 +129,6 @@ def aiokafka_on(loop: VirtualLoop, random: Random) -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+            gc.collect()
             if collects:
                 gc.enable()
