@@ -86,6 +86,11 @@ class Surroundings(NamedTuple):
     ask: Callable[[RoleProcess, str, bytes], None]
 
 
+def _failure_of(job: asyncio.Task[None]) -> BaseException | None:
+    """What a job has ended of; nobody cancels one while its process works."""
+    return asyncio.CancelledError("a job was cancelled by nobody") if job.cancelled() else job.exception()
+
+
 class RoleProcess:
     """One process: it ends when it is stopped, when a job of it fails, or in the middle of anything, when it is frozen for good."""
 
@@ -152,7 +157,7 @@ class RoleProcess:
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait([stopping, *jobs], return_when=asyncio.FIRST_COMPLETED)
-            self.failure = next((job.exception() for job in jobs if job.done()), None)
+            self.failure = next((_failure_of(job) for job in jobs if job.done()), None)
             if self.failure:
                 told = isinstance(self.failure, TicketmasterError)
                 self._around.journal.note(self.name, f"dies: {self.failure if told else repr(self.failure)}")
