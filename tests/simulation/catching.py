@@ -8,25 +8,40 @@ from collections.abc import Sequence
 
 import click
 
-from tests.simulation import engine_mutants, role_mutants
-from ticketmaster.simulation.simulation import Outcome, Size, simulate
+from tests.simulation import engine_mutants, kafka_mutants, role_mutants
+from tests.simulation.planting import Plant
+from ticketmaster.simulation.simulation import KINDS, Outcome, Size, simulate
 
-MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS
 SIZE = Size(commands=150, faults=20, steps_max=200_000)
+KAFKA_SIZE = Size(commands=60, faults=14, steps_max=400_000, kafka=True)
 SEEDS_MAX = 40
+MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS
+KAFKA_MUTANTS = kafka_mutants.MUTANTS
+# Bugs that were there; planted back in, each is caught.
+KAFKA_FOUND = kafka_mutants.FOUND
+_PLANTS: dict[str, Plant] = MUTANTS | KAFKA_MUTANTS | KAFKA_FOUND
 # What a process dies of that calls a planted function with what it does not take.
 _MISMADE = re.compile(r"died of (TypeError|AttributeError|NameError)")
 
 
-def catch(name: str) -> Outcome | None:
+def size_for(name: str) -> Size:
+    """The size of a run that looks for a planted bug."""
+    if name in MUTANTS:
+        return SIZE
+    kinds = kafka_mutants.SHOWN_BY.get(name)
+    return KAFKA_SIZE._replace(without=tuple(kind for kind in KINDS if kind not in kinds)) if kinds else KAFKA_SIZE
+
+
+def catch(name: str, first: int = 0) -> Outcome | None:
     """The first run that catches a planted bug; without it, the same seed must be sound."""
-    for seed in range(SEEDS_MAX):
-        with MUTANTS[name]():
-            outcome = simulate(seed, SIZE)
+    size = size_for(name)
+    for seed in range(first, first + SEEDS_MAX):
+        with _PLANTS[name]():
+            outcome = simulate(seed, size)
         if broken := [text for text in outcome.violations if _MISMADE.search(text)]:
             raise AssertionError(f"the bug itself is made wrong: {broken[0]}")
         if outcome.violations:
-            found = simulate(seed, SIZE).violations
+            found = simulate(seed, size).violations
             if found:
                 raise AssertionError(f"seed {seed} fails without any planted bug: {found}")
             return outcome
@@ -34,11 +49,11 @@ def catch(name: str) -> Outcome | None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(MUTANTS)))
+@click.argument("names", nargs=-1, type=click.Choice(list(_PLANTS)))
 def main(names: Sequence[str]) -> None:
     """Plant each bug, or those named, and print as JSON which seed caught it and what was seen."""
     caught = []
-    for name in names or MUTANTS:
+    for name in names or _PLANTS:
         outcome = catch(name)
         seen = {"seed": outcome.seed, "violation": outcome.violations[0]} if outcome else {"seed": None, "violation": ""}
         caught.append({"bug": name, **seen})

@@ -58,6 +58,15 @@ def test_a_seed_that_fails_is_told_with_the_command_that_replays_it(more: tuple[
     assert "sound" not in done.stdout
 
 
+def test_a_seed_on_kafka_is_told_with_all_that_it_needs() -> None:
+    with patch.object(running, "simulate", unsound):
+        done = run("--seed", "5", "--jobs", "1", "--kafka", "--without", "offsets", "--without", "disks", *SMALL)
+
+    assert done.exit_code == 1
+    command = "ticketmaster simulate --seed 5 --commands 40 --faults 6 --kafka --without offsets --without disks --trace"
+    assert f"again: {command}" in done.stdout
+
+
 def test_a_seed_that_fails_is_told_to_scripts() -> None:
     with patch.object(running, "simulate", unsound):
         done = run("--seed", "5", "--jobs", "1", "--json", *SMALL)
@@ -75,7 +84,15 @@ def test_steps_are_limited() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--seed", "-1"), ("--seeds", "0"), ("--commands", "x"), ("--trace", "--seeds", "2"), ("--trace", "--json"), ("--jobs", "0")],
+    [
+        ("--seed", "-1"),
+        ("--seeds", "0"),
+        ("--commands", "x"),
+        ("--trace", "--seeds", "2"),
+        ("--trace", "--json"),
+        ("--jobs", "0"),
+        ("--without", "luck"),
+    ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(options: tuple[str, ...]) -> None:
     done = run(*options)

@@ -9,10 +9,10 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 from ticketmaster.clock import SystemClock
-from ticketmaster.simulation.simulation import Outcome, Size, simulate
+from ticketmaster.simulation.simulation import KINDS, Outcome, Size, simulate
 from ticketmaster.telemetry.logs import configure_logs
 
-__all__ = ["Size", "Tally", "new_seed", "run_seed", "run_seeds"]
+__all__ = ["KINDS", "Size", "Tally", "new_seed", "run_seed", "run_seeds"]
 
 # Processes are replaced after so many seeds each, so that none grows.
 _SEEDS_PER_PROCESS = 100

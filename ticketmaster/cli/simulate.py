@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ticketmaster.bootstrap.simulate import Tally
+    from ticketmaster.bootstrap.simulate import Size, Tally
 
 _SHOWN_VIOLATIONS = 5
 
@@ -24,21 +24,40 @@ _SHOWN_VIOLATIONS = 5
 @click.option(
     "--steps", default=5_000_000, type=click.IntRange(min=1), metavar="N", show_default=True, help="Steps after which a run has failed."
 )
+@click.option(
+    "--kafka", is_flag=True, help="On a simulated Kafka, by the adapter and the client of production, not on the embedded broker."
+)
+@click.option("--without", multiple=True, metavar="KIND", help="Leave out a kind of fault; may be given several times. See docs/design.md.")
 @click.option("--trace", is_flag=True, help="Print everything that happens, in virtual time. One seed only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def simulate(seed: int | None, seeds: int, jobs: int | None, commands: int, faults: int, steps: int, *, trace: bool, as_json: bool) -> None:
+def simulate(
+    seed: int | None,
+    seeds: int,
+    jobs: int | None,
+    commands: int,
+    faults: int,
+    steps: int,
+    *,
+    kafka: bool,
+    without: tuple[str, ...],
+    trace: bool,
+    as_json: bool,
+) -> None:
     """Sell on a simulated deployment and look whether all adds up: exit code 0 if it does, 1 if not.
 
-    The roles, the engine and the embedded broker are the real ones; time, network, disks and processes are simulated, and
-    killed, paused, cut off, torn and filled as the seed says. The same seed makes the same run, to the byte.
+    The roles, the engine and the embedded broker, or with --kafka the adapter and the client of Kafka, are the real ones; time,
+    network, disks, processes and Kafka's brokers are simulated, and killed, paused, cut off, torn and filled as the seed says. The
+    same seed makes the same run, to the byte.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
-    from ticketmaster.bootstrap.simulate import Size, new_seed, run_seed, run_seeds  # noqa: PLC0415
+    from ticketmaster.bootstrap.simulate import KINDS, Size, new_seed, run_seed, run_seeds  # noqa: PLC0415
 
     if trace and (seeds > 1 or as_json):
         raise click.UsageError("--trace shows one seed, as text: leave out --seeds and --json")
+    if unknown := set(without) - set(KINDS):
+        raise click.UsageError(f"--without knows no {', '.join(sorted(unknown))}, only {', '.join(KINDS)}")
     first = new_seed() if seed is None else seed
-    size = Size(commands, faults, steps)
+    size = Size(commands, faults, steps, kafka, without)
     if trace:
         outcome = run_seed(first, size, click.echo)
         click.echo(f"digest {outcome.digest}")
@@ -59,7 +78,7 @@ def simulate(seed: int | None, seeds: int, jobs: int | None, commands: int, faul
     sys.exit(1 if tally.failed else 0)
 
 
-def _show(tally: Tally, size: tuple[int, int, int]) -> None:
+def _show(tally: Tally, size: Size) -> None:
     last = f" to {tally.first_seed + tally.seeds - 1}" if tally.seeds > 1 else ""
     click.echo(f"{'seeds':24} {tally.first_seed}{last}")
     click.echo(f"{'simulated time':24} {tally.virtual_s / 3600:>14,.1f} h in {tally.wall_s:,.1f} s, {tally.cpu_s:,.1f} s of CPU")
@@ -74,10 +93,10 @@ def _show(tally: Tally, size: tuple[int, int, int]) -> None:
         click.secho("sound: it all adds up", fg="green")
 
 
-def _show_violations(seed: int, size: tuple[int, int, int], violations: list[str]) -> None:
+def _show_violations(seed: int, size: Size, violations: list[str]) -> None:
     if not violations:
         return
     for violation in violations[:_SHOWN_VIOLATIONS]:
         click.secho(f"WRONG  seed {seed}: {violation}", fg="red")
-    commands, faults, _ = size
-    click.echo(f"       again: ticketmaster simulate --seed {seed} --commands {commands} --faults {faults} --trace")
+    options = f"--seed {seed} --commands {size.commands} --faults {size.faults}{' --kafka' if size.kafka else ''}"
+    click.echo(f"       again: ticketmaster simulate {options}{''.join(f' --without {kind}' for kind in size.without)} --trace")

@@ -71,15 +71,19 @@ class Checker:
         if told:
             self._journal.note("log", " ".join(told))
 
+    def passed(self, source: TopicPartition, end: int) -> None:
+        """A log goes on to there by what no reader is given: markers, and what was aborted."""
+        self._ends[source] = end
+
+    def offsets_lost(self, group: str) -> None:
+        """A group's offsets are lost: it may begin anew, and answer again what it has answered."""
+        self._may_answer_again = True
+        self._offsets = {(other, source): offset for (other, source), offset in self._offsets.items() if other != group}
+
     def _without_forged(self, batch: Batch) -> Batch:
         """The audit would rightly take what outsiders forge for a role's fault."""
         genuine = [at for at, (_, value) in enumerate(batch.records) if not any(value is forged for forged in self.forged)]
         return batch._replace(records=[batch.records[at] for at in genuine], offsets=[batch.offsets[at] for at in genuine])
-
-    def forgot_offsets(self, group: str) -> None:
-        """A group's offsets were lost: it may go back, and answer again what it has answered."""
-        self._may_answer_again = True
-        self._offsets = {at: offset for at, offset in self._offsets.items() if at[0] != group}
 
     def _check_offset(self, group: str, source: TopicPartition, offset: int) -> None:
         before = self._offsets.get((group, source), 0)
@@ -124,7 +128,7 @@ class Checker:
 
     def _check_table(self, what: str, source: TopicPartition, values: dict[bytes, bytes], checkpoint: int) -> None:
         records = self._logs[source]
-        end = records[-1][0] + 1 if records else 0
+        end = self._ends.get(source, 0)
         if checkpoint > end:
             self._journal.violation(f"{what} is at {checkpoint}, its log ends at {end}")
         expected = {key: value for offset, (key, value) in records if offset < checkpoint}

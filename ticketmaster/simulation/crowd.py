@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import msgspec
 
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import TopicPartition, ensure_durable
+from ticketmaster.broker.port import TopicPartition
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.errors import Retriable
 from ticketmaster.simulation.deployment import Deployment, Reply
@@ -40,6 +41,8 @@ class Crowd:
         self.told: dict[str, bytes] = {}
         # Commands with ids of their own, written to the topic by others.
         self.foreign: dict[bytes, bytes] = {}
+        # How others write a command.
+        self.write: Callable[[bytes], bytes] = lambda value: value
         # Results that no area has written: these very objects.
         self.forged: list[bytes] = []
         for event in self.events:
@@ -175,7 +178,7 @@ class Crowd:
     async def _send_foreign(self, key: bytes, times: int) -> None:
         """Until the log has it: an outside command that is never acknowledged may be lost."""
         for _ in range(times):
-            while not await self._send(topics.CREATE_RESERVATION.name, key, self.foreign[key]):
+            while not await self._send(topics.CREATE_RESERVATION.name, key, self.write(self.foreign[key])):
                 await asyncio.sleep(_RETRY_S)
 
     async def _send(self, topic: str, key: bytes, value: bytes | None) -> bool:
@@ -183,7 +186,7 @@ class Crowd:
         host = self._deployment.host
         try:
             async with asyncio.timeout(5):
-                ensure_durable(await host.broker.producer().send({source: [(key, value)]}))
+                await host.send(source, [(key, value)])
         except (Retriable, TimeoutError):
             return False
         return True
@@ -195,7 +198,7 @@ class Crowd:
             for _ in range(4):
                 key = self._random.choice(list(self.foreign))
                 value = self.foreign[key] if self._random.random() < 0.8 else self._foreign_command()
-                await self._send(topics.CREATE_RESERVATION.name, key, value)
+                await self._send(topics.CREATE_RESERVATION.name, key, self.write(value))
 
     async def write_rubbish(self) -> None:
         """Records that nobody can read, tombstones, and results that nobody waits for."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ticketmaster.errors import Fatal, TaskCorrupted
 from ticketmaster.simulation.disk import Disk
-from ticketmaster.simulation.host import Host, Witness
+from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, RoleProcess, Surroundings
@@ -22,6 +22,8 @@ _PEER_DEADLINE_S = LIMITS.long_poll_ms / 1000 + 1.0
 # An acknowledgement needs the broker, which may be asked in vain twice; a long poll has its own time, and is looked at four times a second.
 _ANSWER_DEADLINES_S = {"GET": LIMITS.long_poll_ms / 1000 + 2.0, "POST": 30.0}
 _RESTART_S = 0.5
+# Longer than others' commands may be tried, with which it may have been sent.
+_TOLD_WITHIN_S = 10.0
 
 
 class Reply(NamedTuple):
@@ -61,12 +63,12 @@ class _Responder:
 class Deployment:
     """All processes there ever were, those that are to run, and the broker."""
 
-    def __init__(self, seed: str, random: Random, journal: Journal, witness: Witness, partitions: int) -> None:
+    def __init__(self, seed: str, random: Random, journal: Journal, host: Hosting, partitions: int) -> None:
         self.random = random
         self.journal = journal
         self.weather = Weather()
         self.partitions = partitions
-        self.host = Host(partitions, Random(f"{seed} host"), journal, witness)
+        self.host = host
         self.layout = random.choice(LAYOUTS)
         # Every process there ever was, and of them those that are not given up for dead.
         self.all: list[RoleProcess] = []
@@ -75,7 +77,8 @@ class Deployment:
         self._postponed: list[tuple[Sequence[str], Disk]] = []
         self._around = Surroundings(self.host, partitions, seed, self.weather, journal, self._ask_peer)
         self._outside = contextvars.copy_context()
-        self.on_offsets_lost: Callable[[str], None] = lambda _: None
+        # Commands whose clients were told that the log has them.
+        self._told_in_log: set[bytes] = set()
 
     async def start(self) -> None:
         """Starts the broker, and one or two processes of each kind."""
@@ -135,16 +138,11 @@ class Deployment:
     def check_failure(self, one: RoleProcess) -> None:
         """A process may die of its disk, and of nothing else."""
         one.disturbed_at_s = float("inf")
-        if one.failure and not isinstance(one.failure, Fatal | TaskCorrupted):
+        of_its_disk = isinstance(one.failure, TaskCorrupted) or (isinstance(one.failure, Fatal) and one.disk.refused)
+        if one.failure and not of_its_disk:
             self.journal.violation(f"{one.name} died of {one.failure!r}")
         if not one.failure and one.disk.in_use:
             self.journal.violation(f"{one.name} has ended in order and left open {one.disk.in_use}")
-
-    def forget_offsets(self, group: str) -> None:
-        """The broker forgets what a group has committed."""
-        if self.host.is_up:
-            self.host.forget_offsets(group)
-            self.on_offsets_lost(group)
 
     async def lose_power(self) -> None:
         """Everything stops at once, the broker too, and is started again; disks may have lost their newest writes."""
@@ -184,6 +182,8 @@ class Deployment:
         asked_s, deadline_s = loop.time(), _ANSWER_DEADLINES_S[method]
 
         def on_answer(reply: Reply) -> None:
+            if method == "POST" and reply.status == 200:
+                self._told_in_log.add(reply.body)
             if not answered.done():
                 answered.set_result(reply)
 
@@ -200,6 +200,21 @@ class Deployment:
             self.journal.fault("client", "answer lost", f"{method} {path}")
             return None
         return reply
+
+    def expect_told(self, name: str, keys: Sequence[bytes]) -> None:
+        """A process knows that the log has these commands: if nothing befalls it, it tells their clients, whatever others wait for."""
+        loop, one = asyncio.get_running_loop(), self._by_name[name]
+        known_at_s = loop.time()
+        if known_at_s - one.disturbed_at_s < _TOLD_WITHIN_S:
+            # Their clients may have been refused already: it did not know then.
+            return
+
+        def check() -> None:
+            untold = [key.decode() for key in keys if key not in self._told_in_log]
+            if untold and one.disturbed_at_s < known_at_s and not (one.process.frozen or one.ended or one.failure):
+                self.journal.violation(f"{name} has not told within {_TOLD_WITHIN_S} s what it knows to be in the log: {untold}")
+
+        loop.call_later(_TOLD_WITHIN_S, check, context=self._outside)
 
     def _deliver(self, one: RoleProcess, scope: _Scope, body: bytes, responder: _Responder) -> None:
         def serve() -> None:

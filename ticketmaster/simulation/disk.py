@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from errno import ENOSPC
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
@@ -84,6 +85,8 @@ class Disk:
     def __init__(self) -> None:
         self.files: dict[Place, _File] = {}
         self.full = False
+        # Whether a write was refused because it was full.
+        self.refused = False
         # How many stores of one file were open at once, where that was more than one.
         self.shared: list[Place] = []
 
@@ -97,6 +100,16 @@ class Disk:
         if file.users > 1:
             self.shared.append(place)
         return SimulatedStores(self, file)
+
+    def stored(self, application_id: str) -> list[int]:
+        """The partitions of an application that there is state of."""
+        return sorted(partition for application, partition in self.files if application == application_id)
+
+    def note_member(self, _member_id: str) -> None:
+        """Keeps the id that this process has in a group."""
+        if self.full:
+            self.refused = True
+            raise OSError(ENOSPC, "No space left on device")
 
     @property
     def in_use(self) -> list[Place]:
@@ -138,6 +151,7 @@ class SimulatedStores:
         file = self._file
         file.check()
         if self._disk.full:
+            self._disk.refused = True
             raise Fatal("the state can't be written: the disk is full")
         file.replaced.append({name: file.tables[name].put(*update) for name, update in updates.items()})
         del file.replaced[:-_KEPT_WRITES]

@@ -13,13 +13,16 @@ from ticketmaster.simulation.roles import RoleProcess
 from ticketmaster.wire import topics
 
 _PROCESSES_MAX = 4
-_SHORT_S = (0.2, 1.0, 3.0)
+SHORT_S = (0.2, 1.0, 3.0)
 _LONG_S = (0.5, 3.0, 8.0, 20.0)
 # A role's process passes a few hundred steps in a busy second.
 _STEPS = 300
 _CLOCK_JUMPS_S = (-86_400.0, -3_600.0, -2.0, 2.0, 3_600.0)
-_GROUPS = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE)
+GROUPS = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE)
 _GAPS_S = (0.05, 0.5, 2.0, 6.0)
+
+
+Strike = Callable[[], Awaitable[None]]
 
 
 class Faults:
@@ -32,6 +35,8 @@ class Faults:
         self._random = random
         self._count = count
         self._later: set[asyncio.Task[None]] = set()
+        # Kinds that are left out.
+        self.without: tuple[str, ...] = ()
 
     @staticmethod
     def span_s(count: int) -> float:
@@ -40,21 +45,35 @@ class Faults:
 
     async def strike(self) -> None:
         """Strikes, with pauses in between; returns when the last fault has come to its own end."""
-        often: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._kill, self._pause, self._pause]
-        others = [self._expel, self._restart, self._join, self._leave, self._cut, self._roughen, self._shift_clock, self._fill_disk]
-        rare = [
-            self._damage_disk,
-            self._lose_power,
-            self._forget_offsets,
-            self._crowd.announce_again,
-            self._crowd.repeat_commands,
-            self._crowd.write_rubbish,
-        ]
+        strikes = [strike for kind, each in self.kinds().items() if kind not in self.without for strike in each]
         for _ in range(self._count):
             await asyncio.sleep(self._random.choice(_GAPS_S))
-            await self._random.choice([*often, *others, *rare])()
+            if strikes:
+                await self._random.choice(strikes)()
         while self._later:
             await asyncio.wait(set(self._later))
+
+    def kinds(self) -> dict[str, list[Strike]]:
+        """What there is, by its kind; each as often as it stands there."""
+        return {
+            "processes": [
+                self._kill,
+                self._kill,
+                self._kill,
+                self._pause,
+                self._pause,
+                self._expel,
+                self._restart,
+                self._join,
+                self._leave,
+            ],
+            "network": [self._cut, self._roughen],
+            "clocks": [self._shift_clock],
+            "disks": [self._fill_disk, self._damage_disk],
+            "power": [self._lose_power],
+            "offsets": [self._lose_offsets],
+            "outsiders": [self._crowd.announce_again, self._crowd.repeat_commands, self._crowd.write_rubbish],
+        }
 
     def end(self) -> None:
         """No fault goes on: the dead are dead, what was cut is whole, what was full has room."""
@@ -99,7 +118,7 @@ class Faults:
                 disk.damage(self._random)
             self._deployment.start_process(one.roles, disk)
 
-        self._after(self._random.choice(_SHORT_S), replace)
+        self._after(self._random.choice(SHORT_S), replace)
 
     async def _pause(self) -> None:
         """It stands still, perhaps until others have taken over, and goes on as if nothing had happened."""
@@ -186,10 +205,11 @@ class Faults:
         if one and (place := one.disk.damage(self._random)):
             self._journal.fault(one.name, "disk damaged", f"{place}")
 
-    async def _forget_offsets(self) -> None:
-        group = self._random.choice(_GROUPS)
+    async def _lose_offsets(self) -> None:
+        group = self._random.choice(GROUPS)
         self._journal.fault("broker", "offsets lost", f"of {group}")
-        self._deployment.forget_offsets(group)
+        if self._deployment.host.is_up:
+            self._deployment.host.lose_offsets(group)
 
     async def _lose_power(self) -> None:
         self._journal.fault("everything", "power lost")

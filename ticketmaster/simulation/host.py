@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.storage import MemoryStorage, Write
-from ticketmaster.broker.port import TopicPartition, TopicSpec
+from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.loop import Process
-from ticketmaster.simulation.network import LinkedBroker
+from ticketmaster.simulation.network import Link, LinkedBroker, Weather
 from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire import topics
 
@@ -57,7 +57,7 @@ class _Storage(MemoryStorage):
 class _Connected(NamedTuple):
     process: Process
     broker: LinkedBroker
-    is_cut: Callable[[], bool]
+    link: Link
 
 
 class Host:
@@ -81,6 +81,7 @@ class Host:
         self._lost: list[Process] = []
         self.broker: EmbeddedBroker
         self.is_up = False
+        self.on_offsets_lost: Callable[[str], None] = lambda _: None
 
     async def start(self) -> None:
         """Starts a broker on what the storage holds."""
@@ -105,16 +106,33 @@ class Host:
         self.is_up = True
         self._watching = asyncio.create_task(self._watch_sessions())
 
-    def connect(self, process: Process, broker: LinkedBroker, is_cut: Callable[[], bool]) -> None:
-        """From now on this process must be heard of, or its members are expelled from their groups."""
-        self._connected.append(_Connected(process, broker, is_cut))
+    def link(self, name: str, weather: Weather, random: Random) -> Link:
+        """A process's way to this machine."""
+        return Link(name, weather, random, self._journal)
+
+    def connect(self, process: Process, link: Link, _clock: SimulatedClock) -> LinkedBroker:
+        """The broker as a process sees it, which must be heard of from now on, or its members are expelled from their groups."""
+        broker = LinkedBroker(self.broker, link, self._once_committed)
+        self._connected.append(_Connected(process, broker, link))
+        return broker
+
+    def expel(self, process: Process) -> None:
+        """The groups of a process go on without it."""
+        for connected in self._connected:
+            if connected.process is process:
+                for member in connected.broker.members:
+                    member.expel()
+
+    async def send(self, source: TopicPartition, pairs: Sequence[Pair]) -> None:
+        """Somebody outside writes to the log."""
+        await self.broker.producer().send({source: pairs})
 
     async def _watch_sessions(self) -> None:
         silent_s: dict[str, float] = {}
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
-            for process, broker, is_cut in self._connected:
-                silence_s = silent_s.get(process.name, 0.0) + _HEARTBEAT_S if process.frozen or is_cut() else 0.0
+            for process, broker, link in self._connected:
+                silence_s = silent_s.get(process.name, 0.0) + _HEARTBEAT_S if process.frozen or link.cut else 0.0
                 silent_s[process.name] = silence_s
                 if silence_s >= _SESSION_S:
                     if silence_s == _SESSION_S:
@@ -123,19 +141,19 @@ class Host:
                     for member in broker.members:
                         member.expel()
 
-    def once_committed(self, group: str, source: TopicPartition) -> int | None:
+    def _once_committed(self, group: str, source: TopicPartition) -> int | None:
         """Where a group was some commits ago: what a coordinator of Kafka may answer that has just moved."""
         offsets = self._offsets[group, source]
         return self._random.choice(offsets[-_STALE_COMMITS:]) if offsets else None
 
-    def forget_offsets(self, group: str) -> None:
-        """What a group has committed is gone, as Kafka drops it of groups that nobody is a member of for some days."""
+    def lose_offsets(self, group: str) -> None:
         for consumed in self.broker._consumed.values():  # noqa: SLF001 - a fault, not a use
             if group in consumed:
                 consumed[group] = None
         for known in (self._storage._offsets, self._offsets):  # noqa: SLF001 - as above
             for at in [at for at in known if at[0] == group]:
                 del known[at]
+        self.on_offsets_lost(group)
 
     async def until_writing(self) -> None:
         """Waits for the moment in which a failure hurts most: a write is under way. Not for long."""

@@ -19,6 +19,11 @@ T = TypeVar("T")
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
+def current_process() -> Process | None:
+    """The process that what runs now belongs to, if it belongs to one."""
+    return _PROCESS.get()
+
+
 class Stuck(Exception):
     """Nothing can run any more, or the run has taken more steps than it may."""
 

@@ -134,6 +134,12 @@ class LinkedBroker:
         self._once_committed = once_committed
         self.members: list[GroupMember] = []
 
+    async def start(self) -> None:
+        """Nothing is opened before it is used."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
     async def create_topics(self, specs: Collection[TopicSpec]) -> None:
         await self._link.call("create topics", lambda: self._broker.create_topics(specs))
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 from ticketmaster.broker.port import Membership
-from ticketmaster.errors import TicketmasterError
+from ticketmaster.errors import Retriable, TicketmasterError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.disk import Disk, SimulatedStores
-from ticketmaster.simulation.host import Host
+from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.loop import Process
-from ticketmaster.simulation.network import Link, LinkedBroker, Weather
+from ticketmaster.simulation.network import Weather
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable
@@ -42,6 +43,7 @@ SETTINGS = StreamSettings(
 )
 # A few areas.
 TRANSACTION_BYTES_MAX = 400
+_CONNECT_AGAIN_S = 0.5
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
 Part = StreamWorker | GlobalTable | OwnedTable
@@ -77,13 +79,18 @@ class Notes(Observer):
 class Surroundings(NamedTuple):
     """What all processes of a deployment share."""
 
-    host: Host
+    host: Hosting
     partitions: int
     seed: str
     weather: Weather
     journal: Journal
     # ``ask(asking process, address, id)``
     ask: Callable[[RoleProcess, str, bytes], None]
+
+
+def _failure_of(job: asyncio.Task[None]) -> BaseException | None:
+    """What a job has ended of; nobody cancels one while its process works."""
+    return asyncio.CancelledError("a job was cancelled by nobody") if job.cancelled() else job.exception()
 
 
 class RoleProcess:
@@ -104,9 +111,9 @@ class RoleProcess:
         self.disturbed_at_s = -1.0
         random = Random(f"{around.seed} {name}")
         self.clock = SimulatedClock(random)
-        self.link = Link(name, around.weather, random, around.journal)
+        self.link = around.host.link(name, around.weather, random)
         self._around = around
-        self._broker = LinkedBroker(around.host.broker, self.link, around.host.once_committed)
+        self._broker = around.host.connect(self.process, self.link, self.clock)
         self._parts: list[Part] = []
         self._stopping = asyncio.Event()
 
@@ -118,13 +125,11 @@ class RoleProcess:
     def start(self) -> None:
         """Begins to work."""
         self._around.journal.note(self.name, "starts")
-        self._around.host.connect(self.process, self._broker, lambda: self.link.cut)
         self.process.start(self._run())
 
     def expel(self) -> None:
         """Its groups go on without it."""
-        for member in self._broker.members:
-            member.expel()
+        self._around.host.expel(self.process)
 
     async def stop(self) -> None:
         """Asks it to end in order, and waits until it has."""
@@ -132,11 +137,29 @@ class RoleProcess:
         await asyncio.gather(self.process.job, return_exceptions=True)
 
     async def _run(self) -> None:
+        try:
+            while not await self._connected():
+                await asyncio.sleep(_CONNECT_AGAIN_S)
+            await self._work()
+        finally:
+            await self._broker.close()
+            self.ended = True
+            self._around.journal.note(self.name, "has ended")
+
+    async def _connected(self) -> bool:
+        try:
+            await self._broker.start()
+        except Retriable as reason:
+            self._around.journal.note(self.name, f"could not connect: {reason}")
+            return False
+        return True
+
+    async def _work(self) -> None:
         jobs = [asyncio.create_task(work) for work in self._compose()]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait([stopping, *jobs], return_when=asyncio.FIRST_COMPLETED)
-            self.failure = next((job.exception() for job in jobs if job.done()), None)
+            self.failure = next((_failure_of(job) for job in jobs if job.done()), None)
             if self.failure:
                 told = isinstance(self.failure, TicketmasterError)
                 self._around.journal.note(self.name, f"dies: {self.failure if told else repr(self.failure)}")
@@ -148,8 +171,6 @@ class RoleProcess:
             for job in (stopping, *jobs):
                 job.cancel()
             await asyncio.gather(stopping, *jobs, return_exceptions=True)
-            self.ended = True
-            self._around.journal.note(self.name, "has ended")
 
     def _compose(self) -> list[Coroutine[Any, Any, None]]:
         work: list[Coroutine[Any, Any, None]] = []
@@ -175,7 +196,7 @@ class RoleProcess:
         gateway = Gateway(self._broker.producer(), table, Catalog(), self._around.partitions, self.clock, LIMITS, ask)
         self.gateway = gateway
         self.dispatcher = Dispatcher(Routes(gateway, lambda: self.ready, LIMITS), None)
-        membership = Membership(address=self.name)
+        membership = self._membership(topics.TICKET_SERVICE)
         return [
             self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),
             self._added(self._areas(gateway.on_areas, rest=False)).run(),
@@ -192,7 +213,11 @@ class RoleProcess:
         return part
 
     def _worker(self, topology: Topology) -> StreamWorker:
-        return StreamWorker(topology, self._broker, self._open_stores, SETTINGS, self._notes)
+        membership = self._membership(topology.application_id)
+        return StreamWorker(topology, self._broker, self._open_stores, SETTINGS, self._notes, membership)
+
+    def _membership(self, application_id: str) -> Membership:
+        return Membership(self.name, partial(self.disk.stored, application_id), self.disk.note_member)
 
     def _areas(self, apply: Callable[..., Any], *, rest: bool) -> GlobalTable:
         return GlobalTable(self._broker, topics.AREA_STATUS.name, self._around.partitions, apply, SETTINGS, self._notes, rest=rest)

@@ -12,16 +12,31 @@ from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.deployment import Deployment
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.faults import Faults
+from ticketmaster.simulation.host import Host
 from ticketmaster.simulation.journal import Journal, Write
+from ticketmaster.simulation.kafka.faults import KafkaFaults
+from ticketmaster.simulation.kafka.foreign import foreign
+from ticketmaster.simulation.kafka.host import KafkaHost
+from ticketmaster.simulation.kafka.virtual import DialingLoop, aiokafka_on
 from ticketmaster.simulation.loop import Stuck, VirtualLoop
 
 _REST_WITHIN_S = 240.0
 # Whatever still lies in the network has arrived by then.
 _CALM_S = 20.0
 _SAMPLE = 40
+_FOREIGN = "foreign"
+# So much of what other gateways write has an id of another schema.
+_FOREIGN_SHARE = 0.7
 _LOOK_S = 0.5
 _UNWINDING_STEPS_MAX = 1_000_000
 _ABANDONED: list[object] = []
+
+
+# Of faults, each of which a run may leave out. Those behind the first line only a Kafka has.
+KINDS = (
+    *("processes", "network", "clocks", "disks", "power", "outsiders"),
+    *("brokers", "connections", "rebalances", "replicas", "offsets", "foreign"),
+)
 
 
 class Size(NamedTuple):
@@ -30,6 +45,9 @@ class Size(NamedTuple):
     commands: int = 1_100
     faults: int = 24
     steps_max: int = 5_000_000
+    kafka: bool = False
+    # Kinds of faults that are left out.
+    without: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -49,7 +67,14 @@ class Outcome(NamedTuple):
 
 def simulate(seed: int, size: Size, write: Write | None = None) -> Outcome:
     """Runs a seed; ``write`` is given every line of the journal."""
-    loop = VirtualLoop()
+    if not size.kafka:
+        return _run(VirtualLoop(), seed, size, write)
+    loop = DialingLoop()
+    with aiokafka_on(loop, Random(f"{seed} aiokafka")):
+        return _run(loop, seed, size, write)
+
+
+def _run(loop: VirtualLoop, seed: int, size: Size, write: Write | None) -> Outcome:
     run = _Run(seed, size, write)
     try:
         loop.limit(size.steps_max)
@@ -82,12 +107,28 @@ class _Run:
         self.journal = Journal(write)
         self._checker = Checker(self.journal)
         random = Random(f"{seed} run")
-        self._deployment = Deployment(f"{seed}", random, self.journal, self._checker.witness, random.choice((1, 2, 3, 4)))
+        partitions = random.choice((1, 2, 3, 4))
+        machine = Random(f"{seed} host")
+        host: Host | KafkaHost
+        if size.kafka:
+            host = KafkaHost(partitions, machine, self.journal, self._checker)
+        else:
+            host = Host(partitions, machine, self.journal, self._checker.witness)
+        self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
+        if isinstance(host, KafkaHost):
+            host.on_acknowledged = self._deployment.expect_told
         span_s = Faults.span_s(size.faults)
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
         self._checker.forged = self._crowd.forged
-        self._deployment.on_offsets_lost = self._checker.forgot_offsets
-        self._faults = Faults(self._deployment, self._crowd, Random(f"{seed} faults"), size.faults)
+        chance = Random(f"{seed} faults")
+        if isinstance(host, KafkaHost):
+            self._faults: Faults = KafkaFaults(self._deployment, self._crowd, chance, size.faults, host)
+            if _FOREIGN not in size.without:
+                self._crowd.write = lambda value: foreign(value, chance) if chance.random() < _FOREIGN_SHARE else value
+        else:
+            host.on_offsets_lost = self._checker.offsets_lost
+            self._faults = Faults(self._deployment, self._crowd, chance, size.faults)
+        self._faults.without = size.without
         self._lost = random.choice((0.0, 0.005, 0.02))
 
     async def run(self) -> None:

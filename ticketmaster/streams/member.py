@@ -50,6 +50,7 @@ class Member(Generic[W]):
         self._opened = asyncio.Event()
         self._generation = -1
         self._is_assigned = False
+        self._is_ending = False
         self._on_assigned: Callable[[Assignment], None] = _nothing
 
     @property
@@ -86,6 +87,7 @@ class Member(Generic[W]):
 
     async def _end(self, *jobs: asyncio.Task[None]) -> None:
         assert self._failed
+        self._is_ending = True
         await cancel(self._failed, *jobs)
         self._is_assigned = False
         for partition in tuple(self._works):
@@ -123,6 +125,9 @@ class Member(Generic[W]):
 
     def on_assigned(self, assignment: Assignment) -> None:
         """Goes on with what came back, closes what did not, starts what is new."""
+        if self._is_ending:
+            # It was joining when it was told to stop, and leaves at once: nobody would close what is started now.
+            return
         partitions = assignment.partitions
         self._observer.partitions_assigned(self._application_id, sorted(partitions), assignment.generation)
         straight_back = assignment.generation == self._generation + 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -141,18 +142,33 @@ class KafkaBroker:
                 await asyncio.sleep(self._settings.retry_backoff_ms / 1000)
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        try:
-            found = await self._offsets.end_offsets([KafkaTopicPartition(*at) for at in sources])
-        except (KafkaError, TimeoutError) as cause:
-            raise _unread(f"the ends of {len(sources)} logs", cause) from cause
-        return {TopicPartition(*at): offset for at, offset in found.items()}
+        return await self._asked(lambda consumer, at: consumer.end_offsets(at), sources, "ends")
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._asked(lambda consumer, at: consumer.beginning_offsets(at), sources, "starts")
+
+    async def _asked(
+        self, ask: Callable[[Any, list[KafkaTopicPartition]], Awaitable[Any]], sources: Collection[TopicPartition], what: str
+    ) -> dict[TopicPartition, int]:
+        consumer = self._offsets
         try:
-            found = await self._offsets.beginning_offsets([KafkaTopicPartition(*at) for at in sources])
+            found = await ask(consumer, [KafkaTopicPartition(*at) for at in sources])
         except (KafkaError, TimeoutError) as cause:
-            raise _unread(f"the starts of {len(sources)} logs", cause) from cause
+            await self._replace(consumer)
+            raise _unread(f"the {what} of {len(sources)} logs", cause) from cause
         return {TopicPartition(*at): offset for at, offset in found.items()}
+
+    async def _replace(self, consumer: Any) -> None:
+        """A connection that is dead would stay: aiokafka gives up asking in the same moment as it would give up the connection."""
+        new = new_consumer(self._settings)
+        try:
+            await new.start()
+        except KafkaError:
+            self._discard(new.stop())
+            return
+        # Several may have asked.
+        old, self._offsets = (self._offsets, new) if self._offsets is consumer else (new, self._offsets)
+        self._discard(old.stop())
 
 
 def _unread(what: str, cause: Exception) -> Retriable:

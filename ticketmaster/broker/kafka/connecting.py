@@ -27,9 +27,10 @@ def patient(client: Client) -> Client:
                 return await get_connection(node, **how)
             key = node, group
             due_s, pause_s = away.get(key, (0.0, _BACKOFF_MIN_S))
-            if asyncio.get_running_loop().time() < due_s:
-                # Whether another broker leads by now is asked as often as before.
+            if (rest_s := due_s - asyncio.get_running_loop().time()) > 0:
+                # Whether another broker leads by now is asked as before; but not without a rest, as aiokafka asks at once again.
                 client.force_metadata_update()
+                await asyncio.sleep(min(rest_s, _BACKOFF_MIN_S))
                 return None
             connection = await get_connection(node, **how)
             if connection is None:

@@ -49,6 +49,17 @@ def new_consumer(settings: KafkaSettings, *, headers: bool = False, **arguments:
     return consumer
 
 
+async def _stop(consumer: Consumer) -> None:
+    """Stops a consumer whole: one whose fetch is just backing off ends in that fetch's cancellation, its connections still open."""
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        job = asyncio.current_task()
+        if job and job.cancelling():
+            raise
+        await client_of(consumer).close()
+
+
 class _Reading:
     """Polling an aiokafka consumer for the port's batches."""
 
@@ -190,7 +201,7 @@ class KafkaReader:
 
     async def stop(self) -> None:
         await self._reading.stop()
-        await self._consumer.stop()
+        await _stop(self._consumer)
 
 
 class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -256,12 +267,13 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             raise Retriable(f"can't connect to Kafka: {cause!r}") from cause
         except KafkaError as cause:
             self._check()
-            if not is_not_allowed(cause):
-                raise Fatal(f"can't join the group {self._group}: {cause!r}") from cause
+            text = f"can't join the group {self._group}: {cause!r}"
+            if not (cause.retriable or is_not_allowed(cause)):
+                raise Fatal(text) from cause
             # A consumer starts once only.
-            await self._consumer.stop()
+            await _stop(self._consumer)
             self._begin_anew()
-            raise NotAllowed(f"can't join the group {self._group}: {cause!r}") from cause
+            raise (NotAllowed if is_not_allowed(cause) else Retriable)(text) from cause
         self._joined = True
 
     # aiokafka logs and swallows what these raise, so they keep it for the next poll.
@@ -314,4 +326,4 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     async def stop(self) -> None:
         self._owned = []
         await self._reading.stop()
-        await self._consumer.stop()
+        await _stop(self._consumer)

@@ -1,0 +1,88 @@
+"""Whatever happens to a deployment on a simulated Kafka, its sale is sound; and what happens is in the seed alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.catching import KAFKA_FOUND, KAFKA_MUTANTS, SEEDS_MAX, catch
+from ticketmaster.simulation.simulation import KINDS, Size, simulate
+
+SIZE = Size(commands=60, faults=14, kafka=True)
+SEEDS = 52
+
+BROKERS_KINDS = {
+    *("leaders moved", "coordinator moved", "broker restarted", "connections broken", "group rebalanced", "too few replicas"),
+    *("offsets lost", "request late", "request lost", "reply late", "reply lost", "connection cut"),
+}
+
+
+def again(seed: int, size: Size, violations: list[str]) -> str:
+    """How to see it fail again."""
+    without = "".join(f" --without {kind}" for kind in size.without)
+    return f"{violations}\nticketmaster simulate --kafka --seed {seed} --commands {size.commands} --faults {size.faults}{without} --trace"
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_sale_on_kafka_is_sound_whatever_happens(seed: int) -> None:
+    outcome = simulate(seed, SIZE)
+
+    assert not outcome.violations, again(seed, SIZE, outcome.violations)
+    # Else it would be sound because nobody bought.
+    assert outcome.decided > SIZE.commands / 3
+
+
+def test_every_kind_of_fault_happens() -> None:
+    faults = sum((simulate(seed, Size(40, 60, kafka=True)).faults for seed in range(4)), Counter[str]())
+
+    assert faults.keys() >= BROKERS_KINDS
+
+
+def test_kinds_of_faults_can_be_left_out() -> None:
+    outcome = simulate(3, Size(40, kafka=True, without=KINDS))
+
+    assert not outcome.violations
+    assert outcome.decided == outcome.commands
+    # Those of the network have no kind: they are the seed's.
+    assert outcome.faults.keys() <= {
+        "request late",
+        "request lost",
+        "reply late",
+        "reply lost",
+        "connection cut",
+        "answer lost",
+        "question lost",
+    }
+
+
+def test_a_seed_makes_the_same_run_in_every_process() -> None:
+    def trace(hash_seed: str) -> str:
+        command = [str(Path(sys.executable).with_name("ticketmaster")), "simulate", "--kafka", "--seed", "4", "--commands", "60", "--trace"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+        return done.stdout
+
+    one = trace("1")
+    assert one == trace("2")
+    assert f"digest {simulate(4, Size(60, kafka=True)).digest}" in one
+    assert simulate(5, Size(60, kafka=True)).digest not in one
+
+
+@pytest.mark.parametrize("name", KAFKA_MUTANTS)
+def test_a_planted_bug_of_the_adapter_is_caught(name: str) -> None:
+    outcome = catch(name)
+
+    assert outcome, f"no seed below {SEEDS_MAX} has caught it"
+    print(f"{name}: seed {outcome.seed}: {outcome.violations[0]}")  # noqa: T201 - shown with -rP
+
+
+@pytest.mark.parametrize("name", KAFKA_FOUND)
+def test_a_bug_that_was_there_is_caught_when_it_is_planted_back(name: str) -> None:
+    outcome = catch(name)
+
+    assert outcome, f"no seed below {SEEDS_MAX} has caught it"
+    print(f"{name}: seed {outcome.seed}: {outcome.violations[0]}")  # noqa: T201 - shown with -rP
