@@ -9,7 +9,8 @@ from ticketmaster.audit.books import Books
 from ticketmaster.audit.report import At, Report
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.wire import topics
-from ticketmaster.wire.reservations import decided, failed_at_once, processing, read_create, reserve_seat
+from ticketmaster.wire.holders import holder
+from ticketmaster.wire.reservations import decided, failed_at_once, processing, read_create, read_reserve, reserve_seat
 
 EVENTS = topics.CREATE_EVENT.name
 OPENED = topics.AREA_REPARTITION.name
@@ -18,6 +19,7 @@ AREA_LOG = topics.AREA_CHANGELOG.name
 COMMANDS = topics.CREATE_RESERVATION.name
 QUESTIONS = topics.RESERVE_SEAT.name
 ANSWERS = topics.RESERVATION_RESULT.name
+HOLDERS = topics.HOLDER_CHANGELOG.name
 LOG = topics.RESERVATION_CHANGELOG.name
 DECISIONS = topics.USER_RESERVATION.name
 
@@ -92,6 +94,7 @@ class Sale:
         """The second half of it."""
         result = failure(key.decode(), "NOT_AVAILABLE", FULL) if seats is None else success(key.decode(), seats)
         self.add(ANSWERS, key, result)
+        self.add(HOLDERS, key, holder(read_reserve(question_of(key, create)), result))
         self.decide(key, after(create, key, result))
 
     def batches(self) -> list[Batch]:

@@ -16,6 +16,7 @@ from tests.audit.sale import (
     DECISIONS,
     EVENTS,
     FULL,
+    HOLDERS,
     LOG,
     OPENED,
     QUESTIONS,
@@ -31,7 +32,8 @@ from ticketmaster.audit.rules import Rule
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.wire import avro
-from ticketmaster.wire.reservations import failed_at_once, processing, read_reservation
+from ticketmaster.wire.holders import holder
+from ticketmaster.wire.reservations import failed_at_once, processing, read_reservation, read_reserve
 
 
 @pytest.fixture
@@ -151,6 +153,12 @@ def planted_second_answer(sale: Sale) -> dict[Rule, list[At]]:
     return {Rule.TOOK_TWICE: [first, second], Rule.SEATS_GONE: [sale.at(STATUS, b"show#A")], Rule.ANSWERED_AGAIN: [first, second]}
 
 
+def planted_holder(sale: Sale) -> dict[Rule, list[At]]:
+    asked = read_reserve(question_of(b"r1", create_reservation()))
+    there = sale.put(HOLDERS, b"r1", holder(asked, success("r1", [(0, 1)])))
+    return {Rule.HOLDER: [sale.at(ANSWERS, b"r1"), there]}
+
+
 def planted_second_question(sale: Sale) -> dict[Rule, list[At]]:
     first = At(QUESTIONS, 0, 0)
     return {Rule.ASKED_AGAIN: [first, sale.add(QUESTIONS, b"show#A", question_of(b"r1", create_reservation()))]}
@@ -258,7 +266,7 @@ def planted_missing_copy(sale: Sale) -> dict[Rule, list[At]]:
 
 def planted_answer_of_another_kind(sale: Sale) -> dict[Rule, list[At]]:
     answer = sale.put(ANSWERS, b"r4", failure("r4", "INVALID_SEAT", "no such seat"))
-    return {Rule.DECISION_ANSWER: [answer, sale.at(DECISIONS, b"r4")]}
+    return {Rule.DECISION_ANSWER: [answer, sale.at(DECISIONS, b"r4")], Rule.HOLDER: [answer, sale.at(HOLDERS, b"r4")]}
 
 
 def planted_decision_without_an_answer(sale: Sale) -> dict[Rule, list[At]]:

@@ -19,6 +19,7 @@ from ticketmaster.domain.reservation import LEGAL_MOVES, ReservationType, State
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE, read_string
 from ticketmaster.wire.frames import FRAME_BYTES
+from ticketmaster.wire.holders import result_of
 from ticketmaster.wire.reservations import (
     check_id,
     read_create,
@@ -36,6 +37,7 @@ _REASONS_MAX = 1_000
 _TOPICS = (topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.RESERVATION_CHANGELOG, topics.USER_RESERVATION)
 _COMMAND, _ASK, _RESULT, _CHANGELOG, _DECISION = range(len(_TOPICS))
 TOPIC_NAMES = tuple(topic.name for topic in _TOPICS)
+_HOLDERS = topics.HOLDER_CHANGELOG.name
 
 
 def _outcome(seats: Seats | None, reason: bytes) -> int:
@@ -59,6 +61,8 @@ class Reservations:
         self._changelog_state, self._changelog_hash = self._column("b", NONE), self._column("q", 0)
         self._answer = self._column("q", 0)
         self.answered_again = 0
+        # What the event role remembers of its answer, and where.
+        self._held, self._held_at = self._column("q", 0), self._column("q", NONE)
         self.decision_state, self._decision_hash = self._column("b", NONE), self._column("q", 0)
         self._outcome = self._column("q", 0)
         self.digest = self._column("Q", 0)
@@ -77,6 +81,7 @@ class Reservations:
                 strict=True,
             )
         )
+        self._takers[_HOLDERS] = self._take_holder
 
     def _column(self, kind: str, default: int) -> array[int]:
         column = array(kind)
@@ -111,7 +116,7 @@ class Reservations:
             at = packed(partition, offset)
             if value is not None:
                 taker(key, value, at)
-            elif topic in (TOPIC_NAMES[_CHANGELOG], TOPIC_NAMES[_DECISION]):
+            elif topic in (TOPIC_NAMES[_CHANGELOG], TOPIC_NAMES[_DECISION], _HOLDERS):
                 self._findings.add(Rule.DELETED, f"reservation {text_of(key)}", unpacked(topic, at))
         return True
 
@@ -179,6 +184,15 @@ class Reservations:
         self._answer[row] = _outcome(seats, reason or b"")
         if seats is not None:
             self.seats.setdefault(row, encoded_seats(seats))
+
+    def _take_holder(self, key: bytes, value: bytes, at: int) -> None:
+        try:
+            encoded, reason = read_result(result_of(key, value))
+        except UNREADABLE as problem:
+            self._findings.add(Rule.UNREADABLE, f"the holder {text_of(key)}: {problem}", unpacked(_HOLDERS, at))
+            return
+        row = self._row(key)
+        self._held[row], self._held_at[row] = _outcome(seats_of(encoded) if reason is None else None, reason or b""), at
 
     def _take_changelog(self, key: bytes, value: bytes, at: int) -> None:
         try:
@@ -314,6 +328,7 @@ class Reservations:
                 # Of a question alone nobody knows on which partition its command would be.
                 if not (commands_trimmed if known == NONE else places.trimmed(_source(_COMMAND, known))):
                     findings.add(Rule.NO_COMMAND, text_of(key), *self.places(row))
+            self._check_holder(key, row, findings)
             if answer != NONE and question == NONE and not questions_trimmed:
                 findings.add(Rule.NOT_ASKED, text_of(key), self.place(_RESULT, row))
             if not is_placed({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}, places.belongs_on(key)):
@@ -326,6 +341,12 @@ class Reservations:
         belongs = places.belongs_on(key)
         text = "is on several partitions" if belongs is None else f"has records elsewhere than on partition {belongs}, where it belongs"
         findings.add(Rule.MISPLACED, f"reservation {text_of(key)} {text}", *self.places(row))
+
+    def _check_holder(self, key: bytes, row: int, findings: Findings) -> None:
+        """An earlier release, or another program, answered without remembering it."""
+        answer, held = self.at[_RESULT][row], self._held_at[row]
+        if NONE not in (answer, held) and self._held[row] != self._answer[row]:
+            findings.add(Rule.HOLDER, text_of(key), self.place(_RESULT, row), unpacked(_HOLDERS, held))
 
     def _check_decision(self, key: bytes, row: int, findings: Findings, places: Places) -> None:
         _, question, answer, changelog, decision = (column[row] for column in self.at)

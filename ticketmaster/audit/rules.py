@@ -28,6 +28,7 @@ class Rule(StrEnum):
     NO_COMMAND = "a reservation was made without a command"
     ASKED_AGAIN = "an area was asked more than once for one reservation"
     ANSWERED_AGAIN = "an area answered twice for one reservation, and not the same"
+    HOLDER = "the event role does not remember what it answered"
     NOT_ASKED = "an area answered for a reservation that it was not asked for"
     AREA_COPY = "an area's last status is not what the event role has in its changelog"
     AREA_HISTORY = "an area's statuses are not the history of the event role's changelog"
