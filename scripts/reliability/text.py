@@ -28,7 +28,8 @@ How each is checked: [design.md](design.md#proof)."""
 def render(data: dict[str, list[Run]]) -> str:
     """The whole text."""
     parts = [_HEAD, _overview(data)]
-    for step, section in (("simulation", _simulation), ("planted", _planted), ("kafka", _kafka), ("http", _http)):
+    sections = (("simulation", _simulation), ("adapter", _adapter), ("planted", _planted), ("kafka", _kafka), ("http", _http))
+    for step, section in sections:
         if data.get(step):
             parts.append(section(data[step]))
     return "\n\n".join(parts) + "\n"
@@ -72,6 +73,9 @@ def _overview(data: dict[str, list[Run]]) -> str:
         rows.append(("simulated sales (seeds)", _total(runs, "seeds"), _violations(runs)))
         rows.append(("simulated hours", round(_total(runs, "virtual_s") / 3600), ""))
         rows.append(("faults in them", sum(sum(run["result"]["faults"].values()) for run in runs), ""))
+    if runs := data.get("adapter"):
+        rows.append(("simulated sales on a simulated Kafka (seeds)", _total(runs, "seeds"), _violations(runs)))
+        rows.append(("faults in these", sum(sum(run["result"]["faults"].values()) for run in runs), ""))
     if runs := data.get("planted"):
         bugs = [bug for run in runs for bug in run["result"]["bugs"]]
         rows.append(("planted bugs, of which caught", f"{len(bugs):,}, {sum(bug['seed'] is not None for bug in bugs):,}", ""))
@@ -86,6 +90,14 @@ def _overview(data: dict[str, list[Run]]) -> str:
 
 
 def _simulation(runs: list[Run]) -> str:
+    return _seeds("Simulation", runs)
+
+
+def _adapter(runs: list[Run]) -> str:
+    return _seeds("Simulation of Kafka", runs)
+
+
+def _seeds(title: str, runs: list[Run]) -> str:
     faults = sum((Counter(run["result"]["faults"]) for run in runs), Counter[str]())
     seeds, cpu_s, hours = _total(runs, "seeds"), _total(runs, "cpu_s"), _total(runs, "virtual_s") / 3600
     sizes = sorted({(run["result"]["commands_each"], run["result"]["faults_each"]) for run in runs})
@@ -98,7 +110,7 @@ def _simulation(runs: list[Run]) -> str:
         f"{len(failed) or 'No'} seed{'' if len(failed) == 1 else 's'} failed.",
     )
     table = _table(("fault", "times"), sorted(faults.items()))
-    return "\n".join(["## Simulation", "", _ran(runs), "", *sentences, *failed, "", table])
+    return "\n".join([f"## {title}", "", _ran(runs), "", *sentences, *failed, "", table])
 
 
 def _planted(runs: list[Run]) -> str:
