@@ -203,11 +203,11 @@ async def test_a_schema_that_is_none_of_ours_changes_nothing(site: Site, schema:
 
 
 async def longest_step_s(work: asyncio.Task[Any]) -> float:
-    """The longest that this loop was held while something ran."""
-    longest, since = 0.0, time.perf_counter()
+    """The most CPU time that one step of this loop took while something ran: whatever else the machine does is left out."""
+    longest, since = 0.0, time.thread_time()
     while not work.done():
         await asyncio.sleep(0)
-        now = time.perf_counter()
+        now = time.thread_time()
         longest, since = max(longest, now - since), now
     return longest
 
@@ -223,7 +223,7 @@ async def test_the_loop_is_not_held_by_a_large_area_or_by_many_small_ones(site: 
     longest_s = await longest_step_s(work)
 
     assert len(await work) == 501
-    # 20 ms on a machine that does nothing else.
+    # 20 ms at most, and as much again for what the interpreter does meanwhile.
     assert longest_s < 0.1
 
 
