@@ -23,6 +23,10 @@ REASONS = (
     ("Failed to find python version", "process {pid} is not a Python"),
     ("does not seem to be running Python", "process {pid} is not a Python"),
     ("Cannot find a supported lldb or gdb", "memray enters a process through a debugger: install gdb or lldb"),
+    (
+        "extended state status",
+        "this gdb can't enter a process on this processor, whose registers it does not know: use a newer gdb, or lldb",
+    ),
     ("No stack counts found", "process {pid} did nothing meanwhile: profile it under load"),
 )
 
@@ -97,7 +101,7 @@ def record_memory(options: argparse.Namespace) -> None:
     page = output.with_suffix(".html")
     if page == output:
         raise FailedError(f"--output {options.output}: that is the page's name; give what memray records another ending")
-    tool("memray", pid, "attach", "--force", "--output", str(output), str(pid))
+    tool("memray", pid, "attach", "--verbose", "--force", "--output", str(output), str(pid))
     try:
         time.sleep(options.seconds)
     except KeyboardInterrupt:
