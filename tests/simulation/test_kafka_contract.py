@@ -30,6 +30,8 @@ del test_a_topic_may_be_created_again, test_a_topic_may_be_created_by_several_at
 del test_a_topic_with_another_number_of_partitions_is_refused, test_a_group_owns_the_same_partitions_of_all_its_topics  # noqa: F821
 del test_a_transactions_records_have_the_headers_they_were_given, test_headers_travel_with_the_records_they_were_given_to  # noqa: F821
 del test_a_reader_tells_when_each_record_was_written_however_many_come_at_once  # noqa: F821
+# Virtual time stands still while anybody can run, as one can who does nothing but take turns.
+del test_others_get_a_turn_at_each_poll_also_while_there_is_something_at_each  # noqa: F821
 # Nothing is ever removed.
 del test_start_offsets_are_those_of_the_first_records_that_are_still_there, test_a_log_may_be_empty_and_end_above_0  # noqa: F821
 
