@@ -88,7 +88,7 @@ class _Restoration:
         names = {source: name for name, source in self._changelogs.items()}
         # Of what retention has removed there is nothing to wait for.
         positions = {source: max(checkpoints.get(source, 0), starts[source]) for source in names}
-        behind = {source for source, position in positions.items() if position < ends[source]}
+        behind = [source for source, position in positions.items() if position < ends[source]]
         whole, told = sum(ends[source] - positions[source] for source in behind), loop.time()
         reader = self._broker.reader({source: positions[source] for source in behind})
         try:
@@ -105,9 +105,9 @@ class _Restoration:
                     raise Suspended
                 if not updates:
                     # Retention may have removed meanwhile what is waited for.
-                    starts = await self._broker.start_offsets(list(behind))
+                    starts = await self._broker.start_offsets(behind)
                     positions |= {source: max(positions[source], start) for source, start in starts.items()}
-                behind = {source for source in behind if positions[source] < ends[source]}
+                behind = [source for source in behind if positions[source] < ends[source]]
                 if loop.time() - told >= _PROGRESS_S:
                     told = loop.time()
                     left = sum(ends[source] - positions[source] for source in behind)
