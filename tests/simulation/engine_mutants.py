@@ -102,6 +102,7 @@ def _restored_first() -> AbstractContextManager[Any]:
         try:
             await restoration.restore(self._broker, self._changelogs, stores, self.name, self._observer)
             overlays = Overlays(stores, tuple(self._changelogs))
+            await self._look_over(overlays)
             self._producer = self._broker.transactional_producer(self.name)
             await self._producer.start()
             self._check_assigned()

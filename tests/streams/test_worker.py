@@ -23,15 +23,16 @@ from tests.support.engine import (
     batch,
     started_broker,
 )
-from ticketmaster.broker.port import Assignment, Pair, TopicPartition
+from ticketmaster.broker.port import Assignment, Batch, Pair, TopicPartition
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.simulation.loop import run_virtual
-from ticketmaster.state.port import StateStores, Update
+from ticketmaster.state.port import StateStores, StateTable, Update
 from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.partition import Surroundings
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.topology import Look
 from ticketmaster.streams.worker import StreamWorker
 
 
@@ -381,6 +382,29 @@ def test_a_partition_is_paused_when_too_much_is_queued_and_goes_on_when_it_is_wo
     on_virtual_time(test)
 
 
+def test_a_partition_that_was_paused_goes_on_behind_markers_that_came_with_what_was_fetched() -> None:
+    async def test(work: Work) -> None:
+        await work.send(WORDS, [b"a"] * 13)
+        one = OneTask(work)
+        await one.running()
+        one.consumer.sought.clear()
+        work.broker.gate.clear()
+        one.runner.deliver(batch(WORDS, [b"a"] * 11, 0))
+        assert one.consumer.paused == [WORDS]
+        one.runner.deliver(Batch(WORDS, [], [], 12, 0, follows=11))
+        work.broker.gate.set()
+        await work.counted(11)
+        await asyncio.sleep(1)
+        assert one.consumer.sought == [(WORDS, 12)]
+
+        one.runner.deliver(batch(WORDS, [b"a"], 12))
+        await work.counted(12)
+        assert (work.notes.dropped, await committed(work.broker, TOPOLOGY.application_id, WORDS)) == (0, 13)
+        await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
 def test_what_is_delivered_before_a_task_runs_is_not_taken() -> None:
     async def test(work: Work) -> None:
         one = OneTask(work)
@@ -540,6 +564,11 @@ def test_a_task_without_state_begins_without_a_word_and_one_that_read_nothing_of
     on_virtual_time(test)
 
 
+def against(_tables: Mapping[str, StateTable], topics: Sequence[str]) -> Look:
+    yield
+    return f"not {topics}: run `mend`"
+
+
 def test_a_task_whose_records_must_not_be_read_again_ends_with_what_mends_it() -> None:
     async def test(work: Work) -> None:
         work.start()
@@ -547,7 +576,7 @@ def test_a_task_whose_records_must_not_be_read_again_ends_with_what_mends_it() -
         await work.counted(1)
         await work.stop()
         work.broker.forget_offsets()
-        work.topology = replace(TOPOLOGY, against_repeating=lambda _, topics: f"not {topics}: run `mend`")
+        work.topology = replace(TOPOLOGY, against_repeating=against)
         work.start()
 
         with pytest.raises(Fatal, match=r"counting-0 has state, but .* words-0 from 0: not \['words'\]: run `mend`"):

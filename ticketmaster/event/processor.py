@@ -11,7 +11,7 @@ from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
 from ticketmaster.state.port import StateTable
-from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
+from ticketmaster.streams.topology import Look, Outputs, State, Store, Stores, Topology
 from ticketmaster.wire import events, topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
@@ -22,6 +22,8 @@ _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be 
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
 AREAS, HOLDERS = "AreaStatus", "Holder"
 _CACHED_BYTES_MAX = 64 << 20
+# So many holders are looked at in one go.
+_LOOKED_AT_ONCE = 1_000
 # Bytes of areas that a transaction writes, about: an event of 10,000,000 seats comes to be in some 150 transactions, between which
 # others are served.
 _TRANSACTION_BYTES_MAX = 1 << 20
@@ -206,14 +208,20 @@ class EventProcessor:
         return area
 
 
-def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) -> str:
+def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) -> Look:
     """Why commands to take seats must not be read again: the holders of some seats are not known."""
     if topics.RESERVE_SEAT.name not in sources:
         return ""
+    taken = held = 0
     try:
-        areas = [AreaHeader(value) for _, value in tables[AREAS].items()]
-        taken = sum(area.rows * area.cols - area.available for area in areas)
-        held = sum(len(read_holder(key, value)[2]) for key, value in tables[HOLDERS].items())
+        for _, value in tables[AREAS].items():  # noqa: PERF102 - no dictionary
+            area = AreaHeader(value)
+            taken += area.rows * area.cols - area.available
+            yield
+        for number, (key, value) in enumerate(tables[HOLDERS].items()):
+            held += len(read_holder(key, value)[2])
+            if number % _LOOKED_AT_ONCE == 0:
+                yield
     except UNREADABLE as reason:
         return f"its state can't be read: {reason}"
     if taken == held:

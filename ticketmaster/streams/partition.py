@@ -98,8 +98,12 @@ class PartitionWork(ABC):
         """Whatever must be done before the changelogs are read."""
 
     @abstractmethod
+    async def _look_over(self, overlays: Overlays) -> None:
+        """The stores are restored: whether the work may begin. Fatal: what they hold forbids it."""
+
+    @abstractmethod
     def _begin(self, overlays: Overlays) -> None:
-        """The stores are restored: begins to run. Fatal: what they hold forbids it."""
+        """Begins to run."""
 
     @abstractmethod
     def _seek(self) -> None:
@@ -170,6 +174,7 @@ class PartitionWork(ABC):
                 self._is_corrupted = False
             restored = await restore(self._broker, self._changelogs, stores, self.name, self._observer, self._assigned.is_set)
             overlays = Overlays(stores, tuple(self._changelogs))
+            await self._look_over(overlays)
             self._check_assigned()
             self._begin(overlays)
         except BaseException:
@@ -222,6 +227,7 @@ class PartitionWork(ABC):
         if overlays.unwritten >= settings.write_behind_records or now - self._written_at >= settings.write_behind_interval_ms / 1000:
             overlays.write_behind()
             self._written_at = now
+            self._failures = 0
 
     async def suspend(self) -> None:
         """Begins nothing more; returns when the commit under way has ended."""

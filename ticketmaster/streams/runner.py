@@ -40,8 +40,12 @@ class TaskRunner(PartitionWork):
 
     def deliver(self, batch: Batch) -> None:
         """Queues what was fetched; past the limit the partition delivers nothing until the queue is worked off."""
-        if not self.serving or not self._takes(batch) or not batch.records:
+        if not self.serving or not self._takes(batch):
+            return
+        if not batch.records:
             # Markers of transactions only move on where the next batch must follow: they are worth no transaction.
+            if batch.source in self._paused:
+                self._paused[batch.source] = batch.next_offset
             return
         self.task.queue(batch)
         self._wake.set()
@@ -66,7 +70,7 @@ class TaskRunner(PartitionWork):
         self._starts = await self._broker.start_offsets(self.task.sources)
         self._ends = await self._broker.end_offsets(self.task.sources)
 
-    def _begin(self, overlays: Overlays) -> None:
+    async def _look_over(self, overlays: Overlays) -> None:
         """Where the sources go on. What the group has committed need not be there any more: neither the offset, nor the records."""
         has_state = any(overlay.position for overlay in overlays.values())
         forgotten = []
@@ -83,17 +87,28 @@ class TaskRunner(PartitionWork):
             else:
                 self._positions[source] = offset
         if forgotten:
-            self._repeat(forgotten, overlays)
-        self._uncommitted = {source: at for source, at in self._positions.items() if self._committed.get(source) != at}
-        self.task.start(overlays)
+            await self._repeat(forgotten, overlays)
 
-    def _repeat(self, forgotten: list[TopicPartition], overlays: Overlays) -> None:
+    async def _repeat(self, forgotten: list[TopicPartition], overlays: Overlays) -> None:
         """The records of these sources come again though there is state that was made of them. Fatal: that would do harm."""
         named = ", ".join(f"{source.topic}-{source.partition} from {self._positions[source]}" for source in forgotten)
         tables = {name: overlay.table for name, overlay in overlays.items()}
-        if objection := self._topology.against_repeating(tables, [source.topic for source in forgotten]):
+        look = self._topology.against_repeating(tables, [source.topic for source in forgotten])
+        objection: str | None = None
+        while objection is None:
+            try:
+                next(look)
+            except StopIteration as end:
+                objection = end.value
+            await asyncio.sleep(0)
+            self._check_assigned()
+        if objection:
             raise Fatal(f"{self.name} has state, but its group has no committed offsets for {named}: {objection}")
         self._observer.records_repeated(self.name, named)
+
+    def _begin(self, overlays: Overlays) -> None:
+        self._uncommitted = {source: at for source, at in self._positions.items() if self._committed.get(source) != at}
+        self.task.start(overlays)
 
     def _seek(self) -> None:
         self._paused.clear()

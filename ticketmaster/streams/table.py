@@ -240,6 +240,9 @@ class _TablePartition(PartitionWork):
     async def _fence(self) -> None:
         """Nobody writes to a table."""
 
+    async def _look_over(self, overlays: Overlays) -> None:
+        """A table is what its topic says."""
+
     def _begin(self, overlays: Overlays) -> None:
         """It may be looked up as it is."""
 

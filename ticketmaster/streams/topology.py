@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -82,7 +82,12 @@ class Store(NamedTuple):
     changelog: str
 
 
-def _harmless(_tables: Mapping[str, StateTable], _topics: Sequence[str]) -> str:
+# Looks through stores piece by piece, and returns what it has found.
+Look = Generator[None, None, str]
+
+
+def _harmless(_tables: Mapping[str, StateTable], _topics: Sequence[str]) -> Look:
+    yield
     return ""
 
 
@@ -94,7 +99,7 @@ class Topology:
     sources: tuple[str, ...]
     stores: tuple[Store, ...]
     new_processor: Callable[[int], Processor]
-    against_repeating: Callable[[Mapping[str, StateTable], Sequence[str]], str] = _harmless
+    against_repeating: Callable[[Mapping[str, StateTable], Sequence[str]], Look] = _harmless
     """What speaks against reading records of these topics again on these stores, and the command that mends it; "" if nothing does."""
 
 
