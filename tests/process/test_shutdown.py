@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import pytest
 
 from tests.process.client import Lost, ask, connected
 from tests.process.sale import Sale
-from tests.process.server import Program, Server, forget_state, serving, wait_until
+from tests.process.server import COMMAND, Program, Server, environment, forget_state, serving, wait_until
 
 _DRAIN_MS = 1_000
 # On top of the drain time: closing files, and a machine that is busy.
@@ -104,11 +107,41 @@ def test_a_signal_while_it_starts_ends_it_without_a_traceback(tmp_path: Path, nu
         code = server.wait()
     finally:
         server.kill()
-    # Before the program takes care of signals they do what they do to any process, and click says so.
-    assert code in {0, 1, -number}
+    # Before the roles take care of signals they do what they do to any process, and click says so.
+    assert code in {0, 1, 128 + number}
     assert server.stderr.read_text().strip() in {"", "Aborted!"}
     with serving(tmp_path / "data"):
         pass
+
+
+def _heeds(pid: int, number: signal.Signals) -> bool:
+    (caught,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("in_a_container", [False, True])
+def test_sigterm_is_heeded_before_there_is_anything_to_bring_to_an_end(tmp_path: Path, *, in_a_container: bool) -> None:
+    inside = ["unshare", "--pid", "--fork", "--kill-child"] if in_a_container else []
+    if in_a_container and (
+        shutil.which("unshare") is None or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this machine lets no process be the first of its own")
+    data = tmp_path / "data"
+    with subprocess.Popen([*inside, *COMMAND, "standalone", "-p", "0", "-d", str(data)], env=environment(), cwd=tmp_path) as process:
+        try:
+            if in_a_container:
+                wait_until(lambda: bool(_children(process.pid)), "a first process")
+            (pid,) = _children(process.pid) if in_a_container else [process.pid]
+            wait_until(lambda: _heeds(pid, signal.SIGTERM), "SIGTERM is heeded")
+            assert not data.exists(), "it was looked at too late"
+            os.kill(pid, signal.SIGTERM)
+            assert process.wait(10) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 async def test_without_its_state_the_same_answers_are_rebuilt_from_the_log(tmp_path: Path) -> None:
