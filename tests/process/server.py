@@ -159,8 +159,9 @@ def serving(directory: Path, *options: str, env: Mapping[str, str] | None = None
 
 
 def forget_state(directory: Path) -> None:
-    """Deletes everything that can be rebuilt from the log."""
-    shutil.rmtree(directory / "state")
+    """Deletes everything that can be rebuilt from the log. A run that was stopped early has left nothing."""
+    if (directory / "state").exists():
+        shutil.rmtree(directory / "state")
 
 
 def one_clear_line(done: subprocess.CompletedProcess[str], parts: Sequence[str]) -> None:

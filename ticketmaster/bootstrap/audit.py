@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-import uvloop
-
 from ticketmaster.audit.reading import Log, Progress, not_worked_off, read_books, removed_unread
 from ticketmaster.audit.report import Finding, Report
 from ticketmaster.audit.stores import damaged, read_stored, store_finding
 from ticketmaster.bootstrap.kafka import data_id_of, reading_context
+from ticketmaster.bootstrap.running import run
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import SystemClock
@@ -55,12 +54,12 @@ class AuditResult(NamedTuple):
 
 def run_audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Progress) -> AuditResult:
     """Audits all topics on Kafka, and with a state directory the stores in it. UsageError: Kafka or a topic is not there."""
-    return uvloop.run(_audit(loaded, state_dir, settle_ms, on_progress))
+    return run(_audit(loaded, state_dir, settle_ms, on_progress))
 
 
 def run_directory_audit(directory: Path, on_progress: Progress) -> AuditResult:
     """Audits a data directory as it is now, whether or not a process uses it. UsageError: it is none."""
-    return uvloop.run(_audit_directory(directory, on_progress))
+    return run(_audit_directory(directory, on_progress))
 
 
 async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_progress: Progress) -> AuditResult:

@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-import uvloop
-
 from ticketmaster.audit.reading import skip_removed
 from ticketmaster.bootstrap.kafka import reading_context
 from ticketmaster.bootstrap.remedies import Remedies
+from ticketmaster.bootstrap.running import run
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import members_of
@@ -81,7 +80,7 @@ class Refilled(NamedTuple):
 
 def run_refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:
     """Writes what is missing; what is there stays. UsageError: a role runs, or topics are not as they must be."""
-    return uvloop.run(_refill(loaded, on_progress))
+    return run(_refill(loaded, on_progress))
 
 
 async def _refill(loaded: Loaded, on_progress: Progress) -> list[Refilled]:

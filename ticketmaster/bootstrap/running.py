@@ -37,9 +37,18 @@ class Work(NamedTuple):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs work to its end on an event loop."""
+    try:
+        return uvloop.run(work)
+    finally:
+        # Ctrl-C may come before the loop does; Python would warn of work that was never begun.
+        work.close()
+
+
+def run_role(work: Coroutine[Any, Any, T]) -> T:
     """Runs a process's work on its event loop, in its main thread."""
     _wake_without_preempting()
-    return uvloop.run(work)
+    return run(work)
 
 
 def _wake_without_preempting() -> None:

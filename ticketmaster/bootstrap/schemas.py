@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from ticketmaster.bootstrap.remedies import Remedies
+from ticketmaster.bootstrap.running import run
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, subjects
 
@@ -30,7 +30,7 @@ def run_check(settings: RegistrySettings, folder: Path | None) -> list[SchemaRep
         wrong = [] if schema_id is not None else await registry.incompatibilities(subject)
         return SchemaReport(subject.name, subject.record, schema_id, wrong)
 
-    return asyncio.run(_for_each(settings, subjects(folder), look))
+    return run(_for_each(settings, subjects(folder), look))
 
 
 def run_register(settings: RegistrySettings) -> list[SchemaReport]:
@@ -39,7 +39,7 @@ def run_register(settings: RegistrySettings) -> list[SchemaReport]:
     async def register(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
         return SchemaReport(subject.name, subject.record, await registry.register(subject), [])
 
-    return asyncio.run(_for_each(settings, subjects(), register))
+    return run(_for_each(settings, subjects(), register))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import structlog
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
@@ -47,7 +48,7 @@ def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) ->
         if (directory / _STATE).exists() and not (directory / LOG_FILE).exists():
             # The log is the truth: without it every seat would be free again.
             raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
-        return run(_run(config, directory, on_ready))
+        return run_role(_run(config, directory, on_ready))
 
 
 async def _run(config: StandaloneConfig, directory: Path, on_ready: Callable[[int], None]) -> int:
@@ -106,19 +107,19 @@ class _Standalone:
         return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas))
 
     async def run(self, on_ready: Callable[[int], None]) -> int:
-        """Starts everything, waits, and stops everything in the opposite order."""
+        """Starts everything, waits, and stops everything in the opposite order. A signal while it starts is heeded when it has."""
+        signals = stop_signals()
         await self._broker.start()
         try:
             specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
             await self._broker.create_topics(specs)
             config = self._config
             async with operations(config.metrics_port, config.bind, lambda: self._ready, self._measuring.asked_families):
-                return await self._serve(on_ready)
+                return await self._serve(on_ready, signals)
         finally:
             await self._broker.close()
 
-    async def _serve(self, on_ready: Callable[[int], None]) -> int:
-        signals = stop_signals()
+    async def _serve(self, on_ready: Callable[[int], None], signals: asyncio.Queue[str]) -> int:
         port = await self._server.start()
         gateway = self._gateway
         work = Work(

@@ -11,7 +11,7 @@ import structlog
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals, unless_stopped
+from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.clock import SystemClock
@@ -43,9 +43,9 @@ def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str],
     configure_logs(config.log_level)
     link = WorkerLink.from_environment()
     if link:
-        return run(_run(application_id, config, link, lambda: None))
+        return run_role(_run(application_id, config, link, lambda: None))
     if config.workers == 1:
-        return run(_run(application_id, config, None, on_ready))
+        return run_role(_run(application_id, config, None, on_ready))
     return supervise(Supervision(application_id, config, arguments, port=0, drain_ms=0), on_ready)
 
 

@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
-import uvloop
 
 from ticketmaster.bootstrap.kafka import leave_for_the_dead
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import stop_signals
+from ticketmaster.bootstrap.running import run, stop_signals
 from ticketmaster.bootstrap.workers import SupervisorLink, worker_environment
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.clock import SystemClock
@@ -50,7 +49,7 @@ class Supervision(NamedTuple):
 
 def supervise(supervision: Supervision, on_ready: Callable[[], None]) -> int:
     """Runs until a signal (0), or until a worker says that something must be changed first (2)."""
-    return uvloop.run(_Supervisor(supervision).run(on_ready))
+    return run(_Supervisor(supervision).run(on_ready))
 
 
 class _Supervisor:

@@ -12,7 +12,7 @@ from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import Work, run, run_until_stopped, stop_signals, unless_stopped
+from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.clock import SystemClock
@@ -41,9 +41,9 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     configure_logs(config.role.log_level)
     link = WorkerLink.from_environment()
     if link:
-        return run(_run(config, link, lambda _: None))
+        return run_role(_run(config, link, lambda _: None))
     if config.role.workers == 1:
-        return run(_run(config, None, on_ready))
+        return run_role(_run(config, None, on_ready))
     port = free_port(config.role.bind, config.port)
     supervision = Supervision(topics.TICKET_SERVICE, config.role, arguments, port, config.drain_ms)
     return supervise(supervision, lambda: on_ready(f"http://{config.hostname}:{port}"))

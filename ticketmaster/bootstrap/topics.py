@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
-import uvloop
-
 from ticketmaster.bootstrap.remedies import Remedies
+from ticketmaster.bootstrap.running import run
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
@@ -150,7 +149,7 @@ class Change(NamedTuple):
 def run_create(kafka: KafkaSettings, partitions: int | None, replication_factor: int | None) -> list[Change]:
     """Creates what is missing and mends settings. UsageError: a topic has other partitions, or Kafka is not there."""
     replicas = replication_factor or (kafka.replication_factor if kafka.replication_factor > 0 else None)
-    return uvloop.run(_with_broker(kafka, lambda broker: create(broker, WANTED, partitions, replicas)))
+    return run(_with_broker(kafka, lambda broker: create(broker, WANTED, partitions, replicas)))
 
 
 async def create(broker: KafkaBroker, wanted: Sequence[Wanted], partitions: int | None, replication_factor: int | None) -> list[Change]:
@@ -197,13 +196,13 @@ class TopicReport(NamedTuple):
 def run_check(loaded: Loaded) -> list[TopicReport]:
     """Every topic, without offsets."""
     remedies = Remedies.of(loaded.kafka, loaded.config_file)
-    return uvloop.run(_with_broker(loaded.kafka, lambda broker: report(broker, remedies, with_offsets=False)))
+    return run(_with_broker(loaded.kafka, lambda broker: report(broker, remedies, with_offsets=False)))
 
 
 def run_describe(loaded: Loaded) -> list[TopicReport]:
     """Every topic, with offsets."""
     remedies = Remedies.of(loaded.kafka, loaded.config_file)
-    return uvloop.run(_with_broker(loaded.kafka, lambda broker: report(broker, remedies, with_offsets=True)))
+    return run(_with_broker(loaded.kafka, lambda broker: report(broker, remedies, with_offsets=True)))
 
 
 def run_groups(kafka: KafkaSettings) -> dict[str, list[Member]]:
@@ -212,7 +211,7 @@ def run_groups(kafka: KafkaSettings) -> dict[str, list[Member]]:
     async def look(broker: KafkaBroker) -> dict[str, list[Member]]:
         return {group: await members_of(broker.admin, group) for group in GROUPS}
 
-    return uvloop.run(_with_broker(kafka, look))
+    return run(_with_broker(kafka, look))
 
 
 async def report(broker: KafkaBroker, remedies: Remedies, *, with_offsets: bool) -> list[TopicReport]:

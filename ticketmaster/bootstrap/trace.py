@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-import uvloop
-
 from ticketmaster.audit.trace import Progress, Trace, trace
 from ticketmaster.bootstrap.kafka import reading_context
+from ticketmaster.bootstrap.running import run
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.config.roles import Loaded
 from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
@@ -21,7 +20,7 @@ __all__ = ["Trace", "run_directory_trace", "run_trace"]
 def run_trace(loaded: Loaded, reservation_id: str, on_progress: Progress) -> Trace:
     """On Kafka. UsageError: it is no id, or Kafka or a topic is not there."""
     _check(reservation_id)
-    return uvloop.run(_trace(loaded, reservation_id, on_progress))
+    return run(_trace(loaded, reservation_id, on_progress))
 
 
 def run_directory_trace(directory: Path, reservation_id: str, on_progress: Progress) -> Trace:
@@ -29,7 +28,7 @@ def run_directory_trace(directory: Path, reservation_id: str, on_progress: Progr
     _check(reservation_id)
     partitions = partitions_of_data_directory(directory)
     with closing(LogSnapshot(directory / LOG_FILE)) as log:
-        return uvloop.run(trace(log, partitions, reservation_id, on_progress))
+        return run(trace(log, partitions, reservation_id, on_progress))
 
 
 def _check(reservation_id: str) -> None:
