@@ -21,6 +21,10 @@ BROKERS_KINDS = {
     *("offsets lost", "request late", "request lost", "reply late", "reply lost", "connection cut"),
 }
 
+# Seeds that failed before what they found was mended: a defect of the simulation, whose checker took a request that was held up for 15 s to
+# be in trouble for 10, and asked for an answer that its client had been refused.
+FOUND = [100_125]
+
 
 def again(seed: int, size: Size, violations: list[str]) -> str:
     """How to see it fail again."""
@@ -35,6 +39,13 @@ def test_a_sale_on_kafka_is_sound_whatever_happens(seed: int) -> None:
     assert not outcome.violations, again(seed, SIZE, outcome.violations)
     # Else it would be sound because nobody bought.
     assert outcome.decided > SIZE.commands / 3
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_seed_that_failed_is_sound(seed: int) -> None:
+    outcome = simulate(seed, SIZE)
+
+    assert not outcome.violations, again(seed, SIZE, outcome.violations)
 
 
 def test_every_kind_of_fault_happens() -> None:

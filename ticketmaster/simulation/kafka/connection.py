@@ -63,7 +63,7 @@ class Wires:
         self.outside = Context()
         self._weather = weather
         self.open: dict[Wire, None] = {}
-        # When something last did not get through as it should.
+        # When something last did not get through as it should, or will: of what is held up, when that comes to an end.
         self.troubled_at_s = -math.inf
 
     def trouble(self, name: str) -> str:
@@ -76,9 +76,9 @@ class Wires:
         self.journal.fault(self.name, kind, name)
         return kind
 
-    def note_trouble(self) -> None:
-        """Something does not get through now."""
-        self.troubled_at_s = asyncio.get_running_loop().time()
+    def note_trouble(self, until_s: float = -math.inf) -> None:
+        """Something does not get through now, and until then."""
+        self.troubled_at_s = max(self.troubled_at_s, until_s, asyncio.get_running_loop().time())
 
     def break_all(self, broker: Broker | None = None) -> None:
         """Every connection breaks, or those to one broker."""
@@ -125,12 +125,14 @@ class Wire(asyncio.Transport):
         self._up_free_s = max(self._up_free_s, now + random.choice(_DELAYS_S))
         if trouble == "request late":
             self._up_free_s = max(self._up_free_s, now + random.choice(_HELD_S) + random.random() * 0.05)
+            self._wires.note_trouble(self._up_free_s)
         elif trouble == "request lost":
             self._up_dead = True
         elif trouble == "reply lost":
             self._down_dead = True
         elif trouble == "reply late":
             self._down_free_s = now + random.choice(_HELD_S)
+            self._wires.note_trouble(self._down_free_s)
         elif trouble == "connection cut":
             self._later(random.choice((0.0, 0.01, 0.05)), self.break_off)
         if not self._up_dead:
