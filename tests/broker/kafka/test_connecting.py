@@ -19,11 +19,21 @@ AWAY, THERE = 1, 2
 class Connection:
     """As much of one as its client looks at."""
 
-    def connected(self) -> bool:
-        return True
+    def __init__(self) -> None:
+        self.open = True
 
-    async def close(self, reason: object = None) -> None:
-        """Nothing."""
+    def connected(self) -> bool:
+        return self.open
+
+    def close(self, reason: object = None) -> asyncio.Future[None]:
+        self.open = False
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def send(self, _request: object) -> None:
+        """No answer comes."""
+        raise TimeoutError
 
 
 class Network:
@@ -84,3 +94,15 @@ async def test_the_others_are_not_waited_for_and_one_that_comes_back_is_used(net
         while not await client.ready(AWAY):
             await asyncio.sleep(0.005)
     assert len(network.tried[AWAY]) == 2
+
+
+async def test_a_connection_on_which_no_answer_comes_is_left_also_when_metadata_was_asked_for(network: Network, client: Any) -> None:  # noqa: ANN401
+    network.there.add(AWAY)
+    assert await client.ready(THERE)
+    deaf = client._conns[THERE, library.ConnectionGroup.DEFAULT]
+
+    assert not await client._metadata_update(client.cluster, ["topic"])
+
+    assert not deaf.open
+    assert await client.ready(THERE)
+    assert len(network.tried[THERE]) == 2

@@ -1,4 +1,4 @@
-"""Connecting to a broker that is away: aiokafka tries as often as anybody asks, hundreds of times a second."""
+"""Connecting to a broker that is away: aiokafka tries as often as anybody asks, hundreds of times a second. Leaving one that is deaf."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BACKOFF_MAX_S: Final = 1.0
 
 
 def patient(client: Client) -> Client:
-    """Makes a client wait before it tries a node again, longer and longer; returns it."""
+    """Makes a client wait before it tries a node again, longer and longer, and leave a connection on which nothing comes; returns it."""
     # Of the nodes that did not answer: when they are tried again, and how long the next pause will be.
     away: dict[Any, tuple[float, float]] = {}
 
@@ -37,6 +37,7 @@ def patient(client: Client) -> Client:
                 away[key] = asyncio.get_running_loop().time() + pause_s, min(pause_s * 2, _BACKOFF_MAX_S)
             else:
                 away.pop(key, None)
+                private.close_when_late(connection)
             return connection
 
         return get_now_and_then

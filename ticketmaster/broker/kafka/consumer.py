@@ -163,8 +163,13 @@ class KafkaReader:
         headers: bool = False,
     ) -> None:
         self._positions = dict(positions)
-        self._consumer = new_consumer(settings, headers=headers)
-        self._reading = _Reading(self._consumer, translate)
+        self._new_consumer = partial(new_consumer, settings, headers=headers)
+        self._translate = translate
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._consumer = self._new_consumer()
+        self._reading = _Reading(self._consumer, self._translate)
         self._started = False
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
@@ -177,6 +182,9 @@ class KafkaReader:
             self._consumer.assign([KafkaTopicPartition(*source) for source in self._positions])
             await self._consumer.start()
         except KafkaError as cause:
+            # A consumer starts once only: what did not learn of its topics would never.
+            await _stop(self._consumer)
+            self._begin_anew()
             kind = NotAllowed if is_not_allowed(cause) else Retriable
             raise kind(f"can't connect to Kafka: {cause!r}") from cause
         self._started = True

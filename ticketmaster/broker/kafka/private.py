@@ -32,6 +32,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "AIOKafkaClient.__init__:_conns",
         "AIOKafkaClient.__init__:cluster",
         "AIOKafkaClient._get_conn",
+        "AIOKafkaClient._metadata_update:send",
         "AIOKafkaClient.add_topic",
         "AIOKafkaClient.bootstrap",
         "AIOKafkaClient.close",
@@ -46,6 +47,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "CoordinationType.TRANSACTION",
     ),
     "aiokafka.cluster": ("ClusterMetadata.leader_for_partition", "ClusterMetadata.__init__:unauthorized_topics"),
+    "aiokafka.conn": ("AIOKafkaConnection.send", "AIOKafkaConnection.close", "CloseReason.CONNECTION_TIMEOUT"),
     "aiokafka.consumer.consumer": (
         "AIOKafkaConsumer.__init__:_client",
         "AIOKafkaConsumer.__init__:_coordinator",
@@ -150,6 +152,7 @@ def check() -> None:
 # partition hold up all others; their client finds brokers, connects, and encodes what it is given.
 AIOKafkaClient: Final = _found("aiokafka.client", "AIOKafkaClient")
 CONNECTION_DEFAULT: Final = _found("aiokafka.client", "ConnectionGroup.DEFAULT")
+_CONNECTION_TIMEOUT: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_TIMEOUT")
 CONNECTION_APART: Final = _found("aiokafka.client", "ConnectionGroup.COORDINATION")
 """A second connection to a broker, for what may take long: a broker answers one request of a connection after the other."""
 OF_GROUP: Final = _found("aiokafka.client", "CoordinationType.GROUP")
@@ -284,6 +287,28 @@ def is_connected(client: Client, node: Any, group: Any) -> bool:
     """Whether a client has a connection to a node that works."""
     known = client._conns.get((node, group))  # noqa: SLF001
     return known is not None and known.connected()
+
+
+async def _in_time(connection: Any, answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except TimeoutError:
+        connection.close(reason=_CONNECTION_TIMEOUT)
+        raise
+
+
+def close_when_late(connection: Any) -> None:
+    """Closes a connection when a request on it is not answered in time, as aiokafka does, but for requests for metadata.
+
+    Those it would repeat on the same connection, which may be dead for as long as TCP tries: 15 minutes.
+    """
+    send = connection.send
+
+    def send_and_close(*request: Any, **how: Any) -> Awaitable[Any]:
+        # It is written at once, in the order of the calls.
+        return _in_time(connection, send(*request, **how))
+
+    connection.send = send_and_close
 
 
 GetConnection: TypeAlias = Callable[..., Awaitable[Any]]
