@@ -50,6 +50,18 @@ def test_trouble_is_one_line_and_exit_code_3(monkeypatch: pytest.MonkeyPatch, fu
     assert line.startswith("Error: ")
 
 
+def test_trouble_is_shown_without_its_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise Retriable("topic \x1b[31mred can't be read")
+
+    monkeypatch.setattr("ticketmaster.bootstrap.audit.run_audit", fail)
+
+    done = CliRunner().invoke(main, ["audit"], color=True)
+
+    assert done.exit_code == 3
+    assert done.stderr == "Error: it could not be found out: topic \\x1b[31mred can't be read\n"
+
+
 @pytest.mark.parametrize("function", COMMANDS)
 def test_a_mistake_stays_one(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     def fail(*_: object) -> None:

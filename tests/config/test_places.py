@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -188,16 +187,6 @@ TLS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key with the password "pw" and its certificate, in one file, and the certificate alone."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem -passout pass:pw"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    (folder / "both.pem").write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
-    return folder
-
-
 def sample(name: str, pem: Path) -> tuple[str, str]:
     """(what stands beside a key, its value)."""
     prefix = "schema.registry." if name.startswith("schema.registry.ssl.") else ""
@@ -298,6 +287,10 @@ def test_every_key_of_the_original_s_files_is_honoured_or_reported(files: Files)
 def test_idempotence_and_what_contradicts_it_are_refused_together(files: Files, line: str, flag: str) -> None:
     assert "enable.idempotence is true" in files.refused(**{flag: f"enable.idempotence=true\n{line}"})
     files.load(**{flag: line})
+
+
+def test_an_idempotence_that_cant_be_had_is_told_for_itself_whatever_stands_beside_it(files: Files) -> None:
+    assert "enable.idempotence: must be true" in files.refused(c="enable.idempotence=false\nacks=1")
 
 
 @pytest.mark.parametrize("value", ["0", "-2", "101", "x"])

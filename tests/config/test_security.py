@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -126,16 +125,6 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 
 # --- TLS ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and its certificate, in two files and in one."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem -passout pass:pw"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    (folder / "both.pem").write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
-    return folder
 
 
 def test_only_the_trust_store_is_trusted(file: Path, pem: Path) -> None:

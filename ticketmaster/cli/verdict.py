@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 
+from ticketmaster.cli.say import told_error
 from ticketmaster.errors import TicketmasterError, UsageError
 
 
@@ -32,4 +33,4 @@ def finding_out() -> Iterator[None]:
     # Cancelled work and exhausted memory, too: each would end the process with exit code 1.
     except BaseException as trouble:
         what = str(trouble) if isinstance(trouble, TicketmasterError) else f"{type(trouble).__name__}: {trouble}".rstrip(": ")
-        raise _Undetermined(f"it could not be found out: {' '.join(what.split())}") from trouble
+        raise _Undetermined(told_error(f"it could not be found out: {' '.join(what.split())}")) from trouble

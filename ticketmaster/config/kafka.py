@@ -67,7 +67,8 @@ def read_streams(values: Values) -> StreamSettings:
 
 def _check_idempotence(values: Values, acks: str) -> None:
     """Whoever asks for idempotence in so many words is refused what Java's producer refuses beside it."""
-    if not _there(values, "enable.idempotence"):
+    asked = _lookup(values, "enable.idempotence")
+    if not asked or (values.text(asked) or "").lower() != "true":
         return
     retries, in_flight = (next(iter(_there(values, name)), "") for name in ("retries", "max.in.flight.requests.per.connection"))
     beside = (

@@ -302,6 +302,9 @@ def close_when_late(connection: Any) -> None:
 
     Those it would repeat on the same connection, which may be dead for as long as TCP tries: 15 minutes.
     """
+    # Several may have waited for it to be made.
+    if "send" in vars(connection):
+        return
     send = connection.send
 
     def send_and_close(*request: Any, **how: Any) -> Awaitable[Any]:
