@@ -17,7 +17,7 @@ from tests.support.kafka_topics import delete_topics
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import create_topics, set_cleanup_policy, set_settings
+from ticketmaster.broker.kafka.topics import create_topics, set_settings
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.clock import SystemClock
 
@@ -112,7 +112,7 @@ def test_a_wrong_cleanup_policy_is_told_and_mended_and_nothing_else_is_touched(s
     site.topics("create", "--partitions", "1")
 
     async def spoil(broker: KafkaBroker) -> None:
-        await set_cleanup_policy(broker.admin, TABLE, "delete")
+        await set_settings(broker.admin, TABLE, {"cleanup.policy": "delete"})
 
     site.with_broker(spoil)
     told = wrong(site.topics("check", "--json"))
