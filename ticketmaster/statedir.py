@@ -7,6 +7,7 @@ starts again finds what it left behind.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -102,27 +103,29 @@ def _try_to_hold(folder: Path) -> int | None:
     return descriptor
 
 
+def _taken(folder: Path, note: Path) -> list[str]:
+    for path in (folder, note.parent.parent, note.parent, note):
+        _check_own(path, path.lstat())
+    descriptor = _try_to_hold(note.parent)
+    # Whoever holds the slot lives, and has its note or will write one.
+    if descriptor is None:
+        return []
+    try:
+        member = note.read_text(encoding="utf-8")
+        note.unlink()
+    finally:
+        os.close(descriptor)
+    return [member]
+
+
 def take_dead_members(state_dir: Path, application_id: str) -> list[str]:
     """The ids of members whose processes died without leaving their group: each is returned once. UsageError: as of :func:`held_slot`."""
     found = []
     try:
         for note in (state_dir / application_id).glob(f"*/*/{_MEMBER}"):
-            for folder in (state_dir / application_id, note.parent.parent, note.parent, note):
-                _check_own(folder, folder.lstat())
-            descriptor = _try_to_hold(note.parent)
-            # Whoever holds the slot lives, and has its note or will write one.
-            if descriptor is None:
-                continue
-            try:
-                found.append(note.read_text(encoding="utf-8"))
-                note.unlink()
-            except FileNotFoundError:
-                pass
-            finally:
-                os.close(descriptor)
-    except FileNotFoundError:
-        # Its process has come back meanwhile, and left the group itself.
-        pass
+            # Its process may have come back meanwhile, and left the group itself.
+            with contextlib.suppress(FileNotFoundError):
+                found += _taken(state_dir / application_id, note)
     except OSError as cause:
         raise _unusable(state_dir, cause) from cause
     return found

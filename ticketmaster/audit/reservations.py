@@ -31,7 +31,6 @@ from ticketmaster.wire.reservations import (
 NONE = -1
 LIVE = (State.RESERVED, State.PAID)
 _SEATED = (State.RESERVED, State.PAID, State.CANCELLED)
-_KINDS = tuple(ReservationType)
 _OTHER_REASON = "other"
 _REASONS_MAX = 1_000
 _TOPICS = (topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.RESERVATION_CHANGELOG, topics.USER_RESERVATION)

@@ -8,7 +8,7 @@ original does not know who holds a seat: the event role's holders are made from 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ticketmaster.audit.reading import skip_removed
@@ -123,9 +123,7 @@ async def _refill_table(broker: KafkaBroker, producer: Producer, table: _Table, 
             keys += belongs
             if belongs and key not in there:
                 missing.append((key, value))
-        for at in range(0, len(missing), _SENT_RECORDS_MAX):
-            records = {TopicPartition(table.topic.name, partition): missing[at : at + _SENT_RECORDS_MAX]}
-            ensure_durable(await producer.send(records))
+        await _send(producer, TopicPartition(table.topic.name, partition), missing)
         written += len(missing)
     return Refilled(table.topic.name, keys, written, unreadable)
 
@@ -149,8 +147,7 @@ async def _refill_holders(broker: KafkaBroker, producer: Producer, partitions: i
                 area, value = held
                 missing[TopicPartition(topics.HOLDER_CHANGELOG.name, partition_of(area, partitions))].append((key, value))
         for at, records in missing.items():
-            for start in range(0, len(records), _SENT_RECORDS_MAX):
-                ensure_durable(await producer.send({at: records[start : start + _SENT_RECORDS_MAX]}))
+            await _send(producer, at, records)
             written += len(records)
     return Refilled(topics.HOLDER_CHANGELOG.name, keys, written, unreadable)
 
@@ -181,3 +178,8 @@ async def _latest(broker: KafkaBroker, source: TopicPartition, on_progress: Prog
     finally:
         await reader.stop()
     return values
+
+
+async def _send(producer: Producer, partition: TopicPartition, records: Sequence[Pair]) -> None:
+    for at in range(0, len(records), _SENT_RECORDS_MAX):
+        ensure_durable(await producer.send({partition: records[at : at + _SENT_RECORDS_MAX]}))

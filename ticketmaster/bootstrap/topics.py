@@ -12,7 +12,7 @@ from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import SAFE_MIN_IN_SYNC, TopicState, create_topics, describe_topics, is_safe, set_settings
-from ticketmaster.broker.port import TopicPartition, TopicSpec
+from ticketmaster.broker.port import TopicSpec, partitions_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.errors import Retriable, UsageError
@@ -50,16 +50,12 @@ WANTED = (
 
 
 class Difference(NamedTuple):
-    """What is not as it must be, and the command that mends it; with a fatal one no role starts.
-
-    ``settings`` are what the topic must be given, if that is all.
-    """
+    """What is not as it must be, and the command that mends it; with a fatal one no role starts."""
 
     topic: str
     text: str
     remedy: str
     fatal: bool = False
-    settings: Mapping[str, str] = {}
 
 
 def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState], remedies: Remedies) -> list[Difference]:
@@ -75,8 +71,8 @@ def differences(wanted: Iterable[Wanted], found: Mapping[str, TopicState], remed
         if state.partitions != partitions:
             text = f"has {state.partitions} partitions, the others have {partitions}: Kafka can't take partitions away, delete it first"
             result.append(Difference(topic.name, text, remedies.delete(topic.name), fatal=True))
-        for text, settings in _wrong_settings(topic, state):
-            result.append(Difference(topic.name, text, remedies.topics("create"), settings=settings))
+        for text, _ in _wrong_settings(topic, state):
+            result.append(Difference(topic.name, text, remedies.topics("create")))
         if state.in_sync < state.replicas:
             text = f"has {state.in_sync} of {state.replicas} replicas in sync: a broker is away, or catches up"
             result.append(Difference(topic.name, text, remedies.find_lagging_replicas(topic.name)))
@@ -169,13 +165,12 @@ async def create(broker: KafkaBroker, wanted: Sequence[Wanted], partitions: int 
     specs = [TopicSpec(topic.name, partitions, topic.compacted) for topic in wanted]
     created = await create_topics(admin, specs, replication_factor)
     changes = [Change(name, f"created with {partitions} partitions") for name in created]
-    settings: dict[str, dict[str, str]] = {}
-    for difference in differences(wanted, found, Remedies("")):
-        settings.setdefault(difference.topic, {}).update(difference.settings)
-    for name, wrong in settings.items():
-        if wrong:
-            await set_settings(admin, name, wrong)
-            changes += [Change(name, f"{key} set to {value}") for key, value in wrong.items()]
+    for topic in wanted:
+        state = found.get(topic.name)
+        right = {key: value for _, each in _wrong_settings(topic, state) for key, value in each.items()} if state else {}
+        if right:
+            await set_settings(admin, topic.name, right)
+            changes += [Change(topic.name, f"{key} set to {value}") for key, value in right.items()]
     return changes
 
 
@@ -230,7 +225,7 @@ async def report(broker: KafkaBroker, remedies: Remedies, *, with_offsets: bool)
 
 async def _offsets(broker: KafkaBroker, topic: str, partitions: int) -> tuple[int, dict[str, int]]:
     """(the sum of the end offsets, how far behind that the groups are that read the topic)."""
-    sources = [TopicPartition(topic, number) for number in range(partitions)]
+    sources = partitions_of(topic, partitions)
     ends = await broker.end_offsets(sources)
     lag = {}
     for topology in _TOPOLOGIES:

@@ -54,11 +54,11 @@ def say_aside(text: str) -> None:
     sys.stderr.flush()
 
 
-def cell(text: str) -> Text:
+def cell(text: str, colour: str = "") -> Text:
     """Of a table. As Text: a name may hold what rich takes for markup, too."""
     from rich.text import Text  # noqa: PLC0415 - not before something is shown
 
-    return Text(printable(text))
+    return Text(printable(text), style=colour)
 
 
 def say_table(table: Table, width_of_a_pipe: int) -> None:

@@ -28,7 +28,7 @@ def schemas() -> None:
 @click.option("--avro", "avro_dir", type=FILE, metavar="DIR", help="Check the files *.avsc there, not the schemas of this release.")
 @_JSON
 def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> None:
-    """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not, 3 if it does not say.
+    """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not, 3 if it goes away.
 
     Nothing is changed.
     """

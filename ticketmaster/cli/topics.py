@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import AT_LEAST_1, CONFIG
-from ticketmaster.cli.say import say
+from ticketmaster.cli.say import cell, say, say_json, say_table
 from ticketmaster.cli.verdict import finding_out
 
 if TYPE_CHECKING:
@@ -41,12 +40,12 @@ def create(config_file: Path | None, partitions: int | None, replication_factor:
 
     changes = run_create(load_properties(config_file).kafka, partitions, replication_factor)
     if as_json:
-        click.echo(json.dumps([change._asdict() for change in changes], indent=2))
+        say_json([change._asdict() for change in changes])
         return
     for change in changes:
-        click.echo(f"{change.topic}: {change.text}")
+        say(f"{change.topic}: {change.text}")
     if not changes:
-        click.echo("all topics are there, nothing to do")
+        say("all topics are there, nothing to do")
 
 
 @topics.command()
@@ -55,7 +54,7 @@ def create(config_file: Path | None, partitions: int | None, replication_factor:
 def check(config_file: Path | None, *, as_json: bool) -> None:
     """Say whether every topic is as it must be, and which command mends what is not.
 
-    Exit code 0 if so, 1 if not, 3 if Kafka does not say.
+    Exit code 0 if so, 1 if not, 3 if Kafka goes away meanwhile.
     """
     from ticketmaster.bootstrap.topics import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
@@ -81,7 +80,7 @@ def describe(config_file: Path | None, *, as_json: bool) -> None:
 @CONFIG
 @_JSON
 def groups(config_file: Path | None, *, as_json: bool) -> None:
-    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka does not say.
+    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka goes away.
 
     The original's processes stay in their group for 45 s after they have ended.
     """
@@ -91,10 +90,10 @@ def groups(config_file: Path | None, *, as_json: bool) -> None:
     with finding_out():
         found = run_groups(load_properties(config_file).kafka)
     if as_json:
-        click.echo(json.dumps({group: [member._asdict() for member in members] for group, members in found.items()}, indent=2))
+        say_json({group: [member._asdict() for member in members] for group, members in found.items()})
     else:
         for group, members in found.items():
-            click.echo(f"{group}: {len(members) or 'no'} member{'' if len(members) == 1 else 's'}")
+            say(f"{group}: {len(members) or 'no'} member{'' if len(members) == 1 else 's'}")
             for member in members:
                 say(f"  {member.client_id} on {member.host}")
     sys.exit(1 if any(found.values()) else 0)
@@ -118,17 +117,17 @@ def refill(config_file: Path | None, *, as_json: bool) -> None:
             lambda topic, partition, records: show(f"{topic}, partition {partition}: {records:,} records read"),
         )
     if as_json:
-        click.echo(json.dumps([result._asdict() for result in results], indent=2))
+        say_json([result._asdict() for result in results])
         return
     for result in results:
-        click.echo(f"{result.topic}: {result.written:,} of {result.keys:,} keys were missing and are written")
+        say(f"{result.topic}: {result.written:,} of {result.keys:,} keys were missing and are written")
         if result.unreadable:
-            click.secho(f"{result.topic}: {result.unreadable:,} values of its changelog can't be read and are left out", fg="yellow")
+            say(f"{result.topic}: {result.unreadable:,} values of its changelog can't be read and are left out", "yellow")
 
 
 def _show(reports: list[TopicReport], *, as_json: bool, with_offsets: bool) -> None:
     if as_json:
-        click.echo(json.dumps([_document(report, with_offsets=with_offsets) for report in reports], indent=2))
+        say_json([_document(report, with_offsets=with_offsets) for report in reports])
     else:
         _show_table(reports, with_offsets=with_offsets)
 
@@ -140,7 +139,6 @@ def _document(report: TopicReport, *, with_offsets: bool) -> dict[str, Any]:
 
 
 def _show_table(reports: list[TopicReport], *, with_offsets: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
@@ -151,9 +149,11 @@ def _show_table(reports: list[TopicReport], *, with_offsets: bool) -> None:
         cells = [str(state.partitions), str(state.replicas), str(state.in_sync), state.cleanup_policy] if state else [""] * 4
         if with_offsets:
             cells += [f"{report.records:,}", ", ".join(f"{group} {lag:,}" for group, lag in report.lag.items())]
-        table.add_row(report.topic, *cells, f"[red]{'; '.join(report.wrong)}[/]" if report.wrong else "[green]–[/]")
-    # A pipe has no width of its own: there nothing is folded.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        verdict = cell("; ".join(report.wrong), "red") if report.wrong else cell("–", "green")
+        table.add_row(report.topic, *map(cell, cells), verdict)
+    say_table(table, 200)
     remedies = Counter(remedy for report in reports for remedy in report.remedies)
     for remedy, count in remedies.items():
-        click.echo(f"\nto mend {count} of what is wrong:\n  {remedy}")
+        say()
+        say(f"to mend {count} of what is wrong:")
+        say(f"  {remedy}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ticketmaster.cli.options import CONFIG, FILE
+from ticketmaster.cli.progress import shown_progress
 from ticketmaster.cli.say import cell, say, say_json, say_table
 from ticketmaster.cli.verdict import finding_out
 
@@ -34,19 +35,18 @@ def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None,
     from ticketmaster.bootstrap.trace import run_directory_trace, run_trace  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    def show_progress(records: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{records:,} records read", nl=False, err=True)
-
     if state_dir and config_file:
         raise click.UsageError("give either -c or -d: a reservation is on Kafka, or in a data directory of standalone")
     with finding_out():
-        if state_dir:
-            found = run_directory_trace(state_dir, reservation_id, show_progress)
-        else:
-            found = run_trace(load_properties(config_file), reservation_id, show_progress)
-        if sys.stderr.isatty():
-            click.echo("\r\x1b[K", nl=False, err=True)
+        with shown_progress() as show:
+
+            def on_progress(records: int) -> None:
+                show(f"{records:,} records read")
+
+            if state_dir:
+                found = run_directory_trace(state_dir, reservation_id, on_progress)
+            else:
+                found = run_trace(load_properties(config_file), reservation_id, on_progress)
         if not found.steps:
             raise click.ClickException(f"no record is about the reservation {reservation_id}")
         if as_json:

@@ -18,7 +18,7 @@ _LONG_S = (0.5, 3.0, 8.0, 20.0)
 # A role's process passes a few hundred steps in a busy second.
 _STEPS = 300
 _CLOCK_JUMPS_S = (-86_400.0, -3_600.0, -2.0, 2.0, 3_600.0)
-GROUPS = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE)
+_GROUPS = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE)
 _GAPS_S = (0.05, 0.5, 2.0, 6.0)
 
 
@@ -206,7 +206,7 @@ class Faults:
             self._journal.fault(one.name, "disk damaged", f"{place}")
 
     async def _lose_offsets(self) -> None:
-        group = self._random.choice(GROUPS)
+        group = self._random.choice(_GROUPS)
         self._journal.fault("broker", "offsets lost", f"of {group}")
         if self._deployment.host.is_up:
             self._deployment.host.lose_offsets(group)

@@ -34,8 +34,8 @@ _ABANDONED: list[object] = []
 
 # Of faults, each of which a run may leave out. Those behind the first line only a Kafka has.
 KINDS = (
-    *("processes", "network", "clocks", "disks", "power", "outsiders"),
-    *("brokers", "connections", "rebalances", "replicas", "offsets", "foreign"),
+    *("processes", "network", "clocks", "disks", "power", "outsiders", "offsets"),
+    *("brokers", "connections", "rebalances", "replicas", "foreign"),
 )
 
 

@@ -87,7 +87,7 @@ class SqliteTable:
             row = self._connection.execute("SELECT next_offset, sum FROM checkpoint WHERE id = ?", (self._number,)).fetchone()
         except sqlite3.Error as cause:
             raise self._unreadable(cause) from cause
-        if row and (not isinstance(row[0], int) or _sum(b"", b"%d" % row[0]) != row[1]):
+        if row and (not isinstance(row[0], int) or _checkpoint_sum(row[0]) != row[1]):
             raise self._unreadable("its checkpoint is not what was written")
         return row[0] if row else None
 
@@ -103,7 +103,7 @@ class SqliteTable:
         executemany(_upsert(self._table, 1), stored[whole:])
         if deleted:
             executemany(f"DELETE FROM {self._table} WHERE key = ?", deleted)  # noqa: S608 - a name of ours
-        execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (self._number, checkpoint, _sum(b"", b"%d" % checkpoint)))
+        execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (self._number, checkpoint, _checkpoint_sum(checkpoint)))
         if stored:
             self._highest = max(self._highest, stored[-1][0])
 
@@ -217,7 +217,8 @@ class SqliteStores:
         self._open()
 
     def close(self) -> None:
-        if self._copying:
+        # One that waits behind other stores' copies is not needed any more: SQLite copies at the end.
+        if self._copying and not self._copying.cancel():
             self._copying.result()
         self._connection.close()
 
@@ -265,6 +266,5 @@ def _checked(rows: Iterable[tuple[bytes, bytes, int]], path: Path) -> Iterator[t
         raise TaskCorrupted(f"the state {path} can't be read: a value is not even of the type that was written") from cause
 
 
-def _sum(key: bytes, value: bytes) -> int:
-    """The checksum of a row."""
-    return zlib.crc32(value, zlib.crc32(key))
+def _checkpoint_sum(offset: int) -> int:
+    return zlib.crc32(b"%d" % offset)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from ticketmaster.broker.port import NO_CLAIMS, Assignment, Broker, Membership
 from ticketmaster.errors import Retriable
 from ticketmaster.streams.jobs import cancel, finish
-from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings, lags_of
+from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.observer import Observer
 
@@ -65,7 +65,8 @@ class Member(Generic[W]):
 
     def lags(self) -> Iterator[Lag]:
         """How far it is behind, by source of each partition."""
-        return lags_of(self._works.values())
+        for work in self._works.values():
+            yield from work.lags()
 
     async def run(self, membership: Membership = NO_CLAIMS, on_assigned: Callable[[Assignment], None] = _nothing) -> None:
         """Works until cancelled, then commits and closes; raises what stops the work. ``on_assigned`` is told who owns what."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition
@@ -269,9 +269,3 @@ class PartitionWork(ABC):
             self._observer.state_not_written(self.name, str(reason))
         except Fatal as reason:
             self._observer.state_not_written(self.name, str(reason))
-
-
-def lags_of(works: Collection[PartitionWork]) -> Iterator[Lag]:
-    """How far several partitions are behind."""
-    for work in works:
-        yield from work.lags()

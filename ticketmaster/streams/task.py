@@ -100,8 +100,6 @@ class Task:
         batch = self._queue.popleft()
         if self._given_up and batch.source == self._given_up[0] and self._given_up[1] in batch.offsets:
             records_max = min(records_max, max(1, batch.offsets.index(self._given_up[1])))
-            if batch.offsets[0] == self._given_up[1]:
-                records_max = 1
         if len(batch.records) > records_max:
             batch, rest = batch.split(records_max)
             self._queue.appendleft(rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -63,7 +63,7 @@ class Catalog:
         event = self._events.get(event_id)
         if event is None:
             event = self._events[event_id] = _Event()
-            self._names.insert(bisect_right(self._names, event_id), event_id)
+            insort(self._names, event_id)
         known = event.areas.get(area_id)
         if known is None:
             event.seats += header.rows * header.cols

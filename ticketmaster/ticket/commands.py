@@ -8,7 +8,7 @@ from typing import Final
 
 from ticketmaster.broker.port import Headers, Pair, Producer, TopicPartition
 from ticketmaster.errors import Refused, TicketmasterError
-from ticketmaster.streams.jobs import finish, in_turns
+from ticketmaster.streams.jobs import cancel, finish, in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.telemetry.tracing import NO_HEADERS, Kind
@@ -117,7 +117,7 @@ class Commands:
                 if together.left:
                     self._look_after([source for source in taken if source in self._writes])
         except asyncio.CancelledError:
-            await self._cancel_writes()
+            await cancel(*self._writes.values())
             raise
         if self._failure:
             raise self._failure
@@ -180,12 +180,6 @@ class Commands:
         for source in late:
             loop.call_later(_SICK_S - _TOGETHER_S, look, source, self._writes[source])
 
-    async def _cancel_writes(self) -> None:
-        writes = list(self._writes.values())
-        for write in writes:
-            write.cancel()
-        await asyncio.gather(*writes, return_exceptions=True)
-
     async def give_up(self, problem: Problem) -> None:
         """Those that were not handed over to the log never will be, and their clients are told.
 
@@ -194,7 +188,7 @@ class Commands:
         gathered, self._gathered = self._gathered, {}
         # A write that has not begun would answer nobody.
         await asyncio.sleep(0)
-        await self._cancel_writes()
+        await cancel(*self._writes.values())
         for one in gathered.values():
             self._in_flight -= len(one.acknowledge)
             await _refuse_all(one.acknowledge, problem)

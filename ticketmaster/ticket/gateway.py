@@ -121,6 +121,7 @@ class Gateway:
         self._announcing: set[asyncio.Task[None]] = set()
         # What goes on in turns: answers to many who wait for one reservation; looking for all that is waited for.
         self._jobs: set[asyncio.Task[None]] = set()
+        self._is_to_look = False
         self._catalog_changed = asyncio.Event()
         self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
 
@@ -300,8 +301,14 @@ class Gateway:
         self._look_for_all()
 
     def _look_for_all(self) -> None:
-        """Looks for all that is waited for, here and elsewhere, in turns."""
-        self._begin(in_turns(self._waiting.awaited() + self._waiting_peers.awaited(), self._look_for))
+        """Looks for all that is waited for, here and elsewhere; once for however many partitions a rebalance opens in one step."""
+        if not self._is_to_look:
+            self._is_to_look = True
+            self._begin(self._look())
+
+    async def _look(self) -> None:
+        self._is_to_look = False
+        await in_turns(self._waiting.awaited() + self._waiting_peers.awaited(), self._look_for)
 
     def _look_for(self, key: bytes) -> None:
         """Answers those who wait for a reservation that is here, or has its owner asked."""

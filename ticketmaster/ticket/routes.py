@@ -130,7 +130,7 @@ def allowed_methods(path: str) -> str:
         return "GET, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
         return "POST" if _takes_reservations(path) else "GET"
-    known = path in (*HEALTH_PATHS, "/openapi.json", "/docs", "/") or path.startswith(_RESERVATION_PREFIX)
+    known = path in _PLAIN_PATHS or path.startswith(_RESERVATION_PREFIX)
     return "GET" if known else ""
 
 

@@ -9,6 +9,7 @@ from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string, int_width, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.reservations import check_frame
 from ticketmaster.wire.seat_layout import Layout, layout_of, widths
 
 _NAMES_AT = FRAME_BYTES
@@ -18,14 +19,12 @@ _SEAT_BYTES_MIN = 3
 class AreaHeader:
     """What stands before the seats, parsed from a framed ``AreaStatus``."""
 
-    __slots__ = ("available", "cols", "names_end", "price", "rows", "seats_at", "tail_at")
+    __slots__ = ("available", "cols", "price", "rows", "seats_at", "tail_at")
 
     def __init__(self, value: bytes) -> None:
         """UNREADABLE where ``value`` is no ``AreaStatus``, or too short for the seats it says it has."""
-        if not value.startswith(FRAMES.area_status):
-            raise InvalidRecord(f"its frame is {value[:_NAMES_AT].hex()}, not {FRAMES.area_status.hex()}")
-        self.names_end = skip_string(value, skip_string(value, _NAMES_AT))
-        self.price, at = read_int(value, self.names_end)
+        check_frame(value, FRAMES.area_status)
+        self.price, at = read_int(value, skip_string(value, skip_string(value, _NAMES_AT)))
         self.rows, at = read_int(value, at)
         self.cols, self.tail_at = read_int(value, at)
         self.available, self.seats_at = read_int(value, self.tail_at)
@@ -58,8 +57,7 @@ def area_names(value: bytes) -> bytes:
 
     UNREADABLE where ``value`` is no ``AreaStatus``.
     """
-    if not value.startswith(FRAMES.area_status):
-        raise InvalidRecord(f"its frame is {value[:_NAMES_AT].hex()}, not {FRAMES.area_status.hex()}")
+    check_frame(value, FRAMES.area_status)
     return value[_NAMES_AT : skip_string(value, skip_string(value, _NAMES_AT))]
 
 

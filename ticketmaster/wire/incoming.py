@@ -57,7 +57,6 @@ class Incoming:
     def __init__(self, registry: SchemaRegistry, ids: Mapping[str, int], on_waiting: Callable[[str, str], None]) -> None:
         self._registry = registry
         self._ids = ids
-        self._schemas: dict[int, Any] = {}
         self._foreign: dict[tuple[str, bytes], _Foreign | None] = {}
         self._unknown: dict[int, float] = {}
         self._on_waiting = on_waiting
@@ -135,16 +134,13 @@ class Incoming:
         if not self._may_be_known(head):
             return None
         schema_id = int.from_bytes(head[1:], "big")
-        schema = self._schemas.get(schema_id)
-        if schema is None:
-            # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
-            schema = await until_answered(partial(self._schema, schema_id), partial(self._on_waiting, topic))
+        # While the registry is away nobody can tell what a record is: it is neither skipped nor put aside.
+        schema = await until_answered(partial(self._schema, schema_id), partial(self._on_waiting, topic))
         if schema is None:
             if len(self._unknown) >= _UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown[schema_id] = asyncio.get_running_loop().time() + _UNKNOWN_S
             return None
-        self._schemas[schema_id] = schema
         try:
             foreign = _Foreign(record, schema)
         # A registry keeps what it is given, and fastavro has many ways to say that it is no schema.

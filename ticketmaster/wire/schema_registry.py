@@ -169,10 +169,7 @@ class SchemaRegistry:
         answer = await self._request("GET", f"/schemas/ids/{schema_id}")
         if answer is None:
             return None
-        try:
-            return json.loads(self._field(answer, "schema", str))
-        except ValueError:
-            return None
+        return _json(self._field(answer, "schema", str))
 
     async def _request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """The answer's JSON object; None: the registry says that it has no such thing."""
@@ -219,10 +216,7 @@ class SchemaRegistry:
         return Retriable(text) if self._has_answered else UsageError(text)
 
     def _object(self, response: httpx.Response) -> dict[str, Any]:
-        try:
-            answer = response.json()
-        except (ValueError, RecursionError):
-            answer = None
+        answer = _json(response.content)
         if not isinstance(answer, dict):
             raise self._strange(f"{self.url} is no schema registry: it answers with something else; is schema.registry.url right?")
         return answer
@@ -243,16 +237,24 @@ def _same_form(text: str, ours: str) -> bool:
         return False
 
 
+def _json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON
+    """None for what is none, or nested so deeply that nobody can read it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _error_code(response: httpx.Response) -> int:
     try:
-        return int(response.json()["error_code"])
+        return int(_json(response.content)["error_code"])
     except (ValueError, KeyError, TypeError):
         return 0
 
 
 def _message(response: httpx.Response) -> str:
     try:
-        text = str(response.json()["message"])
+        text = str(_json(response.content)["message"])
     except (ValueError, KeyError, TypeError):
         text = response.text
         if text.lstrip().startswith("<"):

@@ -50,6 +50,7 @@ _AREAS_PER_EVENT = 100
 _SEATS_MORE = 1.1
 _TICK_S = 0.001
 _READY_TIMEOUT_S = 120.0
+_PROGRESS_TIMEOUT_S = 120.0
 
 
 class Plan(NamedTuple):
@@ -191,16 +192,16 @@ class _Roles:
         before_us, silence = calibrate(), _Silence()
         ticking = asyncio.create_task(silence.watch())
         cpu_s, wall_s = time.process_time(), time.monotonic()
-        asked = itertools.cycle(itertools.product(range(7), _SEATS))
+        asked = itertools.cycle(_SEATS)
         while self._decided < reservations:
             while sent < reservations and sent - self._decided < _IN_FLIGHT:
                 count = min(_BATCH, reservations - sent)
-                commands = [self._command(places, sent + at, next(asked)[1]) for at in range(count)]
+                commands = [self._command(places, sent + at, next(asked)) for at in range(count)]
                 await self.broker.producer().send({TopicPartition(topics.CREATE_RESERVATION.name, 0): commands})
                 sent += count
             self._progress.clear()
             if self._decided < sent:
-                await self._progress.wait()
+                await self._progressed()
         cpu_us, wall_us = (1e6 * spent / reservations for spent in (time.process_time() - cpu_s, time.monotonic() - wall_s))
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
@@ -211,6 +212,11 @@ class _Roles:
             reservations, cpu_us, wall_us, 1e3 * silence.longest_s, 1e3 * silence.busiest_s, calibration_us, log_mib, directory_mib
         )
 
+    async def _progressed(self) -> None:
+        """TimeoutError: a role has ended, or stands still."""
+        async with asyncio.timeout(_PROGRESS_TIMEOUT_S):
+            await self._progress.wait()
+
     async def _announce(self, event: str, count: int, plan: Plan) -> list[tuple[str, str]]:
         places = [(f"{event}-{at // _AREAS_PER_EVENT}", f"area-{at % _AREAS_PER_EVENT}") for at in range(count)]
         for name, areas in itertools.groupby(places, key=lambda place: place[0]):
@@ -220,7 +226,7 @@ class _Roles:
         wanted = {f"{name}#{area}".encode() for name, area in places}
         while not wanted <= self._areas_seen:
             self._progress.clear()
-            await self._progress.wait()
+            await self._progressed()
         self._areas_seen.clear()
         return places
 

@@ -47,6 +47,8 @@ _WRITE = 4_000
 _WRITES = 50
 _MAPS = 20
 _FOREIGN_ID = 4_711
+# Of one situation: announcing millions of seats takes longest.
+_TIMEOUT_S = 600.0
 _POLL_S = 0.01
 
 
@@ -313,8 +315,9 @@ async def _closing(folder: Path, plan: Plan) -> Held:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for happens in several ways
-        await asyncio.sleep(_POLL_S)
+    async with asyncio.timeout(_TIMEOUT_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in several ways
+            await asyncio.sleep(_POLL_S)
 
 
 async def _ended(*jobs: asyncio.Task[None]) -> None:

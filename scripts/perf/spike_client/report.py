@@ -130,7 +130,7 @@ def make(
     violations.extend(comparison.violations)
     # Whoever got no decision has waited as long as anybody may: left out, the figures would be best where all fail.
     given_up = array("I", [microseconds(options.timeout_s)]) * sum(outcomes[outcome] for outcome in NOT_DECIDED)
-    no_id = array("I", given_up[: outcomes[Outcome.FAILED] + outcomes[Outcome.UNKNOWN]])
+    no_id = given_up[: outcomes[Outcome.FAILED] + outcomes[Outcome.UNKNOWN]]
     reserved, refused = outcomes[Outcome.RESERVED], outcomes[Outcome.REFUSED]
     unchecked = left_unchecked(
         options.requests, reserved, refused, outcomes[Outcome.UNREACHED], comparison.unchecked, interrupted=interrupted

@@ -200,7 +200,7 @@ class Cleaner:
                 break
             for batch in found:
                 buckets.add(batch.keys, batch.offsets)
-                ends = [min(*ends[:1], *batch.keys, batch.keys[0]), max(*ends[1:], *batch.keys, batch.keys[0])]
+                ends = [min([*ends[:1], *batch.keys]), max([*ends[1:], *batch.keys])]
             start = found[-1].next_offset
             await self._rest(log, began)
         return (ends[0], ends[1]) if ends else None

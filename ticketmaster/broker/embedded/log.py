@@ -13,7 +13,7 @@ from ticketmaster.broker.port import Batch, Pair, TopicPartition
 class PartitionLog:
     """Records get their offsets when they are appended, and are delivered once they are durable."""
 
-    __slots__ = (*("cleaned", "compacted", "durable_end", "end", "sifted_to", "size_bytes", "source", "start", "tail", "unsifted_bytes"),)
+    __slots__ = ("cleaned", "compacted", "durable_end", "end", "sifted_to", "size_bytes", "source", "start", "tail", "unsifted_bytes")
 
     def __init__(self, source: TopicPartition, extent: Extent, cleaned: Cleaned, *, compacted: bool) -> None:
         self.source = source

@@ -6,7 +6,7 @@ A :class:`Write` is applied whole or not at all, and is durable when :meth:`Stor
 from __future__ import annotations
 
 import io
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import IO, NamedTuple, Protocol
@@ -210,7 +210,7 @@ class MemoryStorage:
 
 def _index_of(log: list[Batch], offset: int) -> int:
     """Where in a log the first batch is that starts at or behind an offset."""
-    return bisect_right(log, offset - 1, key=lambda batch: batch.offsets[0])
+    return bisect_left(log, offset, key=lambda batch: batch.offsets[0])
 
 
 def pairs(keys: Sequence[bytes], values: Sequence[bytes | None]) -> list[Pair]:

@@ -23,7 +23,6 @@ class Offsets:
 
     def __init__(self) -> None:
         self._blocks: dict[int, bytearray] = {}
-        self.count = 0
 
     def add(self, offset: int) -> None:
         """One more, which was not in it."""
@@ -32,7 +31,6 @@ class Offsets:
         if block is None:
             block = self._blocks[number] = bytearray(_BLOCK)
         block[at] = 1
-        self.count += 1
 
     def count_between(self, start: int, end: int) -> int:
         """How many there are in [start, end)."""

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from ticketmaster.broker.kafka import private
 from ticketmaster.broker.kafka.clients import client_arguments, complaints
-from ticketmaster.broker.kafka.codes import is_not_allowed
+from ticketmaster.broker.kafka.codes import for_now
 from ticketmaster.broker.kafka.connecting import patient
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember, KafkaReader, new_consumer
 from ticketmaster.broker.kafka.groups import group_offsets
@@ -34,7 +34,7 @@ from ticketmaster.broker.port import (
     TransactionalProducer,
 )
 from ticketmaster.clock import Clock
-from ticketmaster.errors import NotAllowed, Retriable, UsageError
+from ticketmaster.errors import Retriable, UsageError
 
 
 class KafkaBroker:
@@ -173,4 +173,4 @@ class KafkaBroker:
 
 def _unread(what: str, cause: Exception) -> Retriable:
     text = f"{what} can't be read: {cause!r}"
-    return NotAllowed(text) if is_not_allowed(cause) else Retriable(text)
+    return for_now(cause, text)

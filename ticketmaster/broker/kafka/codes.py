@@ -38,9 +38,13 @@ FOR_GOOD: Final = {
 OF_SOME_RECORDS: Final = frozenset({10, 18, 87})
 
 
+# Those that aiokafka has no name for, or a wrong one.
+_NAMES: Final = {13: "NetworkExceptionError", 76: "UnsupportedCompressionTypeError", 87: "InvalidRecordError", 90: "ProducerFencedError"}
+
+
 def name_of(code: int) -> str:
-    """As aiokafka calls it."""
-    return str(for_code(code).__name__)
+    """As Kafka calls it, in aiokafka's spelling."""
+    return _NAMES.get(code) or str(for_code(code).__name__)
 
 
 def is_not_allowed(cause: BaseException) -> bool:
@@ -48,9 +52,12 @@ def is_not_allowed(cause: BaseException) -> bool:
     return getattr(cause, "errno", None) in NOT_ALLOWED
 
 
+def for_now(cause: BaseException, text: str) -> Retriable:
+    """An error that passes, or one that an operator must end: both are tried again."""
+    return NotAllowed(text) if is_not_allowed(cause) else Retriable(text)
+
+
 def translated(cause: KafkaError, doing: str) -> Retriable | Fatal:
     """What an error of aiokafka means for the caller."""
     text = f"{doing}: {cause!r}"
-    if is_not_allowed(cause):
-        return NotAllowed(text)
-    return Retriable(text) if cause.retriable else Fatal(text)
+    return for_now(cause, text) if cause.retriable or is_not_allowed(cause) else Fatal(text)

@@ -14,14 +14,14 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
-from ticketmaster.broker.kafka.codes import is_not_allowed, translated
+from ticketmaster.broker.kafka.codes import for_now, is_not_allowed, translated
 from ticketmaster.broker.kafka.connecting import patient
 from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of
 from ticketmaster.broker.kafka.records import BatchRecords, merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.translating import Translate, Translator, Waiting, translator_of
 from ticketmaster.broker.port import Assignment, Batch, Membership, RebalanceListener, TopicPartition
-from ticketmaster.errors import Fatal, NotAllowed, Retriable
+from ticketmaster.errors import Fatal, Retriable
 
 # A rebalance waits for its slowest member, and the answer to a member's join comes only then.
 _JOIN_GRACE_MS: Final = 5_000
@@ -185,8 +185,7 @@ class KafkaReader:
             # A consumer starts once only: what did not learn of its topics would never.
             await _stop(self._consumer)
             self._begin_anew()
-            kind = NotAllowed if is_not_allowed(cause) else Retriable
-            raise kind(f"can't connect to Kafka: {cause!r}") from cause
+            raise for_now(cause, f"can't connect to Kafka: {cause!r}") from cause
         self._started = True
         for source, position in self._positions.items():
             self._consumer.seek(KafkaTopicPartition(*source), position)
@@ -281,7 +280,7 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             # A consumer starts once only.
             await _stop(self._consumer)
             self._begin_anew()
-            raise (NotAllowed if is_not_allowed(cause) else Retriable)(text) from cause
+            raise for_now(cause, text) from cause
         self._joined = True
 
     # aiokafka logs and swallows what these raise, so they keep it for the next poll.

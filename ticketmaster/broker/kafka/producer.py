@@ -30,7 +30,6 @@ _TOGETHER_MAX_MS: Final = 1_000
 _WELL_S: Final = 10.0
 # As aiokafka asks: outside transactions nothing comes of it.
 _NO_TRANSACTION_TIMEOUT_MS: Final = 0x7FFFFFFF
-_NOTHING_SAID: Final = Written(codes.NETWORK_EXCEPTION, -1, "the answer leaves it out")
 _ACKS: Final = {"all": -1, "1": 1, "0": 0}
 
 _Failure = TicketmasterError | None
@@ -185,9 +184,11 @@ class KafkaProducer(Requester):
                         answered = await self._produced(leader, part, private.CONNECTION_DEFAULT, _TOGETHER_MAX_MS)
                 # Whatever it is, it is told when time is over.
                 except Exception as cause:  # noqa: BLE001
-                    answered = dict.fromkeys((batch.source for batch in part), _unanswered(cause))
+                    for batch in part:
+                        self._unanswered(lanes[batch.source], repr(cause))
+                    continue
                 for batch in part:
-                    self._took(lanes[batch.source], batch, answered.get(batch.source, _NOTHING_SAID))
+                    self._took(lanes[batch.source], batch, answered.get(batch.source))
             for lane in lanes.values():
                 self._go_on(lane)
         del self._jobs[leader]
@@ -223,9 +224,8 @@ class KafkaProducer(Requester):
             batch = self._next(lane)
             if batch is None:
                 return True
-            timeout_ms = self._settings.request_timeout_ms // 2
-            answered = await self._produced(leader, [batch], private.CONNECTION_APART, timeout_ms)
-            return self._took(lane, batch, answered.get(batch.source, _NOTHING_SAID))
+            answered = await self._produced(leader, [batch], private.CONNECTION_APART, self._settings.request_timeout_ms)
+            return self._took(lane, batch, answered.get(batch.source))
         except NotAllowed as cause:
             lane.end(cause)
             return True
@@ -233,9 +233,7 @@ class KafkaProducer(Requester):
             if codes.is_not_allowed(cause):
                 lane.end(NotAllowed(f"writing to {lane.source.topic}: {cause!r}"))
                 return True
-            lane.trouble = repr(cause)
-            self._keep_apart(lane)
-            return False
+            return self._unanswered(lane, repr(cause))
 
     def _go_on(self, lane: _Lane) -> None:
         if lane.orders:
@@ -276,8 +274,16 @@ class KafkaProducer(Requester):
         # Nothing is told where no acknowledgement is asked for.
         return protocol.written(answer) if self._acks else {batch.source: Written(0, -1) for batch in batches}
 
-    def _took(self, lane: _Lane, batch: EncodedBatch, written: Written) -> bool:
+    def _unanswered(self, lane: _Lane, trouble: str) -> bool:
+        """Nobody knows what became of a batch. False, as :meth:`_took` says it."""
+        lane.trouble = trouble
+        self._keep_apart(lane)
+        return False
+
+    def _took(self, lane: _Lane, batch: EncodedBatch, written: Written | None) -> bool:
         """What became of a batch: False: it must be sent again, after a while."""
+        if written is None:
+            return self._unanswered(lane, "the answer leaves it out")
         code, _, message = written
         if not code or code == codes.DUPLICATE:
             lane.sequence, lane.trouble = after(lane.sequence, batch), ""
@@ -317,10 +323,6 @@ class KafkaProducer(Requester):
             known.clear()
         self._identity = None
         self._close()
-
-
-def _unanswered(cause: Exception) -> Written:
-    return Written(codes.NETWORK_EXCEPTION, -1, repr(cause))
 
 
 def _as_one(refusals: Sequence[Refused]) -> Refused | None:

@@ -102,11 +102,6 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
     return [spec.name for spec in missing]
 
 
-async def set_cleanup_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
-    """As :func:`set_settings`, of one."""
-    await set_settings(admin, name, {_POLICY: policy})
-
-
 async def set_settings(admin: AIOKafkaAdminClient, name: str, changes: Mapping[str, str]) -> None:
     """Changes settings of a topic and nothing else; returns when the cluster tells the new ones. UsageError: it refuses, or never does."""
     entries = (await _configs(admin, [ConfigResource(ConfigResourceType.TOPIC, name, None)]))[name]

@@ -72,8 +72,7 @@ class KafkaTransactionalProducer(Requester):
                 answer = await self._coordinated("InitProducerId", request, self._transaction, protocol.code_of)
         except (*TROUBLE, _Fenced) as cause:
             await self.stop()
-            kind = NotAllowed if codes.is_not_allowed(cause) else Retriable
-            raise kind(f"producer {self._id} can't start: {self._asking}: {cause!r}") from cause
+            raise codes.for_now(cause, f"producer {self._id} can't start: {self._asking}: {cause!r}") from cause
         except NotAllowed:
             await self.stop()
             raise

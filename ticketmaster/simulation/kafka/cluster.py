@@ -12,7 +12,7 @@ from ticketmaster.broker.port import TopicPartition
 from ticketmaster.simulation.kafka import codes, wire
 from ticketmaster.simulation.kafka.connection import Answer
 from ticketmaster.simulation.kafka.groups import Group, Joined, JoinRequest, Note, Synced
-from ticketmaster.simulation.kafka.log import OnStable, PartitionLog, keys_of, producer_of
+from ticketmaster.simulation.kafka.log import Aborted, OnStable, PartitionLog, keys_of, producer_of
 from ticketmaster.simulation.kafka.transactions import Identity, Transactions
 from ticketmaster.simulation.kafka.wire import Asked
 from ticketmaster.simulation.loop import VirtualLoop
@@ -24,6 +24,7 @@ _READ_COMMITTED: Final = 1
 _NO_OFFSET: Final = -1
 _PARTITION_BYTES_MAX: Final = 20_000
 _GROUP_TYPE: Final = 0
+_TRANSACTION_TYPE: Final = 1
 _TRANSACTION_VERSIONS: Final = {True: 2, False: 0}
 _LOADING_S: Final = (0.0, 0.05, 0.5, 2.0)
 
@@ -258,7 +259,7 @@ class Cluster:
                 code = codes.NOT_LEADER_OR_FOLLOWER
             elif offset > log.end:
                 code = codes.OFFSET_OUT_OF_RANGE
-            data, aborted = log.read(offset, offset, 0)
+            data, aborted = b"", list[Aborted]()
             if not code:
                 data, aborted = log.read(offset, log.stable_end if committed else log.end, min(bytes_max, _PARTITION_BYTES_MAX))
             shown = [(one.producer_id, one.first_offset) for one in aborted] if committed else []
@@ -344,7 +345,7 @@ class Cluster:
         if request.transactional_id is None:
             answer(asked.answer(0, codes.NONE, self.transactions.new_producer_id(), 0))
             return
-        code, who = self._refused(node, (1, request.transactional_id)), Identity(-1, -1)
+        code, who = self._refused(node, (_TRANSACTION_TYPE, request.transactional_id)), Identity(-1, -1)
         if not code:
             code, who = self.transactions.init(request.transactional_id, request.transaction_timeout_ms)
         answer(asked.answer(0, code, *(Identity(-1, -1) if code else who)))
@@ -353,14 +354,14 @@ class Cluster:
         request = asked.request
         # Clients name them in the order of a set, which every process has another one of.
         sources = sorted(TopicPartition(topic, number) for topic, numbers in request.topics for number in numbers)
-        code = self._refused(node, (1, request.transactional_id))
+        code = self._refused(node, (_TRANSACTION_TYPE, request.transactional_id))
         code = code or self.transactions.add(request.transactional_id, Identity(request.producer_id, request.producer_epoch), sources)
         answer(asked.answer(0, [(topic, [(number, code) for number in numbers]) for topic, numbers in request.topics]))
 
     def _add_offsets(self, node: Node, asked: Asked, answer: Answer) -> None:
         request = asked.request
         who = Identity(request.producer_id, request.producer_epoch)
-        code = self._refused(node, (1, request.transactional_id))
+        code = self._refused(node, (_TRANSACTION_TYPE, request.transactional_id))
         answer(asked.answer(0, code or self.transactions.add(request.transactional_id, who, (), request.group_id)))
 
     def _move_offsets(self, node: Node, asked: Asked, answer: Answer) -> None:
@@ -382,7 +383,7 @@ class Cluster:
         request = asked.request
         commits = request.commits if request.FLEXIBLE_VERSION else request.transaction_result
         who = Identity(request.producer_id, request.producer_epoch)
-        code = self._refused(node, (1, request.transactional_id))
+        code = self._refused(node, (_TRANSACTION_TYPE, request.transactional_id))
         if not code:
             code, who = self.transactions.end(request.transactional_id, who, commits=commits)
         answer(asked.answer(0, code, *who, {}) if request.FLEXIBLE_VERSION else asked.answer(0, code))

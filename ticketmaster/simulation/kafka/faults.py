@@ -35,7 +35,6 @@ class KafkaFaults(Faults):
         kinds["connections"] = [self._break_connections]
         kinds["rebalances"] = [self._rebalance, self._rebalance_on_full_disk]
         kinds["replicas"] = [self._sicken, self._sicken]
-        kinds["offsets"] = [self._lose_offsets]
         return kinds
 
     def end(self) -> None:

@@ -67,7 +67,7 @@ class KafkaHost:
 
     async def start(self) -> None:
         """Starts every broker."""
-        if not self.is_up and not hasattr(self, "cluster"):
+        if not hasattr(self, "cluster"):
             self._build()
         self.is_up = True
         for node in self.cluster.nodes:
@@ -151,7 +151,7 @@ class KafkaHost:
             raise Retriable("Kafka does not answer")
         log = self.cluster.logs[source]
         self._sent[source, log.end] = pairs
-        log.append_pairs(pairs, 0)
+        log.append_pairs(pairs)
 
     # What befalls it.
 

@@ -6,6 +6,7 @@ import struct
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -102,11 +103,11 @@ class PartitionLog:
         self._store(Stored(offset, offset + count, producer_id if transactional else -1, data))
         return Appended(codes.NONE, offset)
 
-    def append_pairs(self, pairs: Sequence[Pair], timestamp_ms: int) -> None:
+    def append_pairs(self, pairs: Sequence[Pair]) -> None:
         """Writes records of a program that is not simulated."""
         builder = DefaultRecordBatchBuilder(_MAGIC, 0, 0, -1, -1, -1, 1 << 20)
         for at, (key, value) in enumerate(pairs):
-            builder.append(at, timestamp_ms, key=key, value=value, headers=[])
+            builder.append(at, 0, key=key, value=value, headers=[])
         self.append(bytes(builder.build()))
 
     def end_transaction(self, producer_id: int, epoch: int, *, commits: bool) -> None:
@@ -184,17 +185,12 @@ def keys_of(data: bytes) -> list[bytes]:
     return [record.key or b"" for record in DefaultRecordBatch(data)]
 
 
-_markers: dict[tuple[int, int, bool], bytes] = {}
-
-
+@lru_cache(maxsize=4_096)
 def _marker(producer_id: int, epoch: int, *, commits: bool) -> bytes:
     """A control batch. Its checksum is of what follows it, which the offset does not."""
-    found = _markers.get((producer_id, epoch, commits))
-    if found is None:
-        builder = DefaultRecordBatchBuilder(_MAGIC, 0, 1, producer_id, epoch, -1, 1 << 10)
-        builder.append(0, 0, key=struct.pack(">hh", 0, commits), value=struct.pack(">hi", 0, 0), headers=[])
-        data = bytearray(builder.build())
-        struct.pack_into(">h", data, _ATTRIBUTES_AT, _TRANSACTIONAL_CONTROL)
-        struct.pack_into(">I", data, _CRC_AT, calc_crc32c(bytes(data[_ATTRIBUTES_AT:])))
-        found = _markers[producer_id, epoch, commits] = bytes(data)
-    return found
+    builder = DefaultRecordBatchBuilder(_MAGIC, 0, 1, producer_id, epoch, -1, 1 << 10)
+    builder.append(0, 0, key=struct.pack(">hh", 0, commits), value=struct.pack(">hi", 0, 0), headers=[])
+    data = bytearray(builder.build())
+    struct.pack_into(">h", data, _ATTRIBUTES_AT, _TRANSACTIONAL_CONTROL)
+    struct.pack_into(">I", data, _CRC_AT, calc_crc32c(bytes(data[_ATTRIBUTES_AT:])))
+    return bytes(data)

@@ -10,14 +10,12 @@ from typing import Final, NamedTuple
 
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.simulation.kafka import codes
-from ticketmaster.simulation.kafka.groups import Group
+from ticketmaster.simulation.kafka.groups import Group, Later
 from ticketmaster.simulation.kafka.log import PartitionLog
 
 # How long a marker needs to its partition once the end is written down.
 _MARKER_S: Final = (0.0, 0.001, 0.005, 0.03)
 _SWEEP_MAX_S: Final = 3.0
-
-Later = Callable[[float, Callable[[], None]], object]
 
 
 class State(Enum):

@@ -21,7 +21,6 @@ from aiokafka.producer import message_accumulator
 
 from ticketmaster.simulation.loop import VirtualLoop
 
-_numbers: Final = count()
 _TICK_S: Final = 1e-6
 _SILENT: Final = logging.CRITICAL + 1
 
@@ -29,38 +28,37 @@ T = TypeVar("T")
 Dial = Callable[[Callable[[], asyncio.BaseProtocol], str, int], Awaitable[tuple[asyncio.Transport, asyncio.BaseProtocol]]]
 
 
-class _Future(asyncio.Future[Any]):
-    """Has its number for a hash: sets of futures are walked through in the same order in every run."""
+class _Numbered:
+    """Before a class of futures, has its number for a hash: sets of them are walked through in the same order in every run."""
 
     _number: int
 
-    def __new__(cls, *arguments: object, **named: object) -> Self:
-        made = super().__new__(cls, *arguments, **named)
-        made._number = next(_numbers)
+    def __new__(cls, *arguments: object, loop: DialingLoop, **named: object) -> Self:
+        made = super().__new__(cls, *arguments, loop=loop, **named)  # type: ignore[call-arg]
+        made._number = next(loop.numbers)
         return made
 
     def __hash__(self) -> int:
         return self._number
 
 
-class _Task(asyncio.Task[Any]):
-    """As :class:`_Future`."""
+class _Future(_Numbered, asyncio.Future[Any]):
+    pass
 
-    _number: int
 
-    def __new__(cls, *arguments: object, **named: object) -> Self:
-        made = super().__new__(cls, *arguments, **named)
-        made._number = next(_numbers)
-        return made
-
-    def __hash__(self) -> int:
-        return self._number
+class _Task(_Numbered, asyncio.Task[Any]):
+    pass
 
 
 class DialingLoop(VirtualLoop):
     """A loop on which connections can be opened, by ``dial``."""
 
     dial: Dial
+
+    def __init__(self) -> None:
+        # Of this run's futures: a run must not depend on those before it in its process.
+        self.numbers = count()
+        super().__init__()
 
     def create_future(self) -> asyncio.Future[Any]:
         return _Future(loop=self)
