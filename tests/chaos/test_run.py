@@ -257,7 +257,7 @@ from ticketmaster.state.port import Update
 from ticketmaster.state.sqlite import SqliteStores
 stores = SqliteStores(pathlib.Path(sys.argv[1]), ("Store",))
 began = time.monotonic()
-stores.write({"Store": Update({b"key": b"value"}, 1)})
+list(stores.writing({"Store": Update({b"key": b"value"}, 1)}))
 print(time.monotonic() - began)
 stores.close()
 """

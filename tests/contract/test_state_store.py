@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.conftest import OpenStateStores
-from tests.support.stores import NAME, OnlyStore
+from tests.support.stores import NAME, OnlyStore, write
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.port import StateStores, Update
 from ticketmaster.state.sqlite import SqliteStores
@@ -88,8 +88,8 @@ def test_a_cleared_store_is_new(open_stores: OpenStateStores) -> None:
 
 def test_stores_of_a_task_are_written_together_and_know_nothing_of_each_other(open_stores: OpenStateStores) -> None:
     stores = open_stores()
-    stores.write({NAME: Update({b"k": b"1"}, 3), "Side": Update({b"k": b"2", b"l": b"2"}, 7)})
-    stores.write({"Side": Update({b"l": None}, 8)})
+    write(stores, {NAME: Update({b"k": b"1"}, 3), "Side": Update({b"k": b"2", b"l": b"2"}, 7)})
+    write(stores, {"Side": Update({b"l": None}, 8)})
     stores.close()
 
     again = open_stores()
@@ -101,8 +101,21 @@ def test_stores_of_a_task_are_written_together_and_know_nothing_of_each_other(op
     again.close()
 
 
+def test_a_write_that_is_given_up_between_two_steps_has_changed_nothing(stores: StateStores) -> None:
+    before = {b"%04d" % number: b"1" for number in range(2_000)}
+    write(stores, {NAME: Update(before, 1), "Side": Update({b"k": b"1"}, 1)})
+    steps = stores.writing({NAME: Update({**dict.fromkeys(before, b"2"), b"0001": None}, 2), "Side": Update({b"k": b"2"}, 2)})
+    next(steps)
+    steps.close()
+
+    assert dict(stores.table(NAME).items()) == before
+    assert [stores.table(name).checkpoint() for name in (NAME, "Side")] == [1, 1]
+    write(stores, {NAME: Update({b"0001": None}, 2)})
+    assert stores.table(NAME).get(b"0001") is None
+
+
 def test_what_was_written_is_found_right(stores: StateStores) -> None:
-    stores.write({NAME: Update({b"%d" % number: b"v" for number in range(10)}, 1), "Side": Update({b"": b"v"}, 1)})
+    write(stores, {NAME: Update({b"%d" % number: b"v" for number in range(10)}, 1), "Side": Update({b"": b"v"}, 1)})
 
     slices = 0
     while stores.check(4):

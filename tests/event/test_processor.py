@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.records import Seat, area_status, create_event, failure, reserve_seat, success
+from tests.support.stores import done, write
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, against_repeating, event_topology
@@ -475,13 +476,13 @@ def test_commands_may_be_read_again_where_every_taken_seat_has_its_holder() -> N
     role = Role()
     role.open(2, 2)
     role.reserve(reserve_seat("r1", count=2))
-    role.overlays.write_behind()
-    role.overlays.write_behind()
+    done(role.overlays.writing_behind())
+    done(role.overlays.writing_behind())
     sources = [topics.RESERVE_SEAT.name]
 
     assert objection(tables_of(role.overlays), sources) == ""
     stores = MemoryStores()
-    stores.write({AREAS: Update({b"show#A": area_status(2, 2, {(0, 0), (0, 1), (1, 1)})}, 1)})
+    write(stores, {AREAS: Update({b"show#A": area_status(2, 2, {(0, 0), (0, 1), (1, 1)})}, 1)})
     unheld = Overlays(stores, (AREAS, HOLDERS))
     assert "3 of 3 taken seats have no known holder" in objection(tables_of(unheld), sources)
     assert "ticketmaster topics refill" in objection(tables_of(unheld), sources)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
+from tests.support.stores import write
 from ticketmaster.broker.embedded import broker as embedded
 from ticketmaster.broker.embedded import superseded
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
@@ -16,7 +17,7 @@ from ticketmaster.errors import Retriable, TaskCorrupted
 from ticketmaster.simulation.disk import SimulatedStores, _File
 from ticketmaster.simulation.network import LinkedBroker
 from ticketmaster.state.overlay import Overlay, Overlays
-from ticketmaster.state.port import Update
+from ticketmaster.state.port import Steps, Update
 from ticketmaster.streams import restoration
 from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.runner import TaskRunner
@@ -36,7 +37,7 @@ def _store_first() -> AbstractContextManager[Any]:
         for name, overlay in self.overlays.items():
             if overlay.open_writes and overlay.position is not None:
                 update = Update(dict(overlay.open_writes), overlay.position + len(overlay.open_writes))
-                self.overlays._stores.write({name: update})
+                write(self.overlays._stores, {name: update})
         return plan
 
     return replaced(Task, "decide", decide_and_write)
@@ -150,14 +151,14 @@ def _commit_again() -> AbstractContextManager[Any]:
 
 @mutant("an aborted transaction leaks into the state")
 def _leak() -> AbstractContextManager[Any]:
-    close = Overlays.close
+    writing_all = Overlays.writing_all
 
-    def close_all(self: Overlays, *, write_behind: bool = True) -> None:
+    def writing_all_of_it(self: Overlays) -> Steps:
         for overlay in self.values():
             overlay._newer.update(overlay._open)
-        close(self, write_behind=write_behind)
+        return writing_all(self)
 
-    return replaced(Overlays, "close", close_all)
+    return replaced(Overlays, "writing_all", writing_all_of_it)
 
 
 @mutant("the store claims more than it has")
@@ -195,10 +196,10 @@ def _resumed_behind() -> AbstractContextManager[Any]:
 def _skipped() -> AbstractContextManager[Any]:
     release = TaskRunner._release
 
-    def release_and_skip(self: TaskRunner, *, write_behind: bool) -> None:
+    async def release_and_skip(self: TaskRunner, state: PartitionState, *, write_behind: bool) -> None:
         if self.state is PartitionState.RUNNING and self.task.queued_records:
             self._skip = dict(self._positions)  # type: ignore[attr-defined]
-        release(self, write_behind=write_behind)
+        await release(self, state, write_behind=write_behind)
 
     seek = TaskRunner._seek
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.stores import NAME
+from tests.support.stores import NAME, done
 from ticketmaster.errors import Fatal
 from ticketmaster.state.memory import MemoryStores, MemoryTable
 from ticketmaster.state.overlay import Overlay, Overlays
-from ticketmaster.state.port import Update
+from ticketmaster.state.port import Steps, Update
 
 
 class NotedTable(MemoryTable):
@@ -35,7 +35,6 @@ class NotedStore(MemoryStores):
         self.only = NotedTable()
         self.writes: list[tuple[dict[bytes, bytes | None], int]] = []
         self.failing = False
-        self.closed = False
 
     def table(self, name: str) -> MemoryTable:
         return self.only
@@ -54,15 +53,13 @@ class NotedStore(MemoryStores):
         """What was there before."""
         self.only.write(changes, checkpoint)
 
-    def write(self, updates: Mapping[str, Update]) -> None:
+    def writing(self, updates: Mapping[str, Update]) -> Steps:
+        yield
         if self.failing:
             raise Fatal("the disk is full")
         for update in updates.values():
             self.writes.append((dict(update.changes), update.checkpoint))
             self.only.write(*update)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class OnlyOverlay(Overlay):
@@ -74,10 +71,10 @@ class OnlyOverlay(Overlay):
         self.overlays[NAME] = self
 
     def write_behind(self) -> None:
-        self.overlays.write_behind()
+        done(self.overlays.writing_behind())
 
-    def close(self, *, write_behind: bool = True) -> None:
-        self.overlays.close(write_behind=write_behind)
+    def write_all(self) -> None:
+        done(self.overlays.writing_all())
 
 
 @pytest.fixture
@@ -144,34 +141,44 @@ def test_nothing_reaches_the_store_before_it_is_committed(overlay: OnlyOverlay, 
     assert overlay.open_writes == {b"k": b"v"}
 
 
-def test_the_open_transaction_is_forgotten_when_the_overlay_is_closed(overlay: OnlyOverlay, store: NotedStore) -> None:
+def test_the_open_transaction_is_forgotten_when_all_is_written(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"committed", b"v")
     overlay.commit(4)
     overlay.put(b"open", b"v")
-    overlay.close()
+    overlay.write_all()
 
     assert list(store.items()) == [(b"committed", b"v")]
     assert store.checkpoint() == 4
-    assert store.closed
 
 
-def test_a_store_that_is_not_trusted_is_closed_as_it_is(overlay: OnlyOverlay, store: NotedStore) -> None:
-    overlay.put(b"k", b"v")
-    overlay.commit(4)
-    overlay.close(write_behind=False)
+def test_what_is_committed_while_a_write_is_under_way_is_kept_for_the_next(overlay: OnlyOverlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"1")
+    overlay.commit(1)
+    overlay.write_behind()
+    steps = overlay.overlays.writing_behind()
+    next(steps)
+    overlay.put(b"k", b"2")
+    overlay.put(b"other", b"2")
+    overlay.commit(3)
+    done(steps)
 
-    assert store.writes == []
-    assert store.closed
+    assert (overlay.get(b"k"), overlay.get(b"other")) == (b"2", b"2")
+    assert ([*store.items()], store.checkpoint()) == ([(b"k", b"1")], 1)
+    overlay.write_behind()
+    assert ([*store.items()], store.checkpoint()) == ([(b"k", b"2"), (b"other", b"2")], 3)
 
 
-def test_a_store_that_cannot_be_written_is_closed_all_the_same(overlay: OnlyOverlay, store: NotedStore) -> None:
-    overlay.put(b"k", b"v")
-    overlay.commit(4)
-    store.failing = True
-    with pytest.raises(Fatal):
-        overlay.close()
+def test_a_write_that_is_given_up_is_begun_anew(overlay: OnlyOverlay, store: NotedStore) -> None:
+    overlay.put(b"k", b"1")
+    overlay.commit(1)
+    overlay.write_behind()
+    steps = overlay.overlays.writing_behind()
+    next(steps)
+    steps.close()
 
-    assert store.closed
+    assert (overlay.get(b"k"), store.checkpoint()) == (b"1", None)
+    overlay.write_behind()
+    assert ([*store.items()], store.checkpoint()) == ([(b"k", b"1")], 1)
 
 
 def test_a_failed_write_keeps_the_values_in_memory(overlay: OnlyOverlay, store: NotedStore) -> None:
@@ -215,7 +222,7 @@ def test_a_table_takes_records_without_a_transaction(overlay: OnlyOverlay, store
     overlay.apply([(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)], 4)
 
     assert (overlay.get(b"a"), overlay.get(b"b"), overlay.position) == (b"2", None, 4)
-    overlay.close()
+    overlay.write_all()
     assert list(store.items()) == [(b"a", b"2")]
     assert store.checkpoint() == 4
 
@@ -266,17 +273,17 @@ def test_several_stores_are_written_in_one_transaction() -> None:
     written: list[dict[str, Update]] = []
 
     class Noting(MemoryStores):
-        def write(self, updates: Mapping[str, Update]) -> None:
+        def writing(self, updates: Mapping[str, Update]) -> Steps:
             written.append(dict(updates))
-            super().write(updates)
+            return super().writing(updates)
 
     overlays = Overlays(Noting(), ("A", "B", "C"))
     for name, position in (("A", 3), ("B", 5)):
         overlays[name].put(b"k", b"v")
         overlays[name].commit(position)
     assert not overlays.are_written
-    overlays.write_behind()
-    overlays.write_behind()
+    done(overlays.writing_behind())
+    done(overlays.writing_behind())
 
     assert written == [{"A": Update({b"k": b"v"}, 3), "B": Update({b"k": b"v"}, 5)}]
     assert overlays.are_written

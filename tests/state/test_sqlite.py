@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stores import NAME, OnlyStore
+from tests.support.stores import NAME, OnlyStore, done, write
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
 from ticketmaster.state import sqlite
 from ticketmaster.state.port import Update
-from ticketmaster.state.sqlite import SqliteStores
+from ticketmaster.state.sqlite import SqliteStores, reading_store
 
 
 @pytest.fixture
@@ -115,6 +115,26 @@ def test_a_write_is_whole_or_nothing(store: OnlyStore) -> None:
         store.write({b"a": None, b"b": b"2"}, 2)
     assert list(store.items()) == [(b"a", b"1")]
     assert store.checkpoint() == 1
+
+
+@pytest.mark.parametrize(("rows", "bytes_each", "steps_expected"), [(4_000, 100, 8), (40, 100_000, 4), (501, 1, 2), (0, 0, 0)])
+def test_a_write_is_made_in_steps_of_so_many_rows_and_bytes(store: OnlyStore, rows: int, bytes_each: int, steps_expected: int) -> None:
+    changes: dict[bytes, bytes | None] = {b"%06d" % number: bytes(bytes_each) for number in range(rows)}
+
+    assert len(list(store.stores.writing({NAME: Update(changes, 1)}))) == steps_expected
+    assert (dict(store.items()), store.checkpoint()) == (changes, 1)
+
+
+def test_nobody_else_sees_a_write_before_its_last_step(store: OnlyStore, path: Path) -> None:
+    store.write({b"0000": b"1"}, 1)
+    steps = store.stores.writing({NAME: Update({b"%04d" % number: b"2" for number in range(3_000)}, 2)})
+    next(steps)
+
+    with reading_store(path, 0, NAME) as (checkpoint, items):
+        assert (checkpoint, list(items)) == (1, [(b"0000", b"1")])
+    done(steps)
+    with reading_store(path, 0, NAME) as (checkpoint, items):
+        assert (checkpoint, len(list(items))) == (2, 3_000)
 
 
 def test_a_damaged_page_is_told_and_clear_makes_the_file_anew(path: Path) -> None:
@@ -248,7 +268,7 @@ def test_a_file_of_an_earlier_release_has_its_store_and_gets_the_others(path: Pa
     stores = SqliteStores(path, (NAME, "Side"))
     assert stores.table(NAME).checkpoint() == 2_000
     assert stores.table("Side").checkpoint() is None
-    stores.write({"Side": Update({b"k": b"v"}, 1)})
+    write(stores, {"Side": Update({b"k": b"v"}, 1)})
     stores.close()
     # And back.
     store = opened(path)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine import CHANGELOG, COUNTS_STORE, FragileStores
+from tests.support.stores import write
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement
 from ticketmaster.broker.port import TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.memory import MemoryStores
-from ticketmaster.state.port import Update
+from ticketmaster.state.port import Steps, Update
 from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.streams.restoration import restore
 from ticketmaster.telemetry.observer import Observer
@@ -45,7 +46,7 @@ async def test_a_new_store_is_restored_whole(broker: EmbeddedBroker) -> None:
 async def test_a_store_is_restored_from_its_checkpoint(broker: EmbeddedBroker) -> None:
     store = MemoryStores()
     # A value that only a store with this checkpoint can have: nothing before it is read again.
-    store.write({COUNTS_STORE: Update({b"2": b"6", b"kept": b"v"}, 13)})
+    write(store, {COUNTS_STORE: Update({b"2": b"6", b"kept": b"v"}, 13)})
 
     assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 7
     assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (sorted([*RESTORED, (b"kept", b"v")]), 20)
@@ -54,7 +55,7 @@ async def test_a_store_is_restored_from_its_checkpoint(broker: EmbeddedBroker) -
 async def test_a_store_that_is_up_to_date_is_left_as_it_is(broker: EmbeddedBroker) -> None:
     store = FragileStores()
     store.opened = 1
-    store.write({COUNTS_STORE: Update({b"k": b"v"}, 20)})
+    write(store, {COUNTS_STORE: Update({b"k": b"v"}, 20)})
 
     assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 0
     assert (list(store.table(COUNTS_STORE).items()), store.writes) == ([(b"k", b"v")], [20])
@@ -62,7 +63,7 @@ async def test_a_store_that_is_up_to_date_is_left_as_it_is(broker: EmbeddedBroke
 
 async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_whole(broker: EmbeddedBroker) -> None:
     store = MemoryStores()
-    store.write({COUNTS_STORE: Update({b"from another log": b"v"}, 21)})
+    write(store, {COUNTS_STORE: Update({b"from another log": b"v"}, 21)})
 
     assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
     assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (RESTORED, 20)
@@ -70,7 +71,7 @@ async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_wh
 
 async def test_a_store_whose_values_have_no_checkpoint_is_cleared(broker: EmbeddedBroker, tmp_path: Path) -> None:
     store = SqliteStores(tmp_path / "state.db", (COUNTS_STORE,))
-    store.write({COUNTS_STORE: Update({b"left over": b"v"}, 5)})
+    write(store, {COUNTS_STORE: Update({b"left over": b"v"}, 5)})
     store._connection.execute("DELETE FROM checkpoint")
     store.close()
 
@@ -93,10 +94,10 @@ async def test_a_store_whose_damage_is_found_while_it_is_restored_is_cleared_and
     class DamagedInside(MemoryStores):
         cleared = False
 
-        def write(self, updates: Mapping[str, Update]) -> None:
+        def writing(self, updates: Mapping[str, Update]) -> Steps:
             if not self.cleared:
                 raise TaskCorrupted("a page in the middle is damaged")
-            super().write(updates)
+            return super().writing(updates)
 
         def clear(self) -> None:
             self.cleared = True

@@ -305,7 +305,7 @@ def test_a_table_that_cannot_be_opened_leaves_no_store_open() -> None:
             raise Fatal("the disk is full")
 
         await lab.send(1, (b"k", b"v"))
-        lab.stores[1].write = refuse  # type: ignore[assignment]
+        lab.stores[1].writing = refuse  # type: ignore[assignment]
         lab.owned_table()
         with pytest.raises(Fatal, match="the disk is full"):
             await asyncio.wait_for(lab.jobs[0], 10)
@@ -364,7 +364,7 @@ def test_a_store_that_cannot_be_written_at_the_end_keeps_no_other_from_closing_a
         for partition in range(PARTITIONS):
             await lab.send(partition, (b"k", b"v"))
         await until(lambda: table.get(2, b"k") == b"v", "it is followed")
-        lab.stores[0].write = refuse  # type: ignore[assignment]
+        lab.stores[0].writing = refuse  # type: ignore[assignment]
         await lab.stop(lab.jobs[0])
 
         assert [store.opened for store in lab.stores.values()] == [0, 0, 0]
@@ -372,7 +372,7 @@ def test_a_store_that_cannot_be_written_at_the_end_keeps_no_other_from_closing_a
         # Had it stayed a member, the next one would wait for it to be expelled.
         began = asyncio.get_running_loop().time()
         again, _ = lab.owned_table()
-        del lab.stores[0].write
+        del lab.stores[0].writing
         await until(lambda: again.ready, "ready")
         assert asyncio.get_running_loop().time() - began < 5
 

@@ -115,7 +115,8 @@ def test_a_task_that_waits_to_start_over_is_not_ready_and_is_stopped_cleanly() -
         await work.send(WORDS, [b"a"])
         await until(lambda: bool(work.notes.restarted), "the task fails")
         assert not worker.ready
-        assert work.stores[0].opened == 0
+        await until(lambda: work.stores[0].opened == 0, "it has let go of its store")
+        assert not worker.ready
 
         await work.stop()
         assert work.stores[0].opened == 0

@@ -19,7 +19,7 @@ from tests.support.engine import (
 from tests.support.working import OneTask, Work, counting, on_virtual_time
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
-from ticketmaster.state.port import StateTable, Update
+from ticketmaster.state.port import StateTable, Steps, Update
 from ticketmaster.streams.topology import Look
 
 # What a consumer delivers that it should not.
@@ -171,13 +171,13 @@ def test_a_store_that_cant_be_written_when_a_task_starts_over_is_restored_and_en
         worker = work.start()
         await work.send(WORDS, [b"a"])
         await work.counted(1)
-        write = work.stores[0].write
+        writing = work.stores[0].writing
 
         def refuse(_: object) -> None:
-            work.stores[0].write = write  # type: ignore[method-assign]
+            work.stores[0].writing = writing  # type: ignore[method-assign]
             raise failure
 
-        work.stores[0].write = refuse  # type: ignore[method-assign, assignment]
+        work.stores[0].writing = refuse  # type: ignore[method-assign, assignment]
         work.broker.failures = [Retriable("the outcome is unknown")]
         await work.send(WORDS, [b"a"])
         await work.counted(2)
@@ -200,7 +200,7 @@ def test_a_task_that_is_closed_stops_its_producer_whatever_its_store_does() -> N
         await work.send(WORDS, [b"a"])
         one.runner.deliver(batch(WORDS, [b"a"], 0))
         await work.counted(1)
-        work.stores[0].write = refuse  # type: ignore[method-assign, assignment]
+        work.stores[0].writing = refuse  # type: ignore[method-assign, assignment]
         await one.runner.stop(one.job)
 
         assert work.broker.steps[-1] == ("stopped", 0)
@@ -234,13 +234,13 @@ def test_a_task_that_is_suspended_while_it_takes_over_does_not_fence_its_success
 def test_a_restoration_ends_when_its_task_is_suspended() -> None:
     async def test(work: Work) -> None:
         await work.broker.producer().send({CHANGELOG: [(b"%d" % number, b"1") for number in range(5_000)]})
-        write, suspended = work.stores[0].write, asyncio.Event()
+        writing, suspended = work.stores[0].writing, asyncio.Event()
 
-        def write_and_tell(updates: Mapping[str, Update]) -> None:
-            write(updates)
+        def writing_and_telling(updates: Mapping[str, Update]) -> Steps:
+            yield from writing(updates)
             suspended.set()
 
-        work.stores[0].write = write_and_tell  # type: ignore[method-assign]
+        work.stores[0].writing = writing_and_telling  # type: ignore[method-assign]
         one = OneTask(work)
         await suspended.wait()
         await one.runner.suspend()

@@ -11,7 +11,7 @@ from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, RecordHeade
 from ticketmaster.errors import Refused, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock
 from ticketmaster.state.memory import MemoryStores, MemoryTable
-from ticketmaster.state.port import Update
+from ticketmaster.state.port import Steps, Update
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Outputs, Store, Stores, Topology
 from ticketmaster.telemetry.observer import DeadLetter, Observer
@@ -209,8 +209,9 @@ class FragileStores(MemoryStores):
     def checkpoint(self) -> int | None:
         return self.only.checkpoint()
 
-    def write(self, updates: Mapping[str, Update]) -> None:
+    def writing(self, updates: Mapping[str, Update]) -> Steps:
         self.raise_if_damaged()
+        yield
         assert self.opened == 1, f"written while it is open {self.opened} times"
         for update in updates.values():
             self.writes.append(update.checkpoint)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 
-from ticketmaster.state.port import Changes, StateStores, Update
+from ticketmaster.state.port import Changes, StateStores, Steps, Update
 
 NAME = "Only"
+
+
+def done(steps: Steps) -> None:
+    """Takes all steps in one go."""
+    deque(steps, maxlen=0)
+
+
+def write(stores: StateStores, updates: Mapping[str, Update]) -> None:
+    """Writes in one go."""
+    done(stores.writing(updates))
 
 
 class OnlyStore:
@@ -26,7 +37,7 @@ class OnlyStore:
 
     def write(self, changes: Changes, checkpoint: int) -> None:
         """Writes in a transaction of its own."""
-        self.stores.write({NAME: Update(changes, checkpoint)})
+        write(self.stores, {NAME: Update(changes, checkpoint)})
 
     def clear(self) -> None:
         """Forgets everything."""

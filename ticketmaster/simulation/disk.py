@@ -7,7 +7,7 @@ from errno import ENOSPC
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
-from ticketmaster.state.port import Update
+from ticketmaster.state.port import Steps, Update
 
 _KEPT_WRITES = 3
 
@@ -147,8 +147,11 @@ class SimulatedStores:
     def table(self, name: str) -> _Table:
         return self._file.tables[name]
 
-    def write(self, updates: Mapping[str, Update]) -> None:
+    def writing(self, updates: Mapping[str, Update]) -> Steps:
         file = self._file
+        file.check()
+        # Here a process may be killed, and the disk may fill up.
+        yield
         file.check()
         if self._disk.full:
             self._disk.refused = True

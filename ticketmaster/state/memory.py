@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from ticketmaster.state.port import Changes, Update
+from ticketmaster.state.port import Changes, Steps, Update
 
 
 class MemoryTable:
@@ -48,7 +48,8 @@ class MemoryStores:
     def table(self, name: str) -> MemoryTable:
         return self._tables[name]
 
-    def write(self, updates: Mapping[str, Update]) -> None:
+    def writing(self, updates: Mapping[str, Update]) -> Steps:
+        yield
         for name, update in updates.items():
             self._tables[name].write(*update)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ticketmaster.state.port import StateStores, StateTable, Update
+from ticketmaster.state.port import StateStores, StateTable, Steps, Update
 
 
 class Overlay:
@@ -109,25 +109,25 @@ class Overlays(dict[str, Overlay]):
         """Whether the stores have all that is committed."""
         return all(overlay.is_written for overlay in self.values())
 
-    def write_behind(self) -> None:
-        """Writes the older generations to the stores; the newer ones become the older."""
+    def writing_behind(self) -> Steps:
+        """Writes the older generations to the stores; with the last step the newer ones become the older."""
         updates = {name: due for name, overlay in self.items() if (due := overlay.due())}
         if updates:
-            self._stores.write(updates)
+            yield from self._stores.writing(updates)
         for overlay in self.values():
             overlay.move_on()
+
+    def writing_all(self) -> Steps:
+        """Writes all that is committed; the open transaction's writes are forgotten."""
+        for overlay in self.values():
+            overlay.forget_open()
+        yield from self.writing_behind()
+        yield from self.writing_behind()
 
     def check(self, rows_max: int) -> bool:
         """As :meth:`StateStores.check`."""
         return self._stores.check(rows_max)
 
-    def close(self, *, write_behind: bool = True) -> None:
-        """Writes what is committed, unless the stores are not to be trusted; the open transaction's writes are forgotten."""
-        for overlay in self.values():
-            overlay.forget_open()
-        try:
-            if write_behind:
-                self.write_behind()
-                self.write_behind()
-        finally:
-            self._stores.close()
+    def close(self) -> None:
+        """Closes the stores as they are."""
+        self._stores.close()

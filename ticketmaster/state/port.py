@@ -5,10 +5,12 @@ A store only shortens recovery, the changelog is the truth: it may be lost, it m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 Changes = Mapping[bytes, bytes | None]
+# Work in bounded pieces, one at each step, with turns for others in between. Closed before its end, it leaves nothing half done.
+Steps = Generator[None, None, None]
 
 
 class Update(NamedTuple):
@@ -37,8 +39,8 @@ class StateStores(Protocol):
     def table(self, name: str) -> StateTable:
         """A store by its name."""
 
-    def write(self, updates: Mapping[str, Update]) -> None:
-        """Applies the updates of several stores in one transaction."""
+    def writing(self, updates: Mapping[str, Update]) -> Steps:
+        """Applies the updates of several stores in one transaction, which the last step commits. Others' values are read meanwhile."""
 
     def clear(self) -> None:
         """Forgets everything of every store, the checkpoints too."""

@@ -15,12 +15,15 @@ from sqlite_utils import Database
 
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
 from ticketmaster.sqlitefile import open_database, open_for_reading
-from ticketmaster.state.port import Changes, Update
+from ticketmaster.state.port import Changes, Steps, Update
 
 _FORMAT_VERSION = 1
 _CACHE_KIB = 2_048
 # A statement of many rows costs a fifth less for each than as many statements.
 _ROWS_AT_ONCE = 100
+# Of one step of a write: rows of keys from all over a large store take 30 µs each, large ones a millisecond a mebibyte and more.
+_STEP_ROWS_MAX = 500
+_STEP_BYTES_MAX = 1 << 20
 # From this size on the write-ahead log is copied into the file, on a thread: that waits for the disk twice.
 _WAL_BYTES_MAX = 4 << 20
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -46,6 +49,9 @@ def _copy_wal(path: Path) -> None:
 def _table_name(number: int, name: str) -> str:
     """The first store's table is called as the only one was, when there was one."""
     return f"state_{name}" if number else "state"
+
+
+_Change = tuple[bytes, bytes | None]
 
 
 class SqliteTable:
@@ -91,19 +97,26 @@ class SqliteTable:
             raise self._unreadable("its checkpoint is not what was written")
         return row[0] if row else None
 
-    def write(self, changes: Changes, checkpoint: int) -> None:
+    def writing(self, changes: Changes, checkpoint: int) -> Steps:
         """Applies changes in the open transaction. sqlite3.Error: they can't be written."""
-        execute, executemany, crc32 = self._connection.execute, self._connection.executemany, zlib.crc32
-        deleted = [(key,) for key, value in changes.items() if value is None]
         # In key order: a B-tree takes neighbours several times faster than scattered keys.
-        stored = sorted([(key, value, crc32(value, crc32(key))) for key, value in changes.items() if value is not None])
+        for piece in _pieces(sorted(changes.items())):
+            self._write(piece)
+            yield
+        self._connection.execute(
+            "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (self._number, checkpoint, _checkpoint_sum(checkpoint))
+        )
+
+    def _write(self, changes: Sequence[_Change]) -> None:
+        execute, executemany, crc32 = self._connection.execute, self._connection.executemany, zlib.crc32
+        stored = [(key, value, crc32(value, crc32(key))) for key, value in changes if value is not None]
         whole = len(stored) - len(stored) % _ROWS_AT_ONCE
         for start in range(0, whole, _ROWS_AT_ONCE):
             execute(_upsert(self._table, _ROWS_AT_ONCE), tuple(chain.from_iterable(stored[start : start + _ROWS_AT_ONCE])))
         executemany(_upsert(self._table, 1), stored[whole:])
-        if deleted:
+        if len(stored) < len(changes):
+            deleted = [(key,) for key, value in changes if value is None]
             executemany(f"DELETE FROM {self._table} WHERE key = ?", deleted)  # noqa: S608 - a name of ours
-        execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (self._number, checkpoint, _checkpoint_sum(checkpoint)))
         if stored:
             self._highest = max(self._highest, stored[-1][0])
 
@@ -186,20 +199,21 @@ class SqliteStores:
     def table(self, name: str) -> SqliteTable:
         return self._tables[name]
 
-    def write(self, updates: Mapping[str, Update]) -> None:
-        execute = self._connection.execute
+    def writing(self, updates: Mapping[str, Update]) -> Steps:
+        connection = self._connection
         for table in self._tables.values():
             if table.damage:
                 raise table.damage
         try:
-            execute("BEGIN")
+            connection.execute("BEGIN")
             for name, update in updates.items():
-                self._tables[name].write(*update)
-            execute("COMMIT")
+                yield from self._tables[name].writing(*update)
+            connection.execute("COMMIT")
         except sqlite3.Error as cause:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
             raise self._unwritable(cause) from cause
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
         self._copy_wal_if_large()
 
     def _copy_wal_if_large(self) -> None:
@@ -245,6 +259,20 @@ def reading_store(path: Path, number: int, name: str) -> Iterator[tuple[int, Ite
             yield (row[0], _checked(connection.execute(f"SELECT key, value, sum FROM {table}"), path)) if row else (0, iter(()))  # noqa: S608
     except (UsageError, sqlite3.Error) as cause:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
+
+
+def _pieces(changes: Iterable[_Change]) -> Iterator[list[_Change]]:
+    """What one step writes, each time."""
+    piece: list[_Change] = []
+    size = 0
+    for change in changes:
+        piece.append(change)
+        size += len(change[1] or b"")
+        if len(piece) == _STEP_ROWS_MAX or size >= _STEP_BYTES_MAX:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 @cache

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import closing
 from typing import Any, TypeVar
 
 # Longer than a job's own tidying up takes, which a second cancellation would interrupt.
@@ -42,6 +43,13 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     if interruption:
         raise interruption
     job.result()
+
+
+async def take_steps(steps: Generator[None, None, None]) -> None:
+    """Does work step by step, with turns for the loop's other jobs in between; given up midway, it is closed at once."""
+    with closing(steps):
+        for _ in steps:
+            await asyncio.sleep(0)
 
 
 async def in_turns(items: Iterable[T], do: Callable[[T], object]) -> None:

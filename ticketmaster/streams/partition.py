@@ -12,7 +12,7 @@ from ticketmaster.errors import Fatal, Refused, Retriable, TaskCorrupted, TaskMi
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateStores
 from ticketmaster.streams.following import Following
-from ticketmaster.streams.jobs import cancel
+from ticketmaster.streams.jobs import cancel, take_steps
 from ticketmaster.streams.lifecycle import Lifecycle, PartitionState
 from ticketmaster.streams.restoration import Suspended, restore
 from ticketmaster.streams.settings import StreamSettings
@@ -136,13 +136,11 @@ class PartitionWork(ABC):
                 await self._take_over()
                 await self._work()
             except Suspended:
-                self._release(write_behind=True)
-                self._lifecycle.move_to(PartitionState.FENCING)
+                await self._release(PartitionState.FENCING, write_behind=True)
             except TaskMigrated as reason:
                 # Most likely another member owns the partition by now, and the group is about to tell. If it does not, it is ours.
                 self._observer.task_migrated(self.name, str(reason))
-                self._release(write_behind=True)
-                self._lifecycle.move_to(PartitionState.FENCING)
+                await self._release(PartitionState.FENCING, write_behind=True)
                 await asyncio.sleep(settings.migrated_backoff_ms / 1000)
             except (Retriable, Refused, TaskCorrupted) as reason:
                 # Whatever the open transaction was, it is thrown away; the log says where to go on.
@@ -151,8 +149,7 @@ class PartitionWork(ABC):
                     self._is_corrupted = True
                 else:
                     self._note_failure(reason)
-                self._release(write_behind=not self._is_corrupted)
-                self._lifecycle.move_to(PartitionState.FENCING)
+                await self._release(PartitionState.FENCING, write_behind=not self._is_corrupted)
                 await asyncio.sleep(self._backoff_s())
 
     def _backoff_s(self) -> float:
@@ -221,11 +218,11 @@ class PartitionWork(ABC):
         if self._following.gap:
             raise Retriable(self._following.gap)
 
-    def _write_behind_if_due(self) -> None:
+    async def _write_behind_if_due(self) -> None:
         now, settings, overlays = asyncio.get_running_loop().time(), self._settings, self.overlays
         assert overlays is not None
         if overlays.unwritten >= settings.write_behind_records or now - self._written_at >= settings.write_behind_interval_ms / 1000:
-            overlays.write_behind()
+            await take_steps(overlays.writing_behind())
             self._written_at = now
             self._failures = 0
 
@@ -250,22 +247,28 @@ class PartitionWork(ABC):
         await cancel(job)
         try:
             if self.state is not PartitionState.CLOSED:
-                self._release(write_behind=True)
-                self._lifecycle.move_to(PartitionState.CLOSED)
+                await self._release(PartitionState.CLOSED, write_behind=True)
         finally:
             await self._end()
 
-    def _release(self, *, write_behind: bool) -> None:
-        """Lets go of the stores. Whether they can be written or not, the log has it all: no trouble of theirs is anybody else's."""
+    async def _release(self, state: PartitionState, *, write_behind: bool) -> None:
+        """Serves nothing from now on, and lets go of the stores. The log has it all: no trouble of theirs is anybody else's.
+
+        ``write_behind``: what is committed is written to them before, as they can be trusted.
+        """
         self._following.forget()
         self._drop()
+        self._lifecycle.move_to(state)
         overlays, self.overlays = self.overlays, None
         if overlays is None:
             return
         try:
-            overlays.close(write_behind=write_behind)
+            if write_behind:
+                await take_steps(overlays.writing_all())
         except TaskCorrupted as reason:
             self._is_corrupted = True
             self._observer.state_not_written(self.name, str(reason))
         except Fatal as reason:
             self._observer.state_not_written(self.name, str(reason))
+        finally:
+            overlays.close()

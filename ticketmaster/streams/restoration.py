@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ticketmaster.broker.port import Batch, Broker, TopicPartition
 from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.port import StateStores, Update
+from ticketmaster.streams.jobs import take_steps
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.telemetry.tracing import Kind
 
 _POLL_MS = 1_000
 _PROGRESS_S = 1.0
-# So many records are written in one go, which takes some milliseconds: in between, others have their turn.
+# So many records are written in one transaction: in between, others have their turn.
 _PIECE_RECORDS = 1_000
 
 
@@ -97,7 +98,7 @@ class _Restoration:
                 for updates, records in _pieces(await reader.poll(_POLL_MS), names):
                     if not self._is_ours():
                         raise Suspended
-                    self._stores.write(updates)
+                    await take_steps(self._stores.writing(updates))
                     self._restored += records
                     positions |= {self._changelogs[name]: update.checkpoint for name, update in updates.items()}
                     await asyncio.sleep(0)

@@ -130,7 +130,7 @@ class TaskRunner(PartitionWork):
             if not plan.offsets:
                 continue
             await self._commit(plan)
-            self._write_behind_if_due()
+            await self._write_behind_if_due()
             # Not while more waits than one transaction takes.
             if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
                 await asyncio.sleep(rest_s)

@@ -260,7 +260,7 @@ class _TablePartition(PartitionWork):
                     await self._wake.wait()
             self._raise_found()
             self._wake.clear()
-            self._write_behind_if_due()
+            await self._write_behind_if_due()
 
     def _note_failure(self, reason: TicketmasterError) -> None:
         """Nothing but the pause depends on it."""

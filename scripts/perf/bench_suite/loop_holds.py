@@ -22,6 +22,7 @@ from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.state.port import StateStores, Update
 from ticketmaster.state.sqlite import SqliteStores
+from ticketmaster.streams.jobs import take_steps
 from ticketmaster.streams.restoration import restore
 from ticketmaster.streams.settings import EMBEDDED
 from ticketmaster.streams.table import GlobalTable, OwnedTable
@@ -170,7 +171,7 @@ async def _writing(folder: Path, plan: Plan) -> Held:
         for number in range(_WRITES):
             checkpoint += _WRITE
             changes: dict[bytes, bytes | None] = {b"%016d" % (apart * at + number): b"y" * 130 for at in range(_WRITE)}
-            store.write({_STORE: Update(changes, checkpoint)})
+            await take_steps(store.writing({_STORE: Update(changes, checkpoint)}))
             await asyncio.sleep(0)
     store.close()
     return held

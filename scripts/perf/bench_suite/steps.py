@@ -106,7 +106,8 @@ def _storing(value: bytes) -> Callable[[], object]:
 
     def work() -> object:
         # The folder lives as long as this function does.
-        stores.write({"Reservation": Update(batches.pop(0), len(folder.name))})
+        for _ in stores.writing({"Reservation": Update(batches.pop(0), len(folder.name))}):
+            pass
         return None
 
     return work
