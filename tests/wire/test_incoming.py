@@ -239,6 +239,26 @@ async def test_eighteen_thousand_statuses_of_the_original_cost_little(site: Site
     assert time.process_time() - began_s < 1.0
 
 
+async def test_however_many_statuses_one_poll_has_the_loop_is_not_held(site: Site) -> None:
+    value = avro.encode(STATUS, area_fields(1, 2))
+    theirs = theirs_of(value, site.theirs[STATUS])
+    await site.translated(STATUSES, theirs)
+    batch = [(b"concert#A", theirs)] * 20_500
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    assert site.incoming.try_translate(STATUSES, batch) is None
+    counting = asyncio.create_task(count())
+    assert await site.incoming.translate(STATUSES, batch) == [(b"concert#A", value)] * 20_500
+    counting.cancel()
+    assert turns >= 20
+
+
 # --- The registry ------------------------------------------------------------------------------------------------------------
 
 

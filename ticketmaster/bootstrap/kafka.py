@@ -81,8 +81,8 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
     async with SchemaRegistry(config.registry) as registry:
         on_registry, on_kafka = partial(on_waiting, "waiting_for_schema_registry"), partial(on_waiting, "waiting_for_kafka")
         ids = await known_schemas(registry, on_registry)
-        translate = Incoming(registry, ids, lambda topic, reason: observer.reading_failed(application_id, f"{topic}: {reason}")).translate
-        broker = KafkaBroker(config.kafka, clock, translate, headers=observer.tracer.enabled)
+        incoming = Incoming(registry, ids, lambda topic, reason: observer.reading_failed(application_id, f"{topic}: {reason}"))
+        broker = KafkaBroker(config.kafka, clock, incoming, headers=observer.tracer.enabled)
 
         async def connect() -> int:
             await broker.start()
@@ -130,7 +130,7 @@ async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
     remedies = Remedies.of(loaded.kafka, loaded.config_file)
     async with SchemaRegistry(loaded.registry) as registry:
         ids: dict[str, int] = {}
-        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, _give_up).translate)
+        broker = KafkaBroker(loaded.kafka, SystemClock(), Incoming(registry, ids, _give_up))
         async with connected(broker):
             partitions = await check_topics(broker, lambda _: None, remedies)
             sample = await sample_of(broker, loaded.kafka, partitions, ALL_STATE)

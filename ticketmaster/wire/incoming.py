@@ -25,8 +25,9 @@ _RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS if to
 # Of ids that nobody knows: so many are remembered, for so long, lest a flood of them becomes one of requests.
 _UNKNOWN_MAX: Final = 1_000
 _UNKNOWN_S: Final = 60.0
-# Longer the loop is not held.
+# Longer the loop is not held. So many records of another frame take some milliseconds.
 _STEP_S: Final = 0.005
+_AT_ONCE_MAX: Final = 1_000
 
 
 class _Foreign:
@@ -71,6 +72,8 @@ class Incoming:
         found.discard(ours)
         if not found:
             return records
+        if len(records) > _AT_ONCE_MAX:
+            return None
         foreign: dict[bytes, _Foreign] = {}
         for head in found:
             if (record, head) in self._foreign:
@@ -91,9 +94,16 @@ class Incoming:
 
     async def translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
         """The records of a topic, all in our schema that can be. The loop is never held for long, however many they are."""
-        done = self.try_translate(topic, records)
-        if done is not None:
-            return done
+        translated: list[_Pair] = []
+        for start in range(0, len(records), _AT_ONCE_MAX):
+            if start:
+                await asyncio.sleep(0)
+            some = records[start : start + _AT_ONCE_MAX]
+            done = self.try_translate(topic, some)
+            translated += await self._one_by_one(topic, some) if done is None else done
+        return translated
+
+    async def _one_by_one(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
         record, loop = _RECORDS[topic], asyncio.get_running_loop()
         ours = frame(self._ids[record])
         foreign = {head: await self._known(topic, record, head) for head in {value[:FRAME_BYTES] for _, value in records if value}}

@@ -16,7 +16,6 @@ from ticketmaster.broker.kafka import consumer as consuming
 from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.translating import Translate, Translator
 from ticketmaster.broker.port import Assignment, Batch, Membership, Pair, TopicPartition
 from ticketmaster.errors import Fatal, NotAllowed
 from ticketmaster.simulation.loop import run_virtual
@@ -138,21 +137,11 @@ class Registry:
 class Lab:
     """A member, its consumer, its owner, and what was delivered."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, membership: Membership | None = None, given: str = "translator") -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, membership: Membership | None = None) -> None:
         self.logs: list[Log] = []
         monkeypatch.setattr(consuming, "new_consumer", self._new)
         self.registry, self.owner = Registry(), Owner()
-
-        async def translate(topic: str, records: Sequence[Pair]) -> Sequence[Pair]:
-            done = self.registry.try_translate(topic, records)
-            return await self.registry.translate(topic, records) if done is None else done
-
-        ways: dict[str, Translator | Translate] = {
-            "translator": self.registry,
-            "method": self.registry.translate,
-            "function": translate,
-        }
-        self.member = KafkaGroupMember(KafkaSettings(), "g", ["t"], self.owner, membership or Membership(), ways[given])
+        self.member = KafkaGroupMember(KafkaSettings(), "g", ["t"], self.owner, membership or Membership(), self.registry)
         self.owner.member = self.member
         self.delivered: list[tuple[TopicPartition, int, bytes | None]] = []
 
@@ -179,11 +168,11 @@ class Lab:
         return [(at, value) for found, at, value in self.delivered if found == source]
 
 
-@pytest.fixture(params=["translator", "method", "function"])
-def in_lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Lab], Any]], None]:
+@pytest.fixture
+def in_lab(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Lab], Any]], None]:
     def run(test: Callable[[Lab], Any]) -> None:
         async def main() -> None:
-            lab = Lab(monkeypatch, given=request.param)
+            lab = Lab(monkeypatch)
             await test(lab)
             await lab.member.stop()
             assert len(asyncio.all_tasks()) == 1, "something is left"
@@ -191,6 +180,33 @@ def in_lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
         run_virtual(main())
 
     return run
+
+
+def test_what_takes_long_to_translate_lets_the_other_batches_of_a_poll_wait(in_lab: Callable[[Callable[[Lab], Any]], None]) -> None:
+    async def test(lab: Lab) -> None:
+        await lab.poll(0.1)
+        loop, asked = asyncio.get_running_loop(), 0
+        try_translate = lab.registry.try_translate
+
+        def slowly(_topic: str, records: Sequence[Pair]) -> Sequence[Pair] | None:
+            nonlocal asked
+            asked += 1
+            loop._now_s += 0.02  # type: ignore[attr-defined]
+            return try_translate(_topic, records)
+
+        lab.registry.try_translate = slowly  # type: ignore[method-assign]
+        lab.registry.there.set()
+        lab.write(A, b"0", b"1")
+        lab.write(B, b"0")
+        (first,) = await lab.member.poll(50)
+        assert asked == 1
+        lab.registry.try_translate = try_translate  # type: ignore[method-assign]
+        await lab.poll(1)
+
+        delivered = [*((first.source, value) for _, value in first.records), *((source, value) for source, _, value in lab.delivered)]
+        assert sorted(delivered) == [(A, b"0"), (A, b"1"), (B, b"0")]
+
+    in_lab(test)
 
 
 def test_a_batch_that_waits_for_the_registry_stalls_its_own_partition_only(in_lab: Callable[[Callable[[Lab], Any]], None]) -> None:

@@ -22,7 +22,7 @@ from ticketmaster.broker.kafka.producer import KafkaProducer
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
-from ticketmaster.broker.kafka.translating import Translate, Translator
+from ticketmaster.broker.kafka.translating import Translator
 from ticketmaster.broker.port import (
     NO_CLAIMS,
     Consumer,
@@ -40,14 +40,12 @@ from ticketmaster.errors import Retriable, UsageError
 class KafkaBroker:
     """A Kafka cluster as a broker. Connections that nobody else owns are opened by :meth:`start` and closed by :meth:`close`."""
 
-    def __init__(
-        self, settings: KafkaSettings, clock: Clock, translate: Translator | Translate | None = None, *, headers: bool = False
-    ) -> None:
-        """``translate`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
+    def __init__(self, settings: KafkaSettings, clock: Clock, translator: Translator | None = None, *, headers: bool = False) -> None:
+        """``translator`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
         self._headers = headers
         self._settings = settings
         self._clock = clock
-        self._translate = translate
+        self._translator = translator
         self._producers: list[KafkaProducer] = []
         self._transactional: list[KafkaTransactionalProducer] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -119,10 +117,10 @@ class KafkaBroker:
     def group_consumer(
         self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
     ) -> Consumer:
-        return KafkaGroupMember(self._settings, group, topics, listener, membership, self._translate, headers=self._headers)
+        return KafkaGroupMember(self._settings, group, topics, listener, membership, self._translator, headers=self._headers)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
-        return KafkaReader(self._settings, sources, self._translate, headers=self._headers)
+        return KafkaReader(self._settings, sources, self._translator, headers=self._headers)
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:

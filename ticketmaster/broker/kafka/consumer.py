@@ -19,7 +19,7 @@ from ticketmaster.broker.kafka.connecting import patient
 from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of
 from ticketmaster.broker.kafka.records import BatchRecords, merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.translating import Translate, Translator, Waiting, translator_of
+from ticketmaster.broker.kafka.translating import Translator, Waiting
 from ticketmaster.broker.port import Assignment, Batch, Membership, RebalanceListener, TopicPartition
 from ticketmaster.errors import Fatal, Retriable
 
@@ -27,6 +27,8 @@ from ticketmaster.errors import Fatal, Retriable
 _JOIN_GRACE_MS: Final = 5_000
 # While batches wait to be translated a poll takes no longer: what is ready is delivered then.
 _LOOK_AGAIN_MS: Final = 20
+# So long the batches of one poll are translated at once; the others wait, so that nothing else is held up.
+_AT_ONCE_S: Final = 0.01
 
 
 def new_consumer(settings: KafkaSettings, *, headers: bool = False, **arguments: Any) -> Consumer:
@@ -63,9 +65,9 @@ async def _stop(consumer: Consumer) -> None:
 class _Reading:
     """Polling an aiokafka consumer for the port's batches."""
 
-    def __init__(self, consumer: Consumer, translate: Translator | Translate | None) -> None:
+    def __init__(self, consumer: Consumer, translator: Translator | None) -> None:
         self._consumer = consumer
-        self._translator = translator_of(translate)
+        self._translator = translator
         self._waiting = Waiting(self._translator) if self._translator else None
         # Where each partition goes on, past whatever was delivered last.
         self._positions: dict[TopicPartition, int] = {}
@@ -88,21 +90,25 @@ class _Reading:
             raise translated(cause, "reading") from cause
         # From here on nothing is awaited: until they are delivered a rebalance could take away what these batches are of, or a seek.
         found: list[Batch] = []
+        until = asyncio.get_running_loop().time() + _AT_ONCE_S
         for batches in fetched.values():
             of_partition = [merged(batches)] if merge else with_markers(batches)
-            found += self._translated(of_partition)
+            found += self._translated(of_partition, until)
         return self._delivered(found)
 
-    def _translated(self, batches: Sequence[Batch]) -> Sequence[Batch]:
-        """Those of one partition that can be delivered now; the others wait, and their partition with them."""
-        translator, waiting = self._translator, self._waiting
+    def _translated(self, batches: Sequence[Batch], until: float) -> Sequence[Batch]:
+        """Those of one partition that can be delivered now; the others wait, and their partition with them.
+
+        ``until`` when none is translated at once any more, by the loop's time.
+        """
+        translator, waiting, time = self._translator, self._waiting, asyncio.get_running_loop().time
         if translator is None or waiting is None:
             return batches
         done: list[Batch] = []
         for batch in batches:
             source, records = batch.source, batch.records
             if source not in waiting:
-                at_once = translator.try_translate(source.topic, records) if records else records
+                at_once = (translator.try_translate(source.topic, records) if time() < until else None) if records else records
                 if at_once is not None:
                     done.append(batch if at_once is records else batch._replace(records=at_once))
                     continue
@@ -158,18 +164,18 @@ class KafkaReader:
         self,
         settings: KafkaSettings,
         positions: Mapping[TopicPartition, int],
-        translate: Translator | Translate | None,
+        translator: Translator | None,
         *,
         headers: bool = False,
     ) -> None:
         self._positions = dict(positions)
         self._new_consumer = partial(new_consumer, settings, headers=headers)
-        self._translate = translate
+        self._translator = translator
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._consumer = self._new_consumer()
-        self._reading = _Reading(self._consumer, self._translate)
+        self._reading = _Reading(self._consumer, self._translator)
         self._started = False
 
     async def poll(self, timeout_ms: int) -> list[Batch]:
@@ -221,7 +227,7 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         topics: Collection[str],
         listener: RebalanceListener,
         membership: Membership,
-        translate: Translator | Translate | None,
+        translator: Translator | None,
         *,
         headers: bool = False,
     ) -> None:
@@ -241,14 +247,14 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=settings.rebalance_timeout_ms,
             request_timeout_ms=max(settings.request_timeout_ms, settings.rebalance_timeout_ms + _JOIN_GRACE_MS),
         )
-        self._translate = translate
+        self._translator = translator
         self._begin_anew()
         self._owned: list[int] = []
         self._failure: BaseException | None = None
 
     def _begin_anew(self) -> None:
         self._consumer = self._new_consumer()
-        self._reading = _Reading(self._consumer, self._translate)
+        self._reading = _Reading(self._consumer, self._translator)
         self._joined = False
 
     async def poll(self, timeout_ms: int) -> list[Batch]:

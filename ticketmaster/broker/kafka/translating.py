@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
-
-Translate = Callable[[str, Sequence[Pair]], Awaitable[Sequence[Pair]]]
 
 
 class Translator(Protocol):
@@ -19,27 +17,6 @@ class Translator(Protocol):
 
     async def translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair]:
         """However long it takes."""
-
-
-class _Function:
-    """A translator that is one function: nobody knows beforehand whether it waits, so everything waits for it."""
-
-    def __init__(self, translate: Translate) -> None:
-        self._translate = translate
-
-    def try_translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair] | None:
-        return None
-
-    async def translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair]:
-        return await self._translate(topic, records)
-
-
-def translator_of(translate: Translator | Translate | None) -> Translator | None:
-    """A translator, whichever way it is given: itself, its method, or another function."""
-    if not callable(translate):
-        return translate
-    owner: Translator | None = getattr(translate, "__self__", None)
-    return owner if owner and hasattr(owner, "try_translate") else _Function(translate)
 
 
 class _Place:

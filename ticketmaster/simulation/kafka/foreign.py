@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -16,8 +16,6 @@ _FIRST_ID, _IDS = 10_000, 40
 _FOREIGN: Final = frozenset(frame(schema_id) for schema_id in range(_FIRST_ID, _FIRST_ID + _IDS))
 _RECORDS: Final = {topic.name: topic.record for topic in topics.ALL_TOPICS}
 _ANSWERS_S: Final = (0.0, 0.01, 0.5, 2.0, 6.0)
-
-Translate = Callable[[str, Sequence[Pair]], Awaitable[Sequence[Pair]]]
 
 
 def foreign(value: bytes, random: Random) -> bytes:
@@ -40,16 +38,28 @@ class Registry:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def translator(self) -> Translate:
-        """Brings records into our schema, as a process does that has just started: it asks for each id that it has not seen."""
-        known: set[bytes] = set()
+    def translator(self) -> ForeignTranslator:
+        """That of a process that has just started: it asks for each id that it has not seen."""
+        return ForeignTranslator(self._random)
 
-        async def translate(topic: str, records: Sequence[Pair]) -> Sequence[Pair]:
-            # By a dict: its order is that of the records.
-            for found in dict.fromkeys(value[:FRAME_BYTES] for _, value in records if value is not None):
-                if found in _FOREIGN and found not in known:
-                    await asyncio.sleep(self._random.choice(_ANSWERS_S))
-                    known.add(found)
-            return ours(topic, records)
 
-        return translate
+class ForeignTranslator:
+    """Brings records into our schema."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._known: set[bytes] = set()
+
+    def try_translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair] | None:
+        return None if self._unknown(records) else ours(topic, records)
+
+    async def translate(self, topic: str, records: Sequence[Pair]) -> Sequence[Pair]:
+        for found in self._unknown(records):
+            await asyncio.sleep(self._random.choice(_ANSWERS_S))
+            self._known.add(found)
+        return ours(topic, records)
+
+    def _unknown(self, records: Sequence[Pair]) -> list[bytes]:
+        # By a dict: its order is that of the records.
+        heads = dict.fromkeys(value[:FRAME_BYTES] for _, value in records if value is not None)
+        return [found for found in heads if found in _FOREIGN and found not in self._known]
