@@ -111,10 +111,11 @@ def test_a_changed_event_may_add_an_area_and_keeps_what_was_sold() -> None:
     assert role.status("B") == area_status(5, 5, area="B")
 
 
-def in_transactions(topic: topics.Topic, records: list[Pair], bytes_max: int) -> list[Outputs]:
-    """What a task writes that works records off in transactions of about so many bytes."""
-    task = Task(event_topology(1, bytes_max), 0)
-    task.start(Overlays(MemoryStores(), (AREAS, HOLDERS)))
+def in_transactions(topic: topics.Topic, records: list[Pair], bytes_max: int, areas: Sequence[Pair] = ()) -> list[Outputs]:
+    """What a task writes that works records off in transactions of about so many bytes; ``areas`` are there before."""
+    task, stores = Task(event_topology(1, bytes_max), 0), MemoryStores()
+    write(stores, {AREAS: Update(dict(areas), 1)})
+    task.start(Overlays(stores, (AREAS, HOLDERS)))
     task.queue(Batch(TopicPartition(topic.name, 0), records, range(len(records)), len(records), 0))
     found = []
     while task.queued_records:
@@ -122,6 +123,23 @@ def in_transactions(topic: topics.Topic, records: list[Pair], bytes_max: int) ->
         found.append(plan.outputs)
         task.committed({})
     return found
+
+
+def test_a_sale_of_large_areas_is_made_in_transactions_of_bounded_bytes() -> None:
+    areas: list[Pair] = [(f"show#A{number}".encode(), area_status(10, 10, area=f"A{number}")) for number in range(40)]
+    commands: list[Pair] = [(areas[number % 40][0], reserve_seat(f"r{number}")) for number in range(120)]
+    large = len(areas[0][1] or b"")
+
+    sold = in_transactions(topics.RESERVE_SEAT, commands, 10 * large, areas)
+
+    results = [key for outputs in sold for key, _ in outputs[TopicPartition(topics.RESERVATION_RESULT.name, 0)]]
+    assert results == [f"r{number}".encode() for number in range(120)]
+    for outputs in sold:
+        of_areas = [outputs[TopicPartition(topic.name, 0)] for topic in (topics.AREA_STATUS, topics.AREA_CHANGELOG)]
+        assert sum(len(value or b"") for records in of_areas for _, value in records) <= 12 * large
+    # Commands to an area that is changed already cost no more bytes.
+    hot: list[Pair] = [(areas[0][0], reserve_seat(f"h{number}")) for number in range(100)]
+    assert len(in_transactions(topics.RESERVE_SEAT, hot, 10 * large, areas)) == 1
 
 
 def test_a_large_event_comes_to_be_in_transactions_of_bounded_bytes_and_whole() -> None:
