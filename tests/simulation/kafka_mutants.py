@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from tests.simulation import role_mutants
 from tests.simulation.planting import Mutants, replaced
-from ticketmaster.broker.kafka import assignor, consumer
+from ticketmaster.broker.kafka import assignor, consumer, private
 from ticketmaster.broker.kafka import protocol as requests
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.consumer import KafkaGroupMember
@@ -154,6 +154,11 @@ def _high_water_off() -> AbstractContextManager[Any]:
 def _sought_too_far() -> AbstractContextManager[Any]:
     seek = KafkaGroupMember.seek
     return replaced(KafkaGroupMember, "seek", lambda self, source, offset: seek(self, source, offset + (offset > 0)))
+
+
+@mutant("topics are created by asking for them")
+def _created_by_asking() -> AbstractContextManager[Any]:
+    return replaced(private, "_MetadataRequest", type(None))
 
 
 # The group.

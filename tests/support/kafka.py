@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,12 +38,13 @@ class Cluster:
         self.folder = folder
 
     @classmethod
-    def start(cls, folder: Path, *, brokers: int = 1, registry: bool = False) -> Self:
-        """Starts one in a new folder. It ends with this process at the latest."""
+    def start(cls, folder: Path, *, brokers: int = 1, registry: bool = False, settings: Sequence[str] = ()) -> Self:
+        """Starts one in a new folder. It ends with this process at the latest. ``settings`` of all brokers: KEY=VALUE."""
         cluster = cls(folder)
         atexit.register(cluster.close)
         try:
-            run("start", folder, "--brokers", str(brokers), *(["--registry"] if registry else []))
+            own = [argument for setting in settings for argument in ("--setting", setting)]
+            run("start", folder, "--brokers", str(brokers), *(["--registry"] if registry else []), *own)
         except ScriptError:
             atexit.unregister(cluster.close)
             raise

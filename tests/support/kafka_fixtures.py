@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -105,7 +105,7 @@ def registry_url(run_cluster: RunCluster) -> str:
 class StartCluster(Protocol):
     """Starts a cluster in a folder of its own."""
 
-    def __call__(self, *, brokers: int = 3, registry: bool = False) -> Cluster: ...
+    def __call__(self, *, brokers: int = 3, registry: bool = False, settings: Sequence[str] = ()) -> Cluster: ...
 
 
 @pytest.fixture
@@ -113,11 +113,11 @@ def kafka_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartClu
     """Fresh clusters of the test's own, to do damage to. They end with the test."""
     with ExitStack() as clusters:
 
-        def start(*, brokers: int = 3, registry: bool = False) -> Cluster:
+        def start(*, brokers: int = 3, registry: bool = False, settings: Sequence[str] = ()) -> Cluster:
             install("kafka", None)
             if registry:
                 install("registry", None)
-            cluster = Cluster.start(tmp_path_factory.mktemp("kafka"), brokers=brokers, registry=registry)
+            cluster = Cluster.start(tmp_path_factory.mktemp("kafka"), brokers=brokers, registry=registry, settings=settings)
             clusters.callback(cluster.close)
             return cluster
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import client as library
+from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.structs import BrokerMetadata
 
 from ticketmaster.broker.kafka.connecting import patient
@@ -21,6 +22,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.open = True
+        self.sent: list[Any] = []
 
     def connected(self) -> bool:
         return self.open
@@ -31,8 +33,9 @@ class Connection:
         done.set_result(None)
         return done
 
-    async def send(self, _request: object) -> None:
+    async def send(self, request: object) -> None:
         """No answer comes."""
+        self.sent.append(request)
         raise TimeoutError
 
 
@@ -106,3 +109,19 @@ async def test_a_connection_on_which_no_answer_comes_is_left_also_when_metadata_
     assert not deaf.open
     assert await client.ready(THERE)
     assert len(network.tried[THERE]) == 2
+
+
+@pytest.mark.parametrize("node", [THERE, "bootstrap"])
+async def test_topics_are_asked_for_without_creating_them(network: Network, client: Any, node: int | str) -> None:  # noqa: ANN401
+    network.there.add(AWAY)
+    connections = client._conns
+    if node == "bootstrap":
+        # As it is while the cluster knows no brokers yet.
+        client.cluster._brokers = {}
+        connections[node, library.ConnectionGroup.DEFAULT] = Connection()
+
+    assert not await client._metadata_update(client.cluster, ["topic"])
+
+    asked = [request.build(MetadataRequest_v5) for connection in connections.values() for request in connection.sent]
+    assert asked
+    assert all((request.topics, request.allow_auto_topic_creation) == (["topic"], False) for request in asked)

@@ -1,4 +1,7 @@
-"""Connecting to a broker that is away: aiokafka tries as often as anybody asks, hundreds of times a second. Leaving one that is deaf."""
+"""What our clients of Kafka do otherwise than aiokafka's.
+
+They try a broker that is away now and then, not hundreds of times a second, leave one that is deaf, and create no topic by asking for it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _BACKOFF_MAX_S: Final = 1.0
 
 
 def patient(client: Client) -> Client:
-    """Makes a client wait before it tries a node again, longer and longer, and leave a connection on which nothing comes; returns it."""
+    """Makes a client wait before it tries a node again, longer and longer, and its connections behave; returns it."""
     # Of the nodes that did not answer: when they are tried again, and how long the next pause will be.
     away: dict[Any, tuple[float, float]] = {}
 
@@ -24,7 +27,10 @@ def patient(client: Client) -> Client:
             # As aiokafka keeps them: a node's coordinator has a connection of its own.
             group = how.get("group", private.CONNECTION_DEFAULT)
             if private.is_connected(client, node, group):
-                return await get_connection(node, **how)
+                connection = await get_connection(node, **how)
+                # The connection by which it found the cluster may still be in use: nobody got that one from here.
+                private.behave(connection)
+                return connection
             key = node, group
             due_s, pause_s = away.get(key, (0.0, _BACKOFF_MIN_S))
             if (rest_s := due_s - asyncio.get_running_loop().time()) > 0:
@@ -37,7 +43,7 @@ def patient(client: Client) -> Client:
                 away[key] = asyncio.get_running_loop().time() + pause_s, min(pause_s * 2, _BACKOFF_MAX_S)
             else:
                 away.pop(key, None)
-                private.close_when_late(connection)
+                private.behave(connection)
             return connection
 
         return get_now_and_then

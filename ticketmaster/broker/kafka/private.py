@@ -84,6 +84,11 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.protocol.api": ("RequestStruct", "RequestStruct.parse_response_header", "Response", "ResponseHeader_v0"),
     "aiokafka.protocol.commit": ("OffsetFetchRequest",),
     "aiokafka.protocol.group": ("LeaveGroupRequest",),
+    "aiokafka.protocol.metadata": (
+        "MetadataRequest",
+        "MetadataRequest.__init__:_allow_auto_topic_creation",
+        "MetadataRequest.build:_allow_auto_topic_creation",
+    ),
     "aiokafka.protocol.produce": ("ProduceRequest",),
     "aiokafka.protocol.transaction": (
         "AddOffsetsToTxnRequest",
@@ -153,6 +158,7 @@ def check() -> None:
 AIOKafkaClient: Final = _found("aiokafka.client", "AIOKafkaClient")
 CONNECTION_DEFAULT: Final = _found("aiokafka.client", "ConnectionGroup.DEFAULT")
 _CONNECTION_TIMEOUT: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_TIMEOUT")
+_MetadataRequest: Final = _found("aiokafka.protocol.metadata", "MetadataRequest")
 CONNECTION_APART: Final = _found("aiokafka.client", "ConnectionGroup.COORDINATION")
 """A second connection to a broker, for what may take long: a broker answers one request of a connection after the other."""
 OF_GROUP: Final = _found("aiokafka.client", "CoordinationType.GROUP")
@@ -297,21 +303,25 @@ async def _in_time(connection: Any, answer: Awaitable[Any]) -> Any:
         raise
 
 
-def close_when_late(connection: Any) -> None:
-    """Closes a connection when a request on it is not answered in time, as aiokafka does, but for requests for metadata.
+def behave(connection: Any) -> None:
+    """Makes a connection close when an answer is late, and ask for topics without creating them.
 
-    Those it would repeat on the same connection, which may be dead for as long as TCP tries: 15 minutes.
+    aiokafka closes it, too, but for requests for metadata: those it would repeat on the same connection, which may be dead for as
+    long as TCP tries: 15 minutes. And where ``auto.create.topics.enable`` is on, as it is by default, those requests of aiokafka
+    create each topic they name, with the broker's number of partitions.
     """
     # Several may have waited for it to be made.
     if "send" in vars(connection):
         return
     send = connection.send
 
-    def send_and_close(*request: Any, **how: Any) -> Awaitable[Any]:
+    def send_well(request: Any, *more: Any, **how: Any) -> Awaitable[Any]:
+        if type(request) is _MetadataRequest:
+            request._allow_auto_topic_creation = False  # noqa: SLF001
         # It is written at once, in the order of the calls.
-        return _in_time(connection, send(*request, **how))
+        return _in_time(connection, send(request, *more, **how))
 
-    connection.send = send_and_close
+    connection.send = send_well
 
 
 GetConnection: TypeAlias = Callable[..., Awaitable[Any]]

@@ -47,7 +47,10 @@ class Node:
 
 
 class Cluster:
-    """All brokers. ``on_commit(group, offsets)`` and ``on_stable(partition, batch)`` see what becomes final."""
+    """All brokers. ``on_commit(group, offsets)`` and ``on_stable(partition, batch)`` see what becomes final.
+
+    ``on_violation`` is told what no client may ask for.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Cluster:
         note: Note,
         on_stable: OnStable,
         on_commit: Callable[[str, Mapping[TopicPartition, int]], None],
+        on_violation: Callable[[str], None],
     ) -> None:
         self.nodes = [Node(number, self) for number in range(1, nodes + 1)]
         self.logs: dict[TopicPartition, PartitionLog] = {}
@@ -71,6 +75,7 @@ class Cluster:
         self._note = note
         self._on_stable = on_stable
         self._on_commit = on_commit
+        self._on_violation = on_violation
         self._outside = Context()
         self._leaders: dict[TopicPartition, Node] = {}
         self._coordinators: dict[What, Node] = {}
@@ -170,6 +175,9 @@ class Cluster:
 
     def _metadata(self, _node: Node, asked: Asked, answer: Answer) -> None:
         wanted = None if asked.request.topics is None else set(asked.request.topics)
+        if wanted and asked.request.allow_auto_topic_creation:
+            # A real cluster may create them, whoever wants only to look.
+            self._on_violation(f"{asked.client_id} asks for topics in a way that creates them: {sorted(wanted)}")
         numbers = [node.number for node in self.nodes]
         topics: dict[str, list[Any]] = defaultdict(list)
         for source, leader in self._leaders.items():

@@ -81,7 +81,8 @@ class KafkaHost:
         def note(what: str) -> None:
             self._journal.note("kafka", what)
 
-        self.cluster = Cluster(self._random.choice((1, 2, 3)), loop, self._random, note, self._on_stable, self._on_commit)
+        nodes = self._random.choice((1, 2, 3))
+        self.cluster = Cluster(nodes, loop, self._random, note, self._on_stable, self._on_commit, self._journal.violation)
         self.cluster.on_acknowledged = self._on_acknowledged
         for topic in topics.ALL_TOPICS:
             self.cluster.create_topic(topic.name, self._partitions)
