@@ -76,6 +76,7 @@ _METHODS: Final = (
     Exchange("HEAD as GET", "HEAD /v1/health_check", "200", "RFC 9110, 9.3.2", told=("content-length: 0",)),
     Exchange("its length and tag", "HEAD /v1/event/concert", "200", "RFC 9110, 9.3.2", told=("content-length: *", "etag: *")),
     Exchange("unchanged", "HEAD /v1/event/concert", "304", "RFC 9110, 13.1.2", sent=("if-none-match: *",), told=("etag: *",)),
+    Exchange("in the second of two lines", "GET /v1/event", "304", "RFC 9110, 5.3", sent=('if-none-match: "x"', "if-none-match: *")),
     Exchange("of what is not there", "HEAD /v1/event/nowhere", "404", "RFC 9110, 9.3.2", told=("content-length: *",)),
     Exchange("of a reservation: a long poll", f"HEAD {_ID}", "503", "RFC 9110, 9.3.2", told=("retry-after: 0",)),
     Exchange("of what is only posted to", "HEAD /v1/event/concert/reservation", "405", "RFC 9110, 15.5.6", told=("allow: OPTIONS, POST",)),

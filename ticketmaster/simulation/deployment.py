@@ -33,13 +33,20 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class _NoHeaders:
+    """The headers of a request that has none."""
+
+    def get_all(self, _name: str) -> list[str]:
+        return []
+
+
 class _Scope(NamedTuple):
     """A request's head, as the HTTP server hands it over."""
 
     method: str
     path: str
     query_string: str = ""
-    headers: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    headers: _NoHeaders = _NoHeaders()
 
 
 class _Responder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Protocol
 
 from ticketmaster.ticket import problems
@@ -12,7 +11,10 @@ from ticketmaster.ticket.problems import Problem
 # Names of the DNS have 253 characters at most; the rest is for a port.
 _CHARACTERS_MAX = 260
 # A host and a port as RFC 3986 has them; both may be empty.
-_matches = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII).fullmatch
+_has_the_form = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII).fullmatch
+# Hosts that were looked at already: a process has few, and they come with every request.
+_KNOWN_MAX = 1_000
+_known: set[str] = set()
 
 
 class Head(Protocol):
@@ -42,25 +44,26 @@ def host_problem(head: Head, headers: HeaderLines) -> Problem | None:
 
     By RFC 9112, section 3.2, and RFC 9113, section 8.3.1. ``headers`` are asked for by the caller, since Granian copies them each time.
     """
-    hosts, version = headers.get_all("host"), head.http_version
-    told = len(hosts) == 1
-    if version == "1":
-        # HTTP/1.0 knows no Host.
-        told = len(hosts) <= 1
-    elif version == "2" and (authority := head.authority) is not None:
+    hosts = headers.get_all("host")
+    version = head.http_version
+    authority = head.authority if version == "2" else None
+    if authority is not None:
         # Where a Host stands beside it, it says the same.
-        told = told and hosts[0].lower() == authority.lower() if hosts else True
-        hosts = [authority]
-    return None if told and all(map(_is_host, hosts)) else problems.INVALID_HOST
+        told = not hosts or (len(hosts) == 1 and hosts[0].lower() == authority.lower())
+        host = authority
+    else:
+        # HTTP/1.0 knows no Host.
+        told = len(hosts) == 1 or (version == "1" and not hosts)
+        host = hosts[0] if hosts else ""
+    return None if told and (host in _known or _is_host(host)) else problems.INVALID_HOST
 
 
 def _is_host(text: str) -> bool:
-    return len(text) <= _CHARACTERS_MAX and _has_the_form(text)
-
-
-@lru_cache(maxsize=1_000)
-def _has_the_form(text: str) -> bool:
-    return _matches(text) is not None
+    if len(text) > _CHARACTERS_MAX or not _has_the_form(text):
+        return False
+    if len(_known) < _KNOWN_MAX:
+        _known.add(text)
+    return True
 
 
 def body_length(headers: HeaderLines) -> int | None:

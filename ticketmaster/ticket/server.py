@@ -117,7 +117,8 @@ class Dispatcher:
             if UNDECODABLE in path:
                 refuse(responder, problems.INVALID_ENCODING)
             else:
-                request = Request(path, scope.query_string, scope.headers.get("if-none-match") or "")
+                # Lines of a list are one list.
+                request = Request(path, scope.query_string, ",".join(scope.headers.get_all("if-none-match")))
                 self._routes.get_other(request, responder)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self.answer_failure(failure, responder)
