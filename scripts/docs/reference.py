@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,9 @@ from ticketmaster.telemetry.metrics import INSTRUMENTS
 from ticketmaster.wire import topics
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from scripts.docs.exchanges import EXCHANGES, HTTP2, Exchange  # noqa: E402 - from wherever this is started
+
 _PART: Final = re.compile(r"(<!-- ([a-z ]+): written by make docs -->\n).*?(<!-- end -->)", re.DOTALL)
 _DEFAULT: Final = re.compile(r"\s*\[default: (.*)\]$")
 _OPENAPI: Final = json.loads((ROOT / "ticketmaster" / "ticket" / "openapi.json").read_text(encoding="utf-8"))
@@ -173,6 +177,41 @@ def problems() -> str:
     return table(("status", "code", "what it means", "what to do"), rows)
 
 
+def _sent(exchange: Exchange) -> str:
+    lines = [code(exchange.request)]
+    if exchange.authority != "localhost":
+        lines.append("no `:authority`" if exchange.authority is None else code(f":authority: {exchange.authority}".strip()))
+    if exchange.over == HTTP2 or exchange.hosts not in ((), ("localhost",)):
+        lines += [code(f"Host: {host}".strip()) for host in exchange.hosts]
+    elif not exchange.hosts:
+        lines.append("no `Host`")
+    lines += [code(_shown(line)) for line in exchange.sent]
+    if exchange.body:
+        lines.append(code(_shown(exchange.body)) if isinstance(exchange.body, str) else "the same in UTF-16")
+    return "<br>".join(lines)
+
+
+def _shown(text: str) -> str:
+    for character, name in (("\r\n", "\\r\\n"), ("\0", "\\0"), ("\ufeff", "U+FEFF")):
+        text = text.replace(character, name)
+    return text
+
+
+def _exchange_row(exchange: Exchange) -> Row:
+    status, _, name = exchange.answer.partition(" ")
+    answer = " ".join(filter(None, ("the stream is reset" if status == "reset" else status, code(name))))
+    told = [code(line) for line in exchange.told if not line.endswith(" *")]
+    told += [f"a header {code(line.removesuffix(': *'))}" for line in exchange.told if line.endswith(" *")]
+    where = ", ".join(exchange.over) + (", `--metrics-port`" if exchange.operators else "")
+    return exchange.what, _sent(exchange), where, "<br>".join([answer, *told]), exchange.by
+
+
+def conformance() -> str:
+    """What the tests send, and what they want to be answered."""
+    heads = ("what", "request", "HTTP", "answer", "standard")
+    return "\n".join(f"### {title}\n\n{table(heads, list(map(_exchange_row, found)))}" for title, found in EXCHANGES.items())
+
+
 # --- Telemetry -------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +267,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "ignored keys": ignored,
     "operations": operations,
     "problems": problems,
+    "conformance": conformance,
     "metrics": metrics,
     "telemetry variables": lambda: _entries(VARIABLES, head="variable"),
     "topics": topic_list,

@@ -26,7 +26,7 @@ def test_an_areas_key_is_event_and_area_with_a_separator() -> None:
         ("show", "", ()),
         ("show", "Golden Gate", (A,)),
         ("n" * 255, "a" * 255, (Area("i" * 255, 0, 1, 1),)),
-        ("東京 zoë / 🎸", "", (A, Area("a", -5, 1, 1))),
+        ("東京 zoë / 🎸", "", (A, Area("a", 0, 1, 1))),
         ("show", "", (Area("100,000 seats in a row", 1, 1, 100_000), Area("100,000 rows", 1, 100_000, 1))),
         ("show", "", (Area("a#b", 1, 1, 1),)),
     ],
@@ -44,6 +44,7 @@ def test_an_event_that_keeps_the_rules_breaks_none(name: str, artist: str, areas
         ("a#b", "invalid_event_name"),
         ("#", "invalid_event_name"),
         ("\ud800", "invalid_text"),
+        ("sh\ufffdw", "invalid_text"),
     ],
 )
 def test_a_bad_event_name_is_found(name: str, code: str) -> None:

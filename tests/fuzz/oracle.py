@@ -18,6 +18,8 @@ PROBLEM = "application/problem+json"
 # What the HTTP layer answers by itself to what is no HTTP.
 BARE_STATUSES = {400, 408, 413, 414, 431, 501, 505}
 _HEALTHY_5XX = 503
+# Codes of what no path takes.
+_ANYWHERE = ("invalid_host", "invalid_encoding")
 Node = dict[str, Any]
 
 
@@ -90,10 +92,15 @@ class Oracle:
         general = _general_fault(answer, bodiless=method == b"HEAD")
         if general or method == b"HEAD":
             return general
+        if answer.status == 204:
+            told = method == b"OPTIONS" and "OPTIONS" in answer.headers.get("allow", "").split(", ")
+            return None if told else "status 204 is not documented but of OPTIONS, with Allow"
         if target is None:
             return self._documented([responses for _, operations in self._paths for responses in operations.values()], answer)
         path, asked = _path(target), method.decode("latin-1")
         operations = [one for pattern, one in self._paths if pattern.fullmatch(path)]
+        if answer.status == 400 and _code(answer) in _ANYWHERE:
+            return None
         by_method = [one[asked] for one in operations if asked in one]
         if by_method:
             return self._documented(by_method, answer) or _allow_fault(asked, answer)

@@ -255,6 +255,24 @@ def test_the_oracle_knows_which_methods_a_path_takes(method: bytes, target: byte
     assert (fault is None) == fine, fault
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "code", "allow", "fine"),
+    [
+        (b"OPTIONS", 204, "", "GET, HEAD, OPTIONS", True),
+        (b"OPTIONS", 204, "", "GET", False),
+        (b"GET", 204, "", "GET, HEAD, OPTIONS", False),
+        (b"GET", 400, "invalid_host", "", True),
+        (b"PUT", 400, "invalid_encoding", "", True),
+        (b"PUT", 400, "malformed_json", "", False),
+    ],
+)
+def test_the_oracle_knows_what_every_path_may_answer(method: bytes, status: int, code: str, allow: str, *, fine: bool) -> None:
+    document = {"type": f"/docs#{code}", "title": "Bad Request", "status": status, "code": code, "detail": "No."}
+    headers = {"allow": allow} if allow else {"content-type": "application/problem+json", "cache-control": "no-store"}
+    fault = Oracle().fault(method, b"/v1/event", Answer(status, headers, json.dumps(document).encode() if code else b""))
+    assert (fault is None) == fine, fault
+
+
 def test_a_connection_that_is_left_open_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert not connections_left(os.getpid(), 0.0)

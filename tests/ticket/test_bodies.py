@@ -130,6 +130,10 @@ def test_an_event_with_a_field_of_another_type_or_none_is_refused(body: object) 
         ({"eventName": "é" * 128}, "name_too_long"),
         ({"eventName": "a#b"}, "invalid_event_name"),
         ({"eventName": "show", "artist": "a" * 256}, "name_too_long"),
+        ({"eventName": "sh\ufffdw"}, "invalid_text"),
+        ({"eventName": "show", "areas": [{"areaId": "\ufffd", "rowCount": 1, "colCount": 1}]}, "invalid_text"),
+        ({"eventName": "show", "areas": [{"areaId": "A", "price": -1, "rowCount": 1, "colCount": 1}]}, "invalid_price"),
+        ({"eventName": "show", "areas": [{"areaId": "A", "price": -500.0, "rowCount": 1, "colCount": 1}]}, "invalid_price"),
         ({"eventName": "show", "areas": [{"areaId": "A"}]}, "invalid_area_size"),
         ({"eventName": "show", "areas": [{"areaId": "A", "rowCount": 1, "colCount": 0}]}, "invalid_area_size"),
         ({"eventName": "show", "areas": [{"areaId": "A", "rowCount": 1_000, "colCount": 101}]}, "area_too_large"),
@@ -172,7 +176,19 @@ def test_a_golden_request_becomes_the_golden_command(exchange: dict[str, Any]) -
         ({"userId": "ann", "areaId": "A", "type": "INVALID"}, create_reservation("INVALID", 0)),
         (
             {"userId": "ann", "areaId": "A", "type": "SELF_PICK", "seats": [{"row": -1, "col": 2**31 - 1}, {"row": 0, "col": 0, "x": 1}]},
-            create_reservation("SELF_PICK", 0, [(-1, 2**31 - 1), (0, 0)]),
+            create_reservation("SELF_PICK", 2, [(-1, 2**31 - 1), (0, 0)]),
+        ),
+        # Without a seat nothing was picked, which the area says.
+        ({"userId": "ann", "areaId": "A", "type": "SELF_PICK", "numOfSeats": 2, "seats": []}, create_reservation("SELF_PICK", 2)),
+        ({"userId": "ann", "areaId": "A", "type": "SELF_PICK", "seats": None}, create_reservation("SELF_PICK", 0)),
+        # The seats of a RANDOM reservation mean nothing, nor does anything of an invalid one.
+        (
+            {"userId": "ann", "areaId": "A", "type": "RANDOM", "numOfSeats": 2, "seats": [{"row": 0, "col": 0}]},
+            create_reservation(count=2, seats=[(0, 0)]),
+        ),
+        (
+            {"userId": "ann", "areaId": "A", "numOfSeats": 2, "seats": [{"row": 0, "col": 0}]},
+            create_reservation("INVALID", 2, [(0, 0)]),
         ),
         # What the area refuses is not the gateway's to refuse.
         ({"userId": "ann", "areaId": "A", "numOfSeats": -(2**31), "type": "RANDOM"}, create_reservation(count=-(2**31))),
@@ -191,6 +207,8 @@ def test_a_request_becomes_a_command(body: dict[str, Any], command: bytes) -> No
 def test_whatever_is_asked_comes_through(names: tuple[str, str, str], count: int, seats: list[tuple[int, int]], kind: str) -> None:
     user, event, area = names
     seat_fields = [{"row": row, "col": col} for row, col in seats]
+    if kind == "SELF_PICK" and seats:
+        count = len(seats)
     body = {"userId": user, "areaId": area, "eventId": event, "numOfSeats": count, "seats": seat_fields, "type": kind}
 
     assert asked(body, event) == body | {"numOfSeat": 0}
@@ -237,6 +255,14 @@ def test_a_reservation_with_a_field_of_another_type_or_none_is_refused(body: obj
         ({"userId": "ann", "areaId": "A"}, "e" * 256, "name_too_long"),
         ({"userId": "ann", "areaId": "A"}, "a#b", "invalid_event_name"),
         ({"userId": "ann", "areaId": "A", "numOfSeats": 1_001}, "show", "too_many_seats"),
+        *(
+            (
+                {"userId": "ann", "areaId": "A", "type": "SELF_PICK", "numOfSeats": n, "seats": [{"row": 0, "col": 0}]},
+                "show",
+                "seat_count_mismatch",
+            )
+            for n in (5, 2, 0, -1)
+        ),
         ({"userId": "ann", "areaId": "A", "seats": [{"row": 0, "col": col} for col in range(1_001)]}, "show", "too_many_seats"),
     ],
 )

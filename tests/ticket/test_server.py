@@ -25,6 +25,13 @@ class Protocol:
         self.done.append(str(status))
 
 
+class Headers(dict[str, str]):
+    """Each of them once."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
+
+
 class Routes:
     """Nothing but a hot GET."""
 
@@ -36,6 +43,9 @@ class Routes:
 
     def get_other(self, request: Request, responder: Responder) -> None:
         raise AssertionError(request)
+
+    def allowed_methods(self, path: str) -> str:
+        return "GET"
 
     def post_target(self, path: str) -> PostTarget | None:
         return lambda _body, _responder: None
@@ -55,7 +65,7 @@ class Routes:
 )
 async def test_a_body_that_nobody_reads_is_given_up_before_the_answer(method: str, headers: dict[str, str], done: list[str]) -> None:
     protocol = Protocol()
-    scope = SimpleNamespace(method=method, path="/v1/event", query_string="", headers=headers)
+    scope = SimpleNamespace(method=method, path="/v1/event", query_string="", headers=Headers(headers), http_version="1")
     await Dispatcher(Routes(), None).rsgi(scope, protocol)
     assert protocol.done == done
 

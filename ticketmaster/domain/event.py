@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 KEY_SEPARATOR = "#"
+# Stands for bytes that were no text: what is called so, no path can name.
+_REPLACEMENT = "\ufffd"
 
 
 class Area(Struct, frozen=True):
@@ -65,9 +67,15 @@ def name_violation(field: str, name: str, bytes_max: int) -> Violation | None:
     return None
 
 
+def _named_in_paths_violation(field: str, name: str, bytes_max: int) -> Violation | None:
+    if _REPLACEMENT in name:
+        return Violation("invalid_text", f"{field} holds U+FFFD, which stands for text that was damaged")
+    return name_violation(field, name, bytes_max)
+
+
 def event_violation(event_name: str, artist: str, areas: Sequence[Area], limits: EventLimits) -> Violation | None:
     """The first rule that a new event breaks, or None."""
-    broken = name_violation("eventName", event_name, limits.name_bytes_max)
+    broken = _named_in_paths_violation("eventName", event_name, limits.name_bytes_max)
     if broken:
         return broken
     if KEY_SEPARATOR in event_name:
@@ -90,8 +98,10 @@ def event_violation(event_name: str, artist: str, areas: Sequence[Area], limits:
 
 
 def _area_violation(area: Area, limits: EventLimits) -> Violation | None:
-    if broken := name_violation("areaId", area.area_id, limits.name_bytes_max):
+    if broken := _named_in_paths_violation("areaId", area.area_id, limits.name_bytes_max):
         return broken
+    if area.price < 0:
+        return Violation("invalid_price", f"area {area.area_id!r}: price must not be below 0")
     if area.row_count < 1 or area.col_count < 1:
         return Violation("invalid_area_size", f"area {area.area_id!r}: rowCount and colCount must be at least 1")
     seats = area.row_count * area.col_count

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, name_violation
 from ticketmaster.domain.reservation import ReservationType, State
@@ -25,7 +25,25 @@ from ticketmaster.wire.reservations import (
     remembered,
 )
 
-Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+# As JSON Schema has it, an integer is a number without a fraction, however it is written: 2.0 and 20e-1 are one, too.
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | Annotated[float, Meta(ge=-(2.0**31), le=2.0**31 - 1, multiple_of=1)]
+# What msgspec says of a number that is no Int32, and what it means.
+_PLAINER = (
+    ("`int | float`", "`int`"),
+    ("`float` that's a multiple of 1.0", "an integer"),
+    ("`float`", "`int`"),
+    ("7.0", "7"),
+    ("8.0", "8"),
+)
+# What bodies begin with that are JSON to their sender only.
+_BEGINNINGS = (
+    (b"\xef\xbb\xbf", "It begins with a byte order mark: send UTF-8 without one"),
+    (b"\xff\xfe", "It is UTF-16 or UTF-32: send UTF-8, without a byte order mark"),
+    (b"\xfe\xff", "It is UTF-16 or UTF-32: send UTF-8, without a byte order mark"),
+    (b"{\x00", "It is UTF-16 or UTF-32: send UTF-8"),
+    (b"\x00", "It is UTF-16 or UTF-32: send UTF-8"),
+    (b"\x1f\x8b", "It is compressed: send it as it is"),
+)
 _NO_TIME = Raw()
 _TYPES = {"SELF_PICK": ReservationType.SELF_PICK, "RANDOM": ReservationType.RANDOM}
 _TYPE_NAMES = tuple(kind.name.encode() for kind in ReservationType)
@@ -64,7 +82,7 @@ class _ReservationBody(Struct, gc=False):
     userId: str
     areaId: str
     eventId: str | None = None
-    numOfSeats: Int32 = 0
+    numOfSeats: Int32 | UnsetType = UNSET
     type: str = "INVALID"
     seats: list[SeatBody] | None = None
 
@@ -120,9 +138,13 @@ _decode_event = msgspec.json.Decoder(_EventBody).decode
 _decode_reservation = msgspec.json.Decoder(_ReservationBody).decode
 
 
-def _malformed(cause: Exception) -> Problem:
+def _malformed(body: bytes, cause: Exception) -> Problem:
     code = "invalid_field" if isinstance(cause, msgspec.ValidationError) else "malformed_json"
-    return Problem(400, code, f"The body is not what this path takes: {cause}.")
+    reason = str(cause)
+    for said, meant in _PLAINER:
+        reason = reason.replace(said, meant)
+    hint = "It is empty" if not body.strip() else next((text for start, text in _BEGINNINGS if body.startswith(start)), "")
+    return Problem(400, code, f"The body is not what this path takes: {reason}.{hint and f' {hint}.'}")
 
 
 def read_event(body: bytes, limits: EventLimits, now_ns: int) -> Event:
@@ -130,8 +152,8 @@ def read_event(body: bytes, limits: EventLimits, now_ns: int) -> Event:
     try:
         read = _decode_event(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-        raise _malformed(cause) from cause
-    areas = tuple(Area(area.areaId, area.price, area.rowCount, area.colCount) for area in read.areas)
+        raise _malformed(body, cause) from cause
+    areas = tuple(Area(area.areaId, int(area.price), int(area.rowCount), int(area.colCount)) for area in read.areas)
     broken = event_violation(read.eventName, read.artist, areas, limits)
     if broken:
         raise Problem(400, broken.code, f"{broken.message}.")
@@ -161,18 +183,22 @@ def read_reservation_request(body: bytes, event_id: str, limits: TicketLimits) -
     try:
         read = _decode_reservation(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-        raise _malformed(cause) from cause
+        raise _malformed(body, cause) from cause
     if read.eventId is not None and read.eventId != event_id:
         raise Problem(400, "event_id_mismatch", "eventId in the body is not the one in the path.")
-    seats = read.seats or ()
+    seats, kind = read.seats or (), _TYPES.get(read.type, ReservationType.INVALID)
+    picked = len(seats) if kind is ReservationType.SELF_PICK else 0
+    count = picked if read.numOfSeats is UNSET else int(read.numOfSeats)
     seats_max = limits.seats_per_reservation_max
-    if read.numOfSeats > seats_max or len(seats) > seats_max:
+    if count > seats_max or len(seats) > seats_max:
         raise Problem(400, "too_many_seats", f"A reservation may have {seats_max} seats.")
+    if picked and picked != count:
+        raise Problem(400, "seat_count_mismatch", f"numOfSeats is {count}, but seats are {picked}; it may be left out.")
     return encode_create(
         _checked_names(read.userId, event_id, read.areaId, limits.event.name_bytes_max),
-        read.numOfSeats,
-        _TYPES.get(read.type, ReservationType.INVALID),
-        encode_seats([(seat.row, seat.col) for seat in seats]),
+        count,
+        kind,
+        encode_seats([(int(seat.row), int(seat.col)) for seat in seats]),
     )
 
 

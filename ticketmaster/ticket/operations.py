@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.responding import Responder, refuse
-from ticketmaster.ticket.routes import HEALTH_PATHS, PostTarget, Request, answer_health
+from ticketmaster.ticket.routes import HEALTH_PATHS, READ_METHODS, PostTarget, Request, answer_health
 
 METRICS = "/metrics"
 
 
 class OperationRoutes:
-    """``GET /v1/health_check``, ``…/live``, ``…/ready`` and ``GET /metrics``, and nothing else."""
+    """``/v1/health_check``, ``…/live``, ``…/ready`` and ``/metrics``, to be read, and nothing else."""
 
     body_bytes_max = 0
 
@@ -24,6 +24,10 @@ class OperationRoutes:
     def get(self, path: str, responder: Responder) -> bool:
         """There is no hot path."""
         return False
+
+    def allowed_methods(self, path: str) -> str:
+        """The methods that a path takes; none of another path."""
+        return READ_METHODS if path in HEALTH_PATHS or path == METRICS else ""
 
     def post_target(self, path: str) -> PostTarget | None:
         """Nothing is taken."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 Headers = list[tuple[str, str]]
+# Status, headers and body.
+Answer = tuple[int, Headers, bytes]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,7 +36,7 @@ class Problem(Exception):
         super().__init__(detail)
         body = _encode(_Document(f"/docs#{code}", TITLES[status], status, code, detail))
         # Ready to send: under overload a refusal must cost next to nothing.
-        self.response: tuple[int, Headers, bytes] = (
+        self.response: Answer = (
             status,
             [("content-type", "application/problem+json"), ("cache-control", "no-store"), *headers],
             body,
@@ -51,6 +53,15 @@ def too_many(code: str, detail: str) -> Problem:
     return Problem(429, code, detail, (("retry-after", "1"),))
 
 
+def invalid_encoding() -> Problem:
+    """400: bytes that are no text."""
+    return Problem(400, "invalid_encoding", "The path, or a value of the query, is not UTF-8 in percent-encoding.")
+
+
+INVALID_ENCODING = invalid_encoding()
+INVALID_HOST = Problem(
+    400, "invalid_host", "A request of HTTP/1.1 has one Host header, of HTTP/2 an :authority; both hold a host and a port."
+)
 BODY_BROKE_OFF = Problem(400, "malformed_json", "The body broke off before its end.")
 NO_SUCH_PATH = Problem(404, "no_such_path", "There is nothing here; GET /docs lists what there is.")
 NOT_DECIDED = unavailable("not_decided", "The reservation is not decided yet, or not known here; ask again.", 0)

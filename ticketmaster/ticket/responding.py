@@ -10,6 +10,8 @@ from ticketmaster.ticket.problems import Headers, Problem
 
 TEXT: Final[Headers] = [("content-type", "text/plain")]
 JSON: Final[Headers] = [("content-type", "application/json")]
+# RFC 9110, section 8.6: they have no body, whatever was asked.
+_WITHOUT_LENGTH: Final = frozenset({204, 304})
 
 
 class Responder(Protocol):
@@ -22,6 +24,20 @@ class Responder(Protocol):
 def refuse(responder: Responder, problem: Problem) -> None:
     """Answers with a problem document."""
     responder.response_bytes(*problem.response)
+
+
+class Bodiless:
+    """A responder to HEAD: the answer to a GET, but for its body. Over HTTP/2 Granian would send that."""
+
+    __slots__ = ("_responder",)
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        if status not in _WITHOUT_LENGTH:
+            headers = [*headers, ("content-length", str(len(body)))]
+        self._responder.response_bytes(status, headers, b"")
 
 
 class Counted:

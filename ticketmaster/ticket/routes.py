@@ -26,7 +26,10 @@ LIVE = f"{HEALTH}/live"
 HEALTH_PATHS = (HEALTH, LIVE, f"{HEALTH}/ready")
 # What one process asks another: answered from its own table, never passed on.
 PEER_PREFIX = "/internal/v1/reservation/"
-
+# HEAD is a GET whose answer leaves its body out.
+READ_METHODS = "GET, HEAD, OPTIONS"
+# What Granian decodes to where a path is no UTF-8, so that nothing may be called so.
+UNDECODABLE = "\ufffd"
 
 _PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
 
@@ -53,21 +56,23 @@ class Routes:
 
     def get(self, path: str, responder: Responder) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
-        if not path.startswith(_RESERVATION_PREFIX):
-            if not path.startswith(PEER_PREFIX):
+        if path.startswith(_RESERVATION_PREFIX):
+            reservation_id = path[len(_RESERVATION_PREFIX) :]
+            if not is_reservation_id(reservation_id):
                 return False
-            reservation_id = path[len(PEER_PREFIX) :]
-            if is_reservation_id(reservation_id):
-                self._gateway.get_for_peer(reservation_id.encode(), responder)
-            else:
-                refuse(responder, problems.NOT_A_RESERVATION_ID)
-            return True
-        reservation_id = path[len(_RESERVATION_PREFIX) :]
-        if is_reservation_id(reservation_id):
             self._gateway.get_reservation(reservation_id.lower(), responder)
-        else:
-            refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
+            return True
+        if not path.startswith(PEER_PREFIX):
+            return False
+        reservation_id = path[len(PEER_PREFIX) :]
+        if not is_reservation_id(reservation_id):
+            return False
+        self._gateway.get_for_peer(reservation_id.encode(), responder)
         return True
+
+    def allowed_methods(self, path: str) -> str:
+        """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
+        return allowed_methods(path)
 
     def post_target(self, path: str) -> PostTarget | None:
         """Who takes the body of a POST; None: the path takes none."""
@@ -90,6 +95,9 @@ class Routes:
             responder.response_bytes(200, [("content-type", "application/json")], OPENAPI_JSON)
         elif path in ("/docs", "/"):
             responder.response_bytes(200, [("content-type", "text/html; charset=utf-8")], DOCS_HTML)
+        elif path.startswith((_RESERVATION_PREFIX, PEER_PREFIX)):
+            reservation_id = path.removeprefix(_RESERVATION_PREFIX).removeprefix(PEER_PREFIX)
+            refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
         else:
             refuse(responder, problems.NO_SUCH_PATH)
 
@@ -106,7 +114,7 @@ class Routes:
         if found is not None:
             _respond_cacheable(request, responder, found)
         elif rest.endswith(_RESERVATION_SUFFIX):
-            refuse(responder, problems.wrong_method("POST"))
+            refuse(responder, problems.wrong_method(allowed_methods(request.path)))
         else:
             refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
 
@@ -127,11 +135,11 @@ def _takes_reservations(path: str) -> bool:
 def allowed_methods(path: str) -> str:
     """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
     if path == _EVENT:
-        return "GET, POST"
+        return f"{READ_METHODS}, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
-        return "POST" if _takes_reservations(path) else "GET"
+        return "OPTIONS, POST" if _takes_reservations(path) else READ_METHODS
     known = path in _PLAIN_PATHS or path.startswith(_RESERVATION_PREFIX)
-    return "GET" if known else ""
+    return READ_METHODS if known else ""
 
 
 def route_of(path: str) -> str:
@@ -147,14 +155,11 @@ def route_of(path: str) -> str:
     return path if path in _PLAIN_PATHS else "other"
 
 
-def wrong_method(path: str) -> Problem | None:
-    """The problem of a known path with another method; None: the path is unknown."""
-    allowed = allowed_methods(path)
-    return problems.wrong_method(allowed) if allowed else None
-
-
 def _page(query: str, limit_max: int) -> Page:
-    given = parse_qs(query, keep_blank_values=True)
+    try:
+        given = parse_qs(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as cause:
+        raise problems.invalid_encoding() from cause
     limit, after = given.get("limit", [str(limit_max)])[-1], given.get("after", [""])[-1]
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= limit_max):
         raise Problem(400, "invalid_limit", f"limit is a number from 1 to {limit_max}.")

@@ -21,13 +21,17 @@ from granian.server.embed import Server
 
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private, problems
-from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.heads import body_length, host_problem
+from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.requests import RequestWatch
-from ticketmaster.ticket.responding import Responder, refuse
-from ticketmaster.ticket.routes import PostTarget, Request, wrong_method
+from ticketmaster.ticket.responding import Bodiless, Responder, refuse
+from ticketmaster.ticket.routes import UNDECODABLE, PostTarget, Request
 from ticketmaster.ticket.settings import ServerSettings
 
 _BACKLOG = 4_096
+_GETS = frozenset({"GET", "HEAD"})
+# What the server takes at some path: the answer to OPTIONS *.
+_ALL_METHODS = "GET, HEAD, OPTIONS, POST"
 _STOP_TIMEOUT_S = 1.0
 
 
@@ -57,6 +61,9 @@ class RouteTable(Protocol):
     def get_other(self, request: Request, responder: Responder) -> None:
         """Answers every GET but the hot one."""
 
+    def allowed_methods(self, path: str) -> str:
+        """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
+
     def post_target(self, path: str) -> PostTarget | None:
         """Who takes the body of a POST; None: the path takes none."""
 
@@ -71,28 +78,47 @@ class Dispatcher:
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or who watches before it."""
+        if scope.method == "HEAD":
+            protocol = Bodiless(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
-    def refuse(self, scope: Any, responder: Responder, problem: Problem) -> None:
-        """Answers what is no GET and can't be a POST; a HEAD without a body."""
-        refuse(_Bodiless(responder) if scope.method == "HEAD" else responder, problem)
+    def decide(self, scope: Any, headers: Any, length: int | None) -> PostTarget | Answer | None:
+        """What a request's head is enough for: its answer; who takes its body, of that length; None: :meth:`get` answers."""
+        if problem := host_problem(scope, headers):
+            return problem.response
+        return None if scope.method in _GETS else self.target(scope, length)
 
-    def target(self, scope: Any, length: int | None) -> PostTarget | Problem:
-        """Who takes the body of a request that is no GET, or why it is refused before its body is looked at."""
-        path = scope.path
-        target = self._routes.post_target(path) if scope.method == "POST" else None
+    def target(self, scope: Any, length: int | None) -> PostTarget | Answer:
+        """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
+        method, path = scope.method, scope.path
+        if UNDECODABLE in path:
+            return problems.INVALID_ENCODING.response
+        target = self._routes.post_target(path) if method == "POST" else None
         if target is None:
-            return wrong_method(path) or problems.NO_SUCH_PATH
+            return self._without_target(method, path)
         if length is not None and length > self.body_bytes_max:
-            return problems.body_too_large(self.body_bytes_max)
+            return problems.body_too_large(self.body_bytes_max).response
         return target
 
+    def _without_target(self, method: str, path: str) -> Answer:
+        allowed = _ALL_METHODS if path == "*" else self._routes.allowed_methods(path)
+        if not allowed:
+            return problems.NO_SUCH_PATH.response
+        if method == "OPTIONS":
+            return 204, [("allow", allowed)], b""
+        return problems.wrong_method(allowed).response
+
     def get(self, scope: Any, responder: Responder) -> None:
-        """Answers a GET."""
+        """Answers a GET, or HEAD."""
         path = scope.path
         try:
-            if not self._routes.get(path, responder):
-                request = Request(path, scope.query_string, scope.headers.get("if-none-match") or "")
+            if self._routes.get(path, responder):
+                return
+            if UNDECODABLE in path:
+                refuse(responder, problems.INVALID_ENCODING)
+            else:
+                # Lines of a list are one list.
+                request = Request(path, scope.query_string, ",".join(scope.headers.get_all("if-none-match")))
                 self._routes.get_other(request, responder)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self.answer_failure(failure, responder)
@@ -116,14 +142,16 @@ class Dispatcher:
         """RSGI's documented interface: a coroutine per request, which ends when the response is sent."""
         answered = _Answered(self.responder(scope, protocol))
         try:
-            if scope.method == "GET":
-                _give_up_body(scope, protocol)
-                self.get(scope, answered)
-            elif isinstance(target := self.target(scope, _body_length(scope)), Problem):
-                _give_up_body(scope, protocol)
-                self.refuse(scope, answered, target)
+            headers = scope.headers
+            decided = self.decide(scope, headers, body_length(headers))
+            if callable(decided):
+                await self._read(decided, protocol, answered)
             else:
-                await self._read(target, protocol, answered)
+                _give_up_body(headers, protocol)
+                if decided is None:
+                    self.get(scope, answered)
+                else:
+                    answered.response_bytes(*decided)
         except Exception as failure:  # noqa: BLE001
             self.answer_failure(failure, answered)
         await answered.wait()
@@ -140,33 +168,13 @@ class Dispatcher:
         self.post(target, b"".join(chunks), responder)
 
 
-def _body_length(scope: Any) -> int | None:
-    """What a request says its body's length is; None: nothing, or nothing that is a number, as HTTP/2 lets pass an empty text."""
-    given = scope.headers.get("content-length")
-    if given is None or not (given.isascii() and given.isdigit()):
-        return None
-    # int() refuses thousands of digits, zeros as well; a number of 20 is too large whatever follows.
-    return int(given.lstrip("0")[:20] or "0")
-
-
-def _give_up_body(scope: Any, protocol: Any) -> None:
+def _give_up_body(headers: Any, protocol: Any) -> None:
     """Lets go of a body that nobody will read, before the answer: if it goes after that, its connection may never be closed.
 
     Not of one that its client asks for first: Granian might still say 100, Continue.
     """
-    headers = scope.headers
     if ("content-length" in headers or "transfer-encoding" in headers) and "expect" not in headers:
         granian_private.give_up_body(protocol)
-
-
-class _Bodiless:
-    """A responder for HEAD, which must not be answered with a body."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def response_bytes(self, status: int, headers: problems.Headers, body: bytes) -> None:
-        self._responder.response_bytes(status, headers, b"")
 
 
 class _Answered:
@@ -242,19 +250,19 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     def look(scope: Any, protocol: Any) -> None:
         # At the head of the request only.
         responder = dispatcher.responder(scope, protocol)
-        if scope.method == "GET":
-            _give_up_body(scope, protocol)
+        headers = scope.headers
+        length = body_length(headers)
+        decided = dispatcher.decide(scope, headers, length)
+        if decided is None:
+            _give_up_body(headers, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
-            return
-        length = _body_length(scope)
-        target = dispatcher.target(scope, length)
-        if isinstance(target, Problem):
-            _give_up_body(scope, protocol)
-            notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
+        elif not callable(decided):
+            _give_up_body(headers, protocol)
+            notes.call_soon_threadsafe(lambda _: responder.response_bytes(*decided))
         elif length is None:
-            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, target, protocol, responder).read_on())
+            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, decided, protocol, responder).read_on())
         else:
-            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
+            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, decided, body, responder))
 
     granian_private.serve(schedule, loop, notes, signal, worker_options)
     await stopped
