@@ -240,3 +240,18 @@ async def test_a_link_of_which_nothing_is_asked_any_more_is_forgotten(
 
     await until(lambda: not peers._links, "nothing is kept of it")
     assert not told.failures
+
+
+async def test_nothing_is_kept_of_what_was_answered_or_has_failed(peer: TroubledPeer, peers: Peers, told: Told) -> None:
+    asked = 0
+    for number in range(20):
+        # Some are answered before the next look at the connection, and some never.
+        peer.answers_at_once = number % 2 == 0
+        for _ in range(50):
+            peers.ask(peer.address, b"%d" % asked)
+            asked += 1
+        await asyncio.sleep(0.05)
+    await until(lambda: len(told.answers) + len(told.failures) == asked, "each is told")
+
+    await until(lambda: not any(link._http.streams for link in peers._links.values()), "no stream is left")
+    assert not any(link.waiting for link in peers._links.values())

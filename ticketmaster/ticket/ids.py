@@ -27,11 +27,6 @@ is_reservation_id: Callable[[str], re.Match[str] | None] = re.compile(
 """Whether a text has the form of a UUID, of whatever version: other gateways mint other ones."""
 
 
-def minted_ms(key: bytes) -> int:
-    """When an id of ours was minted, in milliseconds since 1970."""
-    return int(key[:8] + key[9:13], 16)
-
-
 class IdMint:
     """Makes ids that only grow, even when the clock goes back; of given partitions only, if so told."""
 

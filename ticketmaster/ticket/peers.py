@@ -231,6 +231,7 @@ class _Link(asyncio.Protocol):
         """Fails what was asked too long ago, and closes a connection that is good for nothing any more."""
         if self.closed:
             return
+        self._http.forget_closed()
         if not self.waiting:
             if now - self.used_at > _IDLE_S:
                 self.close(tell=False)
@@ -257,7 +258,6 @@ class _Link(asyncio.Protocol):
         answers = [self._streams.pop(number) for number in expired]
         while self._unsent and self._unsent[0].deadline <= now:
             answers.append(self._unsent.popleft())
-        self._http.forget_closed()
         return answers
 
     def _is_silent(self) -> bool:

@@ -50,6 +50,10 @@ class ReservationTraces:
         if len(self._parents) > _TRACED_MAX:
             self._parents.popitem(last=False)
 
+    def forget(self, key: bytes) -> None:
+        """The command was refused."""
+        self._parents.pop(key, None)
+
     def on_get(self, key: bytes, responder: Responder, *, elsewhere: bool) -> Responder:
         """Who takes the response to a GET. ``elsewhere``: another process will be asked, which may know that it is traced."""
         if not self._tracer.enabled:
