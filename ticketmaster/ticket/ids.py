@@ -27,6 +27,11 @@ is_reservation_id: Callable[[str], re.Match[str] | None] = re.compile(
 """Whether a text has the form of a UUID, of whatever version: other gateways mint other ones."""
 
 
+def canonical_id(text: str) -> str | None:
+    """A reservation id as it is minted, stored and hashed: in lower case. It is read in either case; None: the text is no id."""
+    return text.lower() if is_reservation_id(text) else None
+
+
 class IdMint:
     """Makes ids that only grow, even when the clock goes back; of given partitions only, if so told."""
 

@@ -10,7 +10,7 @@ from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import Page
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
 from ticketmaster.ticket.gateway import Gateway
-from ticketmaster.ticket.ids import is_reservation_id
+from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.renderings import Rendered
@@ -56,17 +56,16 @@ class Routes:
         if not path.startswith(_RESERVATION_PREFIX):
             if not path.startswith(PEER_PREFIX):
                 return False
-            reservation_id = path[len(PEER_PREFIX) :]
-            if is_reservation_id(reservation_id):
+            if reservation_id := canonical_id(path[len(PEER_PREFIX) :]):
                 self._gateway.get_for_peer(reservation_id.encode(), responder)
             else:
                 refuse(responder, problems.NOT_A_RESERVATION_ID)
             return True
-        reservation_id = path[len(_RESERVATION_PREFIX) :]
-        if is_reservation_id(reservation_id):
-            self._gateway.get_reservation(reservation_id.lower(), responder)
+        given = path[len(_RESERVATION_PREFIX) :]
+        if reservation_id := canonical_id(given):
+            self._gateway.get_reservation(reservation_id, responder)
         else:
-            refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
+            refuse(responder, problems.NO_SUCH_PATH if "/" in given else problems.NOT_A_RESERVATION_ID)
         return True
 
     def post_target(self, path: str) -> PostTarget | None:
