@@ -6,13 +6,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
 from tests.e2e.site import site
 from tests.support.consuming import until
 from tests.support.peer import Peer, Told
+from ticketmaster.broker.port import Assignment
+from ticketmaster.clock import SystemClock
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.ticket import peers as module
+from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.peers import Peers
 
@@ -196,6 +202,42 @@ async def test_whatever_a_peer_does_asks_fail_in_time_and_the_next_ones_are_answ
     await until(lambda: {*told.failures, *told.answers} == {*asked_at_s}, "each is told")
     assert len(told.failures) + len(told.answers) == len(asked_at_s)
     assert not reported
+
+
+class NoTable:
+    """Nothing is decided here."""
+
+    def get(self, _partition: int, _key: bytes) -> None:
+        return None
+
+
+@pytest.mark.parametrize("how", ["accepts and is silent", "reads nothing", "says that it lives, and nothing else", "closes at once"])
+async def test_a_long_poll_is_answered_though_its_question_went_to_a_dead_connection(how: str, peer: TroubledPeer) -> None:
+    peer.misbehave, loop = MISBEHAVIOURS[how], asyncio.get_running_loop()
+    answered: list[int] = []
+    client = SimpleNamespace(response_bytes=lambda status, _headers, _body: answered.append(status))
+
+    def on_answer(key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
+        gateway.on_peer_answer(key, status, body, traceparent)
+
+    def on_failure(key: bytes) -> None:
+        gateway.on_peer_failure(key)
+
+    peers = Peers(on_answer, on_failure, DEADLINE_MS)
+    gateway = Gateway(NoTable(), NoTable(), Catalog(), 1, SystemClock(), TicketLimits(), peers.ask)  # type: ignore[arg-type]
+    gateway.on_assigned(Assignment([], 1, {0: peer.address}))
+    sweeping = asyncio.create_task(gateway.sweep())
+    for number in range(100):
+        gateway.get_reservation(f"{number:08x}-0000-7000-8000-000000000000", client)
+    await until(lambda: peer.accepted > 0, "it is asked")
+    # Another one is there, at the same address, or it is itself again. Nobody tells those who wait for the first one.
+    peer.misbehave, began_s = None, loop.time()
+
+    await until(lambda: len(answered) == 100, "all are answered")
+    assert set(answered) == {200}
+    assert loop.time() - began_s < 2 * FAILED_WITHIN_S
+    peers.close()
+    await cancel(sweeping)
 
 
 async def test_a_peer_that_does_not_read_holds_up_a_bounded_number_of_bytes(
