@@ -69,7 +69,7 @@ TABLE: Final = (
     Row("telemetry.prometheus", ("telemetry.metrics",), ("prometheus_client",)),
     Row("telemetry.tracing", ("broker.port",)),
     Row("telemetry.ending"),
-    Row("telemetry.otel", ("telemetry.ending", "telemetry.tracing", "broker.port", "proxies"), ("opentelemetry",)),
+    Row("telemetry.otel", ("telemetry.ending", "telemetry.tracing", "broker.port", "clock", "proxies"), ("opentelemetry",)),
     Row("telemetry.otlp", ("telemetry.ending", "telemetry.metrics", "clock"), ("opentelemetry",)),
     Row("telemetry.logs", ("telemetry.observer", "clock", "errors", "printable"), ("structlog",)),
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),

@@ -369,6 +369,13 @@ def test_a_reservation_is_traced_from_its_command_to_its_decision(sold: tuple[Pa
             assert_has(directory, step, reservation_id)
 
 
+def test_an_id_is_read_in_upper_case_too(sold: tuple[Path, Sold]) -> None:
+    directory, sale = sold
+    reservation_id = of_state(sale, "RESERVED")
+
+    assert traced(directory, reservation_id.upper()) == traced(directory, reservation_id)
+
+
 def test_why_a_reservation_was_refused_is_said(tmp_path: Path) -> None:
     body = {"userId": "ann", "eventId": "concert", "areaId": "nowhere", "numOfSeats": 2, "type": "RANDOM"}
 

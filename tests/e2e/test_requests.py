@@ -357,8 +357,10 @@ async def test_an_unknown_id_is_503_once_the_long_poll_has_ended(client: httpx.A
 
 async def test_an_id_is_found_whatever_its_case(client: httpx.AsyncClient) -> None:
     asked = await client.post(RESERVATION, json=seats())
-    decided = await client.get(f"/v1/reservation/{asked.text.upper()}")
-    assert decided.json()["reservationId"] == asked.text
+    for prefix in ("/v1/reservation/", "/internal/v1/reservation/"):
+        for given in (asked.text, asked.text.upper(), asked.text.title()):
+            decided = await client.get(prefix + given)
+            assert decided.json()["reservationId"] == asked.text
 
 
 async def test_the_description_and_its_page_are_served(client: httpx.AsyncClient) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.clock import SystemClock
-from ticketmaster.ticket.ids import IdMint, is_reservation_id
+from ticketmaster.ticket.ids import IdMint, canonical_id, is_reservation_id
 
 
 class ScriptedClock(SystemClock):
@@ -64,8 +64,9 @@ def test_ids_of_one_moment_are_not_to_be_guessed() -> None:
 
 
 @pytest.mark.parametrize("text", ["51998dfc-abe9-4429-bce7-255ede8d55db", "51998DFC-ABE9-4429-BCE7-255EDE8D55DB", str(uuid.UUID(int=0))])
-def test_a_uuid_of_any_version_is_a_reservation_id(text: str) -> None:
+def test_a_uuid_of_any_version_is_a_reservation_id_in_either_case(text: str) -> None:
     assert is_reservation_id(text)
+    assert canonical_id(text) == text.lower()
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_a_uuid_of_any_version_is_a_reservation_id(text: str) -> None:
 )
 def test_anything_else_is_none(text: str) -> None:
     assert not is_reservation_id(text)
+    assert canonical_id(text) is None
 
 
 @given(st.integers(1, 50), st.data())

@@ -134,13 +134,13 @@ def _names(found: _Found) -> tuple[str, str] | None:
     return None
 
 
-# In which order things happen that have the same time: those of the area come between the two of the reservation role.
+# In which order things happen: those of the area come between the two of the reservation role.
 _STAGES = (_COMMANDS, _CHANGELOG, _QUESTIONS, _ANSWERS, _DECISIONS)
 
 
 def _steps(found: Sequence[_Found], statuses: Sequence[_Found]) -> list[Step]:
     free = [(one.timestamp_ms, header.available) for one in statuses if (header := _header(one)) is not None]
-    steps = []
+    steps: list[tuple[tuple[int, int, int], Step]] = []
     for one in found:
         stage = _STAGES.index(one.at.topic)
         try:
@@ -151,7 +151,12 @@ def _steps(found: Sequence[_Found], statuses: Sequence[_Found]) -> list[Step]:
         order = (one.timestamp_ms, len(_STAGES) - 1 if decided else stage, one.at.offset)
         until = [available for timestamp_ms, available in free if timestamp_ms <= one.timestamp_ms]
         steps.append((order, Step(one.at, one.timestamp_ms, text, until[-1] if until else None)))
-    return [step for _, step in sorted(steps)]
+    steps.sort()
+    happened = [(step.at.topic, stage) for (_, stage, _), step in steps]
+    if len(set(happened)) == len(happened):
+        # Each thing happened once: their order is known, whatever the writers' clocks said.
+        steps.sort(key=lambda one: one[0][1])
+    return [step for _, step in steps]
 
 
 def _header(status: _Found) -> AreaHeader | None:

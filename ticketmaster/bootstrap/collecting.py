@@ -28,7 +28,7 @@ class Collecting:
         self._pushing: asyncio.Task[None] | None = None
         self.tracer: Tracer = NO_TRACER
         if settings.traces:
-            self.tracer = OtelTracer(self._provider, settings.ratio, clock.random_bits, parent_based=settings.parent_based)
+            self.tracer = OtelTracer(self._provider, settings.ratio, clock.random_bits, parent_based=settings.parent_based, clock=clock)
 
     def start(self, families: Callable[[], Sequence[Family]]) -> None:
         """Begins to send the numbers, if that is asked for."""

@@ -21,6 +21,7 @@ from ticketmaster.telemetry.metrics import Family, Metrics
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.collecting import Collecting
+    from ticketmaster.streams.partition import Lag
     from ticketmaster.streams.table import OwnedTable
     from ticketmaster.streams.worker import StreamWorker
     from ticketmaster.ticket.gateway import Gateway
@@ -98,7 +99,7 @@ class Measuring:
 
     def watch_partitions(self, part: StreamWorker | OwnedTable) -> None:
         """Which partitions a role has, and how far it is behind."""
-        role = part.application_id.removesuffix("-service")
+        role, ages = part.application_id.removesuffix("-service"), _Ages(self._clock)
         # A rise from nothing at all is no rise to who looks at rates.
         for counter in (metrics.TASKS_FENCED, metrics.TASKS_RESTARTED, metrics.READS_FAILED):
             self._metrics.add(counter, 0, role)
@@ -106,10 +107,7 @@ class Measuring:
             self._metrics.add(metrics.DEAD_LETTERS, 0, role, topic)
         self._metrics.watch_number(metrics.PARTITIONS, role, lambda: part.partitions)
         self._metrics.watch(metrics.LAG_RECORDS, lambda: [((role, *_place(lag.source)), lag.records) for lag in part.lags()])
-        self._metrics.watch(metrics.LAG_SECONDS, lambda: [((role, *_place(lag.source)), self._age_s(lag.oldest_ms)) for lag in part.lags()])
-
-    def _age_s(self, oldest_ms: int | None) -> float:
-        return 0.0 if oldest_ms is None else max(self._clock.now_ms() - oldest_ms, 0) / 1000
+        self._metrics.watch(metrics.LAG_SECONDS, lambda: [((role, *_place(lag.source)), ages.age_s(lag)) for lag in part.lags()])
 
     def watch_gateway(self, gateway: Gateway, requests: RequestWatch) -> None:
         """What a gateway answers, who waits there, and what is left of each event."""
@@ -119,6 +117,26 @@ class Measuring:
         self._metrics.watch(metrics.HTTP_REQUESTS, lambda: [((_TICKET, *labels), count) for labels, count in requests.readings()])
         self._metrics.watch(metrics.EVENT_SEATS, lambda: [((_TICKET, event), seats) for event, seats, _ in gateway.catalog.seats()])
         self._metrics.watch(metrics.EVENT_SEATS_AVAILABLE, lambda: [((_TICKET, event), left) for event, _, left in gateway.catalog.seats()])
+
+
+class _Ages:
+    """How old the oldest records are that wait. Their times are the wall clock's; once seen they age by one that is never set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # Of each partition where something waits: the time of that record, when it was seen first, and its age then.
+        self._seen: dict[TopicPartition, tuple[int, float, float]] = {}
+
+    def age_s(self, lag: Lag) -> float:
+        """The age of what waits longest; 0 where nothing does."""
+        if lag.oldest_ms is None:
+            self._seen.pop(lag.source, None)
+            return 0.0
+        now_s = self._clock.monotonic_s()
+        seen = self._seen.get(lag.source)
+        if seen is None or seen[0] != lag.oldest_ms:
+            seen = self._seen[lag.source] = lag.oldest_ms, now_s, max(self._clock.now_ms() - lag.oldest_ms, 0) / 1000
+        return seen[2] + now_s - seen[1]
 
 
 def _place(source: TopicPartition) -> tuple[str, str]:

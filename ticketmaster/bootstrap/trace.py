@@ -12,28 +12,29 @@ from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.config.roles import Loaded
 from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
 from ticketmaster.errors import UsageError
-from ticketmaster.ticket.ids import is_reservation_id
+from ticketmaster.ticket.ids import canonical_id
 
 __all__ = ["Trace", "run_directory_trace", "run_trace"]
 
 
 def run_trace(loaded: Loaded, reservation_id: str, on_progress: Progress) -> Trace:
     """On Kafka. UsageError: it is no id, or Kafka or a topic is not there."""
-    _check(reservation_id)
-    return run(_trace(loaded, reservation_id, on_progress))
+    return run(_trace(loaded, _canonical(reservation_id), on_progress))
 
 
 def run_directory_trace(directory: Path, reservation_id: str, on_progress: Progress) -> Trace:
     """In a data directory as it is now, whether or not a process uses it. UsageError: it is no id, or no data directory."""
-    _check(reservation_id)
+    canonical = _canonical(reservation_id)
     partitions = partitions_of_data_directory(directory)
     with closing(LogSnapshot(directory / LOG_FILE)) as log:
-        return run(trace(log, partitions, reservation_id, on_progress))
+        return run(trace(log, partitions, canonical, on_progress))
 
 
-def _check(reservation_id: str) -> None:
-    if not is_reservation_id(reservation_id):
+def _canonical(reservation_id: str) -> str:
+    canonical = canonical_id(reservation_id)
+    if canonical is None:
         raise UsageError(f"{reservation_id!r} is no reservation id: that is a UUID, as POST …/reservation returned it")
+    return canonical
 
 
 async def _trace(loaded: Loaded, reservation_id: str, on_progress: Progress) -> Trace:

@@ -95,5 +95,5 @@ def _show(found: Trace) -> None:
         time = _time(step.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         place = f"{step.at.topic}-{step.at.partition} @ {step.at.offset}"
         free = "" if step.free_seats is None else f"{step.free_seats:,}"
-        table.add_row(time, f"+{since_ms:,} ms", cell(place), cell(step.text), free)
+        table.add_row(time, f"{since_ms:+,} ms", cell(place), cell(step.text), free)
     say_table(table, 220)

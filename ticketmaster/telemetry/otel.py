@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased, T
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ticketmaster.broker.port import Headers
+from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.proxies import proxy_for
 from ticketmaster.telemetry.ending import in_background
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span, Tracer
@@ -28,17 +29,21 @@ from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span, Tracer
 _W3C: Final = TraceContextTextMapPropagator()
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 _RANDOM_BITS: Final = 53
+_SYSTEM_CLOCK: Final = SystemClock()
 # A collector that is away must not hold up the end of a process for longer.
 _SHUTDOWN_S: Final = 3.0
 
 
 class OtelSpan(Span):
-    """A span of OpenTelemetry's."""
+    """A span of OpenTelemetry's. It ends as much later than it was made as a clock says that is never set."""
 
-    __slots__ = ("_span", "headers", "trace_id")
+    __slots__ = ("_clock", "_made_at_s", "_made_ns", "_span", "headers", "trace_id")
 
-    def __init__(self, span: trace.Span) -> None:
+    def __init__(self, span: trace.Span, clock: Clock, made_ns: int) -> None:
         self._span = span
+        self._clock = clock
+        self._made_ns = made_ns
+        self._made_at_s = clock.monotonic_s()
         carrier: dict[str, str] = {}
         _W3C.inject(carrier, trace.set_span_in_context(span))
         self.headers = [(name, value.encode()) for name, value in carrier.items()]
@@ -52,7 +57,7 @@ class OtelSpan(Span):
             return
         if error:
             self._span.set_status(trace.StatusCode.ERROR, error)
-        self._span.end()
+        self._span.end(self._made_ns + int((self._clock.monotonic_s() - self._made_at_s) * 1e9))
 
 
 def _parent(headers: Headers) -> trace.SpanContext | None:
@@ -72,11 +77,20 @@ class OtelTracer(Tracer):
 
     enabled = True
 
-    def __init__(self, provider: trace.TracerProvider, ratio: float, random_bits: Callable[[int], int], *, parent_based: bool) -> None:
+    def __init__(
+        self,
+        provider: trace.TracerProvider,
+        ratio: float,
+        random_bits: Callable[[int], int],
+        *,
+        parent_based: bool,
+        clock: Clock = _SYSTEM_CLOCK,
+    ) -> None:
         """``ratio`` of all requests are traced whose client does not say; ``parent_based``: or whose client's word does not count."""
         self._tracer = provider.get_tracer("ticketmaster")
         self._ratio = ratio
         self._random_bits = random_bits
+        self._clock = clock
         self._parent_based = parent_based
         self._by_trace_id = TraceIdRatioBased(ratio)
         self._to_skip = self._draw()
@@ -135,9 +149,10 @@ class OtelTracer(Tracer):
         start_ns: int | None = None,
     ) -> Span:
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent) if parent else trace.INVALID_SPAN)
-        return OtelSpan(
-            self._tracer.start_span(name, context, trace.SpanKind[kind.name], attributes=attributes, links=links, start_time=start_ns)
-        )
+        now_ns = self._clock.now_ns()
+        started_ns = now_ns if start_ns is None else start_ns
+        span = self._tracer.start_span(name, context, trace.SpanKind[kind.name], attributes=attributes, links=links, start_time=started_ns)
+        return OtelSpan(span, self._clock, now_ns)
 
 
 def _client(traceparent: str, tracestate: str | None) -> trace.SpanContext | None:

@@ -56,6 +56,7 @@ class MetricsPush:
         self._families = families
         self._clock = clock
         self._started_ns = clock.now_ns()
+        self._started_at_s = clock.monotonic_s()
 
     async def run(self, interval_ms: int) -> None:
         """Sends every ``interval_ms``, for ever."""
@@ -75,6 +76,9 @@ class MetricsPush:
 
     def _data(self) -> MetricsData:
         now_ns = self._clock.now_ns()
+        # A clock that was set back: nothing can have begun after it was measured.
+        if now_ns < self._started_ns:
+            self._started_ns = now_ns - int((self._clock.monotonic_s() - self._started_at_s) * 1e9)
         metrics = [self._metric(family, now_ns) for family in self._families()]
         scope = ScopeMetrics(InstrumentationScope("ticketmaster"), metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])

@@ -22,8 +22,8 @@ _TOGETHER_S: Final = 0.05
 _SICK_S: Final = 1.0
 
 
-def _ignored(_partition: int) -> None:
-    """Nobody minds a sick partition."""
+def _ignored(_what: object) -> None:
+    """Nobody minds."""
 
 
 class _Gathered:
@@ -62,11 +62,21 @@ class _Round:
 class Commands:
     """What has come since the last hand-over. Each partition has one write under way at most, and is answered for itself."""
 
-    def __init__(self, producer: Producer, observer: Observer, on_sick: Callable[[int], None] = _ignored) -> None:
-        """``on_sick(partition)`` is told of a partition that does not take commands, or takes very long."""
+    def __init__(
+        self,
+        producer: Producer,
+        observer: Observer,
+        on_sick: Callable[[int], None] = _ignored,
+        on_refused: Callable[[bytes], None] = _ignored,
+    ) -> None:
+        """``on_sick(partition)`` is told of a partition that does not take commands, or takes very long.
+
+        ``on_refused(key)`` is told of each command that is not acknowledged, for whatever reason.
+        """
         self._producer = producer
         self._observer = observer
         self._on_sick = on_sick
+        self._on_refused = on_refused
         self._gathered: dict[TopicPartition, _Gathered] = {}
         self._writes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._failure: Exception | None = None
@@ -130,9 +140,9 @@ class Commands:
         except Exception as reason:  # noqa: BLE001 - raised where the work is waited for
             self._failure = reason
             self._wake.set()
-            await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
+            await self._refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
         except asyncio.CancelledError:
-            await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
+            await self._refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             raise
         else:
             # The log has said what became of them: whatever happens to this process, their clients are told.
@@ -152,10 +162,10 @@ class Commands:
         self._observer.commands_not_acknowledged(str(failure))
         if not isinstance(failure, Refused):
             self._on_sick(source.partition)
-            await _refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
+            await self._refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             return
         never = set(failure.keys)
-        await _refuse_all([one for one in acknowledge if one[1] in never], problems.COMMAND_TOO_LARGE)
+        await self._refuse_all([one for one in acknowledge if one[1] in never], problems.COMMAND_TOO_LARGE)
         await in_turns([one for one in acknowledge if one[1] not in never], _acknowledge)
 
     async def _send(self, source: TopicPartition, gathered: _Gathered) -> dict[TopicPartition, TicketmasterError]:
@@ -191,13 +201,17 @@ class Commands:
         await cancel(*self._writes.values())
         for one in gathered.values():
             self._in_flight -= len(one.acknowledge)
-            await _refuse_all(one.acknowledge, problem)
+            await self._refuse_all(one.acknowledge, problem)
+
+    async def _refuse_all(self, acknowledge: list[tuple[Responder, bytes]], problem: Problem) -> None:
+        def refuse_one(taken: tuple[Responder, bytes]) -> None:
+            responder, key = taken
+            self._on_refused(key)
+            refuse(responder, problem)
+
+        await finish(in_turns(acknowledge, refuse_one))
 
 
 def _acknowledge(taken: tuple[Responder, bytes]) -> None:
     responder, key = taken
     responder.response_bytes(200, TEXT, key)
-
-
-async def _refuse_all(acknowledge: list[tuple[Responder, bytes]], problem: Problem) -> None:
-    await finish(in_turns(acknowledge, lambda taken: refuse(taken[0], problem)))

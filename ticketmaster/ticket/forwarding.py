@@ -1,6 +1,8 @@
 """Reservations that live in other processes: their owners are asked, each once at a time, and again when one fails or changes.
 
-Who waits stays in the gateway's own list, with its own deadline: whatever becomes of an owner, no long poll is lost.
+All that is known of what was asked elsewhere is here. Whatever carries the questions tells what became of each, once, and the gateway's
+sweep looks again for those that failed. Who waits stays in the gateway's own list, with its own deadline: whatever becomes of an owner, no
+long poll is lost.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from collections.abc import Callable
 
 from ticketmaster.broker.port import Assignment
 
-# Asks the process at an address for a reservation; the answer comes later.
+# Asks the process at an address for a reservation. Each question is told once, later: by an answer or by a failure.
 Ask = Callable[[str, bytes], None]
 
 
@@ -20,7 +22,8 @@ class Forwarding:
         self._ask = ask
         # Addresses of the owners of partitions that are not this process's.
         self._owners: dict[int, str] = {}
-        self._asked: set[bytes] = set()
+        # Who was asked last for a reservation, and has not told.
+        self._asked: dict[bytes, str] = {}
         self._failed: set[bytes] = set()
 
     def lives_elsewhere(self, partition: int) -> bool:
@@ -31,23 +34,21 @@ class Forwarding:
         """Partitions have moved: whatever is awaited must be looked for anew."""
         owned = set(assignment.partitions)
         self._owners = {partition: address for partition, address in assignment.owners.items() if address and partition not in owned}
-        self._asked.clear()
-        self._failed.clear()
 
     def look(self, key: bytes, partition: int) -> None:
         """Asks the owner for a reservation, if that is another process and it has not been asked yet."""
         address = self._owners.get(partition)
-        if address and key not in self._asked:
-            self._asked.add(key)
+        if address and self._asked.get(key) != address:
+            self._asked[key] = address
             self._ask(address, key)
 
     def answered(self, key: bytes) -> None:
         """The decision has come."""
-        self._asked.discard(key)
+        self._asked.pop(key, None)
 
     def failed(self, key: bytes) -> None:
         """The owner has not answered, or not decided."""
-        self._asked.discard(key)
+        self._asked.pop(key, None)
         self._failed.add(key)
 
     def take_failed(self) -> set[bytes]:

@@ -27,27 +27,24 @@ from ticketmaster.errors import Fatal, Refused, Retriable
 from ticketmaster.streams.jobs import in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
-from ticketmaster.telemetry.metrics import Histogram
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.forwarding import Ask, Forwarding
-from ticketmaster.ticket.ids import IdMint, minted_ms
+from ticketmaster.ticket.ids import IdMint
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import JSON, Responder, refuse
 from ticketmaster.ticket.tracing import ReservationTraces
+from ticketmaster.ticket.undecided import Undecided
 from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.events import encode_event
 
 _SWEEP_S = 0.25
-_UNDECIDED_MAX = 200_000
-# So many first characters of an id are the time at which it was minted.
-_MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
 # More may wait for one reservation: they are answered in turns.
 _ANSWERS_AT_ONCE_MAX = 1_000
@@ -110,14 +107,12 @@ class Gateway:
         # Other processes that wait: for them nobody else is asked.
         self._waiting_peers: Waiting[Responder] = Waiting()
         self._forwarding = Forwarding(ask)
-        self._durations = observer.decision_durations
         self._traced = observer.tracer.enabled
-        self._commands = Commands(producer, observer, self._avoid)
+        self._commands = Commands(producer, observer, self._avoid, self._on_refused)
         # When a partition that does not take commands is tried again.
         self._tried_again: dict[int, asyncio.TimerHandle] = {}
         self._traces = ReservationTraces(observer.tracer, clock)
-        # Ids minted here whose decision has not come, with their partitions: the table need not be asked for them.
-        self._undecided: dict[bytes, int] = {}
+        self._undecided = Undecided(clock.monotonic_s, observer.decision_durations)
         self._announcing: set[asyncio.Task[None]] = set()
         # What goes on in turns: answers to many who wait for one reservation; looking for all that is waited for.
         self._jobs: set[asyncio.Task[None]] = set()
@@ -137,13 +132,12 @@ class Gateway:
         key, partition = self._mint.mint()
         headers = self._traces.on_post(key, responder)
         self._commands.add(self._sources[partition], key, command, responder, headers)
-        if len(self._undecided) < _UNDECIDED_MAX:
-            self._undecided[key] = partition
+        self._undecided.add(key, partition)
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
         key = reservation_id.encode()
-        undecided = self._undecided.get(key)
+        undecided = self._undecided.partition(key)
         partition = partition_of(key, self._partitions) if undecided is None else undecided
         if self._traced:
             responder = self._traces.on_get(key, responder, elsewhere=self._forwarding.lives_elsewhere(partition))
@@ -224,7 +218,16 @@ class Gateway:
         if earlier := self._tried_again.pop(partition, None):
             earlier.cancel()
         self._mint.avoid(partition)
-        self._tried_again[partition] = asyncio.get_running_loop().call_later(_AVOIDED_S, self._mint.use_again, partition)
+        self._tried_again[partition] = asyncio.get_running_loop().call_later(_AVOIDED_S, self._use_again, partition)
+
+    def _use_again(self, partition: int) -> None:
+        del self._tried_again[partition]
+        self._mint.use_again(partition)
+
+    def _on_refused(self, key: bytes) -> None:
+        """A command was not acknowledged: nobody knows its id."""
+        self._undecided.forget(key)
+        self._traces.forget(key)
 
     async def _announce(
         self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
@@ -253,11 +256,9 @@ class Gateway:
         """Answers those who wait for these reservations; ``headers`` are those of the traced ones."""
         if headers:
             self._traces.on_decisions(records, headers)
-        take, peers, undecided = self._waiting.take, self._waiting_peers, self._undecided
-        if self._durations:
-            self._count_durations(records, self._durations)
+        self._undecided.decide(records)
+        take, peers = self._waiting.take, self._waiting_peers
         for key, reservation in records:
-            undecided.pop(key, None)
             responders = take(key)
             if len(peers):
                 responders += peers.take(key)
@@ -271,21 +272,6 @@ class Gateway:
             return
         for responder in responders:
             answer(responder)
-
-    def _count_durations(self, records: Sequence[Pair], durations: Histogram) -> None:
-        """Of the reservations that were taken here. Many were minted in the same millisecond as the one before."""
-        now_ms, undecided = self._clock.now_ms(), self._undecided
-        minted, times, duration_s = b"", 0, 0.0
-        for key, _ in records:
-            if key not in undecided:
-                continue
-            if key[:_MILLISECONDS] != minted:
-                if times:
-                    durations.observe(duration_s, times)
-                minted, times, duration_s = key[:_MILLISECONDS], 0, max(now_ms - minted_ms(key), 0) / 1000
-            times += 1
-        if times:
-            durations.observe(duration_s, times)
 
     def on_table_opened(self) -> None:
         """Partitions were opened, with decisions that :meth:`on_reservations` did not see: looks for all that is waited for."""
@@ -352,6 +338,7 @@ class Gateway:
             for waiting in (self._waiting, self._waiting_peers):
                 await in_turns(waiting.take_expired(loop.time()), _refuse_undecided)
             await in_turns(self._forwarding.take_failed(), self._look_for)
+            self._undecided.forget_old()
 
     async def drain(self) -> None:
         """Takes nothing new on; returns when all that was is answered, those who wait too long with 503."""

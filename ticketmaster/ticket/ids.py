@@ -27,9 +27,9 @@ is_reservation_id: Callable[[str], re.Match[str] | None] = re.compile(
 """Whether a text has the form of a UUID, of whatever version: other gateways mint other ones."""
 
 
-def minted_ms(key: bytes) -> int:
-    """When an id of ours was minted, in milliseconds since 1970."""
-    return int(key[:8] + key[9:13], 16)
+def canonical_id(text: str) -> str | None:
+    """A reservation id as it is minted, stored and hashed: in lower case. It is read in either case; None: the text is no id."""
+    return text.lower() if is_reservation_id(text) else None
 
 
 class IdMint:

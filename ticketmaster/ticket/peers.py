@@ -3,6 +3,9 @@
 On h2 directly: a pool such as httpx's admits 100 streams a connection, and whatever comes then waits behind long polls. Here a
 connection carries as many as the peer allows, an ask costs no coroutine and no timer, and what is asked within one turn of the loop
 leaves in one write. What h2 does for each stream and a peer needs not is left out: see :class:`_Http`.
+
+A peer may be gone without a word: its machine lost power, or a router forgot the connection. So a peer that says nothing while it is
+asked gets a PING. A connection on which nothing comes for some seconds is closed: its asks fail, and the next ask connects anew.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, cast
 
@@ -31,11 +35,17 @@ _PATH = b"/internal/v1/reservation/"
 _CONNECT_TIMEOUT_S = 1.0
 _LOOK_S = 0.25
 _IDLE_S = 60.0
+# A connection is silent while nothing comes though something is asked: it is asked for a sign of life, and given up in the end.
+_PING_S = 1.0
+_SILENT_S = 4.0
+# So long nobody connects to a peer that has answered nothing on its last connection.
+_REST_S = 1.0
 _WAITING_MAX = 50_000
 _BODY_BYTES_MAX = 1 << 20
 # Answers are small and many: no stream shall wait for the others' to be acknowledged.
 _WINDOW_BYTES = 1 << 30
 _NO_STREAMS_LEFT = 1 << 30
+_PING = b"answers?"
 
 OnAnswer = Callable[[bytes, int, bytes, bytes], None]
 OnFailure = Callable[[bytes], None]
@@ -91,7 +101,8 @@ class _Answer:
 class _Link(asyncio.Protocol):
     """The connection to one peer, from its opening to its end."""
 
-    def __init__(self, address: str, on_answer: OnAnswer, on_failure: OnFailure, deadline_s: float) -> None:
+    def __init__(self, address: str, on_answer: OnAnswer, on_failure: OnFailure, deadline_s: float, rest_s: float) -> None:
+        """Connects after ``rest_s``."""
         self._loop = asyncio.get_running_loop()
         self._headers = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", address.encode())]
         self._on_answer = on_answer
@@ -103,13 +114,20 @@ class _Link(asyncio.Protocol):
         self._streams: dict[int, _Answer] = {}
         self._streams_max = 100
         self._flushing = False
+        # The peer reads slower than it is asked: what is not sent yet waits here, where it can expire.
+        self._is_full = False
+        # Looks in a row at which something was asked and nothing had come. Looks, not time: when this process itself stood still, it has
+        # not read yet what came meanwhile.
+        self._silent_looks = 0
+        self._answered_at: float | None = None
         self.closed = False
-        self.used_at = self._loop.time()
-        self._opening = asyncio.ensure_future(self._open(address))
+        self.used_at = self.closed_at = self._loop.time()
+        self._opening = asyncio.ensure_future(self._open(address, rest_s))
 
-    async def _open(self, address: str) -> None:
+    async def _open(self, address: str, rest_s: float) -> None:
         host, _, port = address.rpartition(":")
         try:
+            await asyncio.sleep(rest_s)
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await self._loop.create_connection(lambda: self, host.strip("[]"), int(port))
         except (OSError, ValueError, OverflowError):
@@ -128,7 +146,7 @@ class _Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self.closed or not self._transport:
+        if self.closed or self._is_full or not self._transport:
             return
         http, streams, unsent = self._http, self._streams, self._unsent
         try:
@@ -151,27 +169,37 @@ class _Link(asyncio.Protocol):
         if self.closed:
             self._transport.abort()
             return
+        self._silent_looks = 0
         self._http.initiate_connection()
         self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _BODY_BYTES_MAX})
         self._http.increment_flow_control_window(_WINDOW_BYTES)
         self._flush()
 
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._flush_soon()
+
     def data_received(self, data: bytes) -> None:
+        self._silent_looks = 0
         try:
             events = self._http.receive_data(data)
-        except ProtocolError:
+        except Exception:  # noqa: BLE001 - mostly a ProtocolError, but h2 does not say what else rubbish may raise
             self.close(tell=True)
             return
         for event in events:
             match event:
                 case ResponseReceived(stream_id=number) if number in self._streams:
                     headers, answer = dict(event.headers or ()), self._streams[number]
-                    answer.status, answer.traceparent = int(headers[b":status"]), headers.get(b"traceparent", b"")
+                    answer.status, answer.traceparent = _status(headers), headers.get(b"traceparent", b"")
                 case DataReceived(stream_id=number):
                     self._http.acknowledge_received_data(event.flow_controlled_length or 0, number)
                     self._take_body(number, event.data or b"")
                 case StreamEnded(stream_id=number) if number in self._streams:
                     answer = self._streams.pop(number)
+                    self._answered_at = self._loop.time()
                     self._on_answer(answer.key, answer.status, answer.body, answer.traceparent)
                 case StreamReset(stream_id=number) if number in self._streams:
                     self._on_failure(self._streams.pop(number).key)
@@ -197,29 +225,66 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(tell=True)
 
-    def expire(self, now: float) -> None:
-        """Fails what was asked too long ago: the oldest come first."""
+    # Looking after it.
+
+    def look(self, now: float) -> None:
+        """Fails what was asked too long ago, and closes a connection that is good for nothing any more."""
+        if self.closed:
+            return
+        self._http.forget_closed()
+        if not self.waiting:
+            if now - self.used_at > _IDLE_S:
+                self.close(tell=False)
+            return
+        expired = self._take_expired(now)
+        # A peer that lives answers each ask in time, if only that it does not know: this one did nothing for a whole deadline.
+        useless = bool(expired) and (self._answered_at or 0.0) < expired[0].deadline - self._deadline_s
+        for answer in expired:
+            self._on_failure(answer.key)
+        if useless or self._is_silent():
+            if self._transport and not self._is_full:
+                # The last that a peer hears which reads after all: that nobody waits for its answers.
+                self._transport.write(self._http.data_to_send())
+            self.close(tell=True)
+        else:
+            self._flush_soon()
+
+    def _take_expired(self, now: float) -> list[_Answer]:
+        """What was asked too long ago, the oldest first; the peer is told that nobody waits for it."""
         expired = list(takewhile(lambda number: self._streams[number].deadline <= now, self._streams))
+        for number in expired:
+            with suppress(ProtocolError):
+                self._http.reset_stream(number)
         answers = [self._streams.pop(number) for number in expired]
         while self._unsent and self._unsent[0].deadline <= now:
             answers.append(self._unsent.popleft())
-        for number in expired:
-            self._http.reset_stream(number)
-        for answer in answers:
-            self._on_failure(answer.key)
-        self._http.forget_closed()
-        self._flush_soon()
+        return answers
+
+    def _is_silent(self) -> bool:
+        """Whether nothing has come for too long; asks for a sign of life before that is so."""
+        if not self.waiting or not self._transport:
+            return False
+        self._silent_looks += 1
+        silent_s = self._silent_looks * _LOOK_S
+        if self._silent_looks == round(_PING_S / _LOOK_S):
+            self._http.ping(_PING)
+        return silent_s > min(_SILENT_S, self._deadline_s)
 
     @property
     def waiting(self) -> int:
         """How many answers are waited for."""
         return len(self._streams) + len(self._unsent)
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the peer has answered anything."""
+        return self._answered_at is not None
+
     def close(self, *, tell: bool) -> None:
         """Ends the connection; ``tell`` fails what is not answered yet."""
         if self.closed:
             return
-        self.closed = True
+        self.closed, self.closed_at = True, self._loop.time()
         self._opening.cancel()
         if self._transport:
             self._transport.abort()
@@ -231,6 +296,12 @@ class _Link(asyncio.Protocol):
                 self._on_failure(answer.key)
 
 
+def _status(headers: dict[bytes, bytes]) -> int:
+    """The status of an answer; 0 where it has none."""
+    status = headers.get(b":status", b"")
+    return int(status) if len(status) == 3 and status.isdigit() else 0
+
+
 class Peers:
     """The other ticket processes, by address."""
 
@@ -239,6 +310,8 @@ class Peers:
         self._on_answer = on_answer
         self._on_failure = on_failure
         self._deadline_s = deadline_ms / 1000
+        self._rest_s = min(_REST_S, self._deadline_s / 4)
+        # With those that were closed a moment ago.
         self._links: dict[str, _Link] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._closed = False
@@ -250,7 +323,8 @@ class Peers:
         loop = asyncio.get_running_loop()
         link = self._links.get(address)
         if link is None or link.closed:
-            link = self._links[address] = _Link(address, self._on_answer, self._fail, self._deadline_s)
+            rest_s = 0.0 if link is None or link.has_answered else max(link.closed_at + self._rest_s - loop.time(), 0.0)
+            link = self._links[address] = _Link(address, self._on_answer, self._fail, self._deadline_s, rest_s)
         if link.waiting >= _WAITING_MAX:
             loop.call_soon(self._fail, key)
             return
@@ -265,11 +339,9 @@ class Peers:
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
         for address, link in tuple(self._links.items()):
-            link.expire(now)
-            if not link.waiting and now - link.used_at > _IDLE_S:
-                link.close(tell=False)
-            # Who was told of a failure may have asked again, on a new connection.
-            if link.closed and self._links[address] is link:
+            link.look(now)
+            # Clients that were told of a failure may have asked again, on a new connection.
+            if link.closed and now - link.closed_at >= self._rest_s and self._links[address] is link:
                 del self._links[address]
         self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look) if self._links else None
 

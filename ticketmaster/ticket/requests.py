@@ -37,7 +37,7 @@ class RequestWatch:
         watched = Watched(responder)
         watched.span = span
         if self._log:
-            watched.on_answer, watched.scope, watched.started_ns = self._write, scope, self._clock.now_ns()
+            watched.on_answer, watched.scope, watched.started_at_s = self._write, scope, self._clock.monotonic_s()
         return watched
 
     def _counted(self, scope: Any, responder: Responder) -> Responder:
@@ -68,7 +68,7 @@ class RequestWatch:
                 "network.protocol.version": scope.http_version,
                 "http.response.status_code": status,
                 "http.response.body.size": len(body),
-                "http.server.request.duration": round((self._clock.now_ns() - watched.started_ns) / 1e9, 6),
+                "http.server.request.duration": round(self._clock.monotonic_s() - watched.started_at_s, 6),
                 **({"trace_id": watched.span.trace_id} if watched.span is not NOT_TRACED else {}),
             },
         )

@@ -57,7 +57,7 @@ class Counted:
 class Watched:
     """A responder whose response is looked at."""
 
-    __slots__ = ("_responder", "extra", "on_answer", "scope", "span", "started_ns")
+    __slots__ = ("_responder", "extra", "on_answer", "scope", "span", "started_at_s")
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -65,7 +65,8 @@ class Watched:
         self.on_answer: Callable[[Watched, int, bytes], None] | None = None
         # Granian's description of the request.
         self.scope: Any = None
-        self.started_ns = 0
+        # On the clock that never goes back.
+        self.started_at_s = 0.0
         # Headers that the response has besides its own.
         self.extra: tuple[tuple[str, str], ...] = ()
 

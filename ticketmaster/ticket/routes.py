@@ -10,7 +10,7 @@ from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import Page
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
 from ticketmaster.ticket.gateway import Gateway
-from ticketmaster.ticket.ids import is_reservation_id
+from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.renderings import Rendered
@@ -57,18 +57,19 @@ class Routes:
     def get(self, path: str, responder: Responder) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
         if path.startswith(_RESERVATION_PREFIX):
-            reservation_id = path[len(_RESERVATION_PREFIX) :]
-            if not is_reservation_id(reservation_id):
-                return False
-            self._gateway.get_reservation(reservation_id.lower(), responder)
-            return True
-        if not path.startswith(PEER_PREFIX):
+            ask, given = self._gateway.get_reservation, path[len(_RESERVATION_PREFIX) :]
+        elif path.startswith(PEER_PREFIX):
+            ask, given = self._ask_for_peer, path[len(PEER_PREFIX) :]
+        else:
             return False
-        reservation_id = path[len(PEER_PREFIX) :]
-        if not is_reservation_id(reservation_id):
+        reservation_id = canonical_id(given)
+        if reservation_id is None:
             return False
-        self._gateway.get_for_peer(reservation_id.encode(), responder)
+        ask(reservation_id, responder)
         return True
+
+    def _ask_for_peer(self, reservation_id: str, responder: Responder) -> None:
+        self._gateway.get_for_peer(reservation_id.encode(), responder)
 
     def allowed_methods(self, path: str) -> str:
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""

@@ -50,6 +50,10 @@ class ReservationTraces:
         if len(self._parents) > _TRACED_MAX:
             self._parents.popitem(last=False)
 
+    def forget(self, key: bytes) -> None:
+        """The command was refused."""
+        self._parents.pop(key, None)
+
     def on_get(self, key: bytes, responder: Responder, *, elsewhere: bool) -> Responder:
         """Who takes the response to a GET. ``elsewhere``: another process will be asked, which may know that it is traced."""
         if not self._tracer.enabled:
@@ -60,7 +64,7 @@ class ReservationTraces:
             watched.span = self._tracer.start(_GET, Kind.SERVER, parent, _attributes(key))
             return watched
         if elsewhere:
-            watched.started_ns = watched.started_ns or self._clock.now_ns()
+            watched.started_at_s = watched.started_at_s or self._clock.monotonic_s()
             return watched
         return responder
 
@@ -78,7 +82,9 @@ class ReservationTraces:
         """Another process has answered a request of ours, and says that it is traced."""
         if traceparent and isinstance(responder, Watched) and responder.span is NOT_TRACED:
             parent = [(_TRACEPARENT, traceparent)]
-            responder.span = self._tracer.start(_GET, Kind.SERVER, parent, _attributes(key), start_ns=responder.started_ns)
+            waited_s = self._clock.monotonic_s() - responder.started_at_s
+            start_ns = self._clock.now_ns() - int(waited_s * 1e9)
+            responder.span = self._tracer.start(_GET, Kind.SERVER, parent, _attributes(key), start_ns=start_ns)
 
 
 def _attributes(key: bytes) -> dict[str, str | int]:

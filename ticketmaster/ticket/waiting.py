@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -37,6 +38,9 @@ class Waiting(Generic[T]):
         if numbers is None:
             self._by_key[key] = [number]
         else:
+            # However long a key is waited for without a pause, it keeps no more of those that are gone than of those that wait.
+            if numbers[len(numbers) // 2] < self._oldest:
+                del numbers[: bisect_left(numbers, self._oldest)]
             numbers.append(number)
 
     def take(self, key: bytes) -> list[T]:
