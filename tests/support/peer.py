@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -21,12 +22,12 @@ class Side(asyncio.Protocol):
         self.asked: list[tuple[int, bytes]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not asserted: uvloop's is one by its methods only.
+        self.transport = cast("asyncio.Transport", transport)
         self.peer.sides.append(self)
         self.http.initiate_connection()
         self.http.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self.peer.streams_max})
-        transport.write(self.http.data_to_send())
+        self.transport.write(self.http.data_to_send())
 
     def data_received(self, data: bytes) -> None:
         for event in self.http.receive_data(data):

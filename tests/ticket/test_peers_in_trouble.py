@@ -121,7 +121,8 @@ class TroubledPeer(Peer):
 
         async def serve(reader: Reader, writer: Writer) -> None:
             self.writers.append(writer)
-            with suppress(ConnectionError, asyncio.CancelledError):
+            # RuntimeError: uvloop's word for a transport that is closed.
+            with suppress(ConnectionError, RuntimeError, asyncio.CancelledError):
                 await misbehave(reader, writer)
 
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(), serve)
