@@ -46,9 +46,9 @@ class Fleet:
         # Of the ticket processes, those that have been ready once.
         self._ready: set[Program] = set()
 
-    def create_topics(self) -> None:
+    def create_topics(self, partitions: int = PARTITIONS) -> None:
         """Creates what is missing."""
-        done = run("topics", "create", "-c", str(self.config), "--partitions", str(PARTITIONS), cwd=self.folder)
+        done = run("topics", "create", "-c", str(self.config), "--partitions", str(partitions), cwd=self.folder)
         assert done.returncode == 0, done.stderr
 
     def start(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.chaos.fleet import Fleet
+from tests.roles.mix import Mix
+from tests.support.golden import GOLDEN_PARTITIONS
 from tests.support.kafka import Cluster
 from tests.support.kafka_fixtures import install
+from tests.support.kafka_topics import without_topics
+from tests.support.registry import registry_of_tests
 
 
 @pytest.fixture(scope="package")
@@ -18,3 +25,16 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster.start(tmp_path_factory.mktemp("kafka"), registry=True)
     yield cluster
     cluster.close()
+
+
+@pytest.fixture
+async def mix(tmp_path: Path, own_cluster: Cluster) -> AsyncIterator[Mix]:
+    """Topics like the original's, and nothing in them."""
+    async with without_topics(own_cluster.bootstrap_servers) as broker:
+        with registry_of_tests(first_id=101) as registry:
+            fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, registry.url)
+            try:
+                await asyncio.to_thread(fleet.create_topics, GOLDEN_PARTITIONS)
+                yield Mix(fleet, broker, registry)
+            finally:
+                fleet.kill_all()
