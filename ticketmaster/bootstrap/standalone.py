@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from ticketmaster.bootstrap.directory import check_state
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
@@ -48,6 +49,7 @@ def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) ->
         if (directory / _STATE).exists() and not (directory / LOG_FILE).exists():
             # The log is the truth: without it every seat would be free again.
             raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
+        check_state(directory / _STATE, config.partitions)
         return run_role(_run(config, directory, on_ready))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
-from ticketmaster.sqlitefile import open_database, open_for_reading
+from ticketmaster.sqlitefile import Reading, open_database
 from ticketmaster.state.port import Changes, Update
 
 _FORMAT_VERSION = 1
@@ -229,20 +229,27 @@ class SqliteStores:
 
 
 @contextmanager
-def reading_store(path: Path, number: int, name: str) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
+def reading_store(path: Path, number: int, name: str, *, in_use: bool) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
     """(the checkpoint, the items) of a task's store by its number and name, as it is now; nothing is changed.
 
-    TaskCorrupted: it can't be read.
+    ``in_use``: a role may be at work on it. TaskCorrupted: it can't be read. Retriable: a role has begun to work on it.
     """
     table = _table_name(number, name)
     try:
-        with closing(open_for_reading(path, format_version=_FORMAT_VERSION)) as connection:
-            # A process that was killed in its first moments leaves a file without tables; an earlier release knew of the first store only.
-            tables = {found for (found,) in connection.execute("SELECT name FROM sqlite_master")}
-            row = None
-            if {"checkpoint", table} <= tables:
-                row = connection.execute("SELECT next_offset FROM checkpoint WHERE id = ?", (number,)).fetchone()
-            yield (row[0], _checked(connection.execute(f"SELECT key, value, sum FROM {table}"), path)) if row else (0, iter(()))  # noqa: S608
+        with closing(Reading(path, format_version=_FORMAT_VERSION, in_use=in_use)) as reading:
+            connection = reading.connection
+            try:
+                # A process that was killed in its first moments leaves a file without tables; an earlier release knew of the first
+                # store only.
+                tables = {found for (found,) in connection.execute("SELECT name FROM sqlite_master")}
+                row = None
+                if {"checkpoint", table} <= tables:
+                    row = connection.execute("SELECT next_offset FROM checkpoint WHERE id = ?", (number,)).fetchone()
+                query = f"SELECT key, value, sum FROM {table}"  # noqa: S608 - a name of ours
+                yield (row[0], _checked(connection.execute(query), path)) if row else (0, iter(()))
+            finally:
+                # First of all: what is wrong may be so for this reason only.
+                reading.check()
     except (UsageError, sqlite3.Error) as cause:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
 
