@@ -16,6 +16,7 @@ from ticketmaster.writable import check_database, check_folder, check_space
 
 _FORMAT = 1
 LOG_FILE = "log.db"
+STATE = "state"
 _MARKER = "ticketmaster.json"
 _NEW_MARKER = "ticketmaster.new"
 _LOCK = "ticketmaster.lock"
@@ -104,10 +105,10 @@ def _make_directory(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Returns when a file's content, or a directory's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -137,15 +138,20 @@ def _read_marker(marker: Path) -> _Marker:
     return found
 
 
+def write_marker(directory: Path, partitions: int) -> None:
+    """Makes a directory a data directory, for good once this returns. OSError: it can't be written."""
+    fresh, marker = directory / _NEW_MARKER, directory / _MARKER
+    fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
+    # The content before the name, and the name before any log: after a power failure the directory is empty or whole.
+    sync(fresh)
+    fresh.replace(marker)
+    sync(directory)
+
+
 def _check_marker(marker: Path, partitions: int) -> None:
     try:
         if not marker.exists():
-            fresh = marker.with_name(_NEW_MARKER)
-            fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
-            # The content before the name, and the name before any log: after a power failure the directory is empty or whole.
-            _sync(fresh)
-            fresh.replace(marker)
-            _sync(marker.parent)
+            write_marker(marker.parent, partitions)
             return
         found = _read_marker(marker)
     except (OSError, msgspec.DecodeError) as cause:

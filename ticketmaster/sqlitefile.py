@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.errors import Fatal, Retriable, UsageError
 
 # "TKTM", in the header of every file (PRAGMA application_id).
 _APPLICATION_ID = 0x544B544D
 # A write-ahead log that grew while somebody read the file for long is cut to this when it begins anew.
 _WAL_BYTES_MAX = 64 << 20
+# At once; in between it is said how far a copy is.
+_COPY_PAGES = 1_024
 
 
 def open_database(path: Path, *, synchronous: str, format_version: int, cache_kib: int) -> Database:
@@ -86,6 +90,23 @@ class Reading:
         copy = Path(self._copy.name, self._path.name)
         Path(f"{copy}-shm").touch()
         return copy
+
+    def copy(self, target: Path, on_progress: Callable[[int], None]) -> None:
+        """Copies the file as it was when it was opened into an empty one, page by page; is told how many bytes are copied so far.
+
+        Nobody may use the copy before it is synced. Fatal: it can't be written, or the file can't be read. Retriable: as of :meth:`check`.
+        """
+        page_bytes = self.connection.execute("PRAGMA page_size").fetchone()[0]
+        try:
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                # A copy that is broken off is thrown away.
+                copy.execute("PRAGMA journal_mode = OFF")
+                copy.execute("PRAGMA synchronous = OFF")
+                # The open transaction keeps SQLite from beginning anew whenever somebody writes to the file.
+                self.connection.backup(copy, pages=_COPY_PAGES, progress=lambda _, left, pages: on_progress((pages - left) * page_bytes))
+        except sqlite3.Error as cause:
+            raise Fatal(f"{self._path} can't be copied to {target}: {cause}") from cause
+        self.check()
 
     def check(self) -> None:
         """Retriable: nobody used the file, and now somebody has written to it. What was read last may be wrong, so this is asked behind."""

@@ -16,7 +16,7 @@ from ticketmaster.bootstrap.stores import Store, stores_below
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
-from ticketmaster.datadir import LOG_FILE, data_directory_in_use, is_in_use, partitions_of_data_directory
+from ticketmaster.datadir import LOG_FILE, STATE, data_directory_in_use, is_in_use, partitions_of_data_directory
 from ticketmaster.errors import TaskCorrupted, UsageError
 from ticketmaster.statedir import slot_lock
 
@@ -78,7 +78,7 @@ async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResul
         on_progress("checking", 0, 0, 0)
         report = books.close(await not_worked_off(log, partitions, books))
         lost = await removed_unread(log, partitions)
-    stores = stores_below(directory / "state", "*.db", -3)
+    stores = stores_below(directory / STATE, "*.db", -3)
     found = await _compared_all(stores, lambda _: data_directory_in_use(directory), snapshot, on_progress)
     return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 

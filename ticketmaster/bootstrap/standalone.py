@@ -19,7 +19,7 @@ from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.port import Pair, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.standalone import StandaloneConfig
-from ticketmaster.datadir import LOG_FILE, locked_data_directory
+from ticketmaster.datadir import LOG_FILE, STATE, locked_data_directory
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
@@ -39,17 +39,15 @@ from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
-_STATE = "state"
-
 
 def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) -> int:
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
-        if (directory / _STATE).exists() and not (directory / LOG_FILE).exists():
+        if (directory / STATE).exists() and not (directory / LOG_FILE).exists():
             # The log is the truth: without it every seat would be free again.
             raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
-        check_state(directory / _STATE, config.partitions)
+        check_state(directory / STATE, config.partitions)
         return run_role(_run(config, directory, on_ready))
 
 
@@ -97,7 +95,7 @@ class _Standalone:
         measuring.watch_gateway(gateway, watch)
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:
-        folder = self._directory / _STATE / application_id / str(partition)
+        folder = self._directory / STATE / application_id / str(partition)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:

@@ -17,7 +17,7 @@ from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
 from ticketmaster.sqlitefile import Reading, open_database
 from ticketmaster.state.port import Changes, Update
 
-_FORMAT_VERSION = 1
+FORMAT_VERSION = 1
 _CACHE_KIB = 2_048
 # A statement of many rows costs a fifth less for each than as many statements.
 _ROWS_AT_ONCE = 100
@@ -151,7 +151,7 @@ class SqliteStores:
 
     def _open(self) -> None:
         # NORMAL: a power failure may lose the newest writes, which the changelogs have, but does not damage the file.
-        database = open_database(self._path, synchronous="NORMAL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
+        database = open_database(self._path, synchronous="NORMAL", format_version=FORMAT_VERSION, cache_kib=_CACHE_KIB)
         self._connection: sqlite3.Connection = database.conn
         try:
             # Otherwise whichever commit finds it large copies it, on the loop.
@@ -236,7 +236,7 @@ def reading_store(path: Path, number: int, name: str, *, in_use: bool) -> Iterat
     """
     table = _table_name(number, name)
     try:
-        with closing(Reading(path, format_version=_FORMAT_VERSION, in_use=in_use)) as reading:
+        with closing(Reading(path, format_version=FORMAT_VERSION, in_use=in_use)) as reading:
             connection = reading.connection
             try:
                 # A process that was killed in its first moments leaves a file without tables; an earlier release knew of the first
