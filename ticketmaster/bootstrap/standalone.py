@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from ticketmaster.bootstrap.directory import check_state
+from ticketmaster.bootstrap.directory import begin_run, check_state
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
@@ -20,7 +20,7 @@ from ticketmaster.broker.port import Pair, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.datadir import LOG_FILE, STATE, locked_data_directory
-from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.errors import Fatal
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
@@ -44,27 +44,25 @@ def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) ->
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
-        if (directory / STATE).exists() and not (directory / LOG_FILE).exists():
-            # The log is the truth: without it every seat would be free again.
-            raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
         check_state(directory / STATE, config.partitions)
-        return run_role(_run(config, directory, on_ready))
+        return run_role(_run(config, directory, begin_run(directory), on_ready))
 
 
-async def _run(config: StandaloneConfig, directory: Path, on_ready: Callable[[int], None]) -> int:
+async def _run(config: StandaloneConfig, directory: Path, run: int, on_ready: Callable[[int], None]) -> int:
     async with Measuring("standalone", SystemClock(), config.telemetry, scraped=bool(config.metrics_port)) as measuring:
-        return await _Standalone(config, directory, measuring).run(on_ready)
+        return await _Standalone(config, directory, run, measuring).run(on_ready)
 
 
 class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
-    def __init__(self, config: StandaloneConfig, directory: Path, measuring: Measuring) -> None:
+    def __init__(self, config: StandaloneConfig, directory: Path, run: int, measuring: Measuring) -> None:
         clock, settings, partitions = SystemClock(), EMBEDDED, config.partitions
         self._config = config
         self._measuring = measuring
         observer = measuring.observer
         self._directory = directory
+        self._run = run
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
             SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
@@ -100,7 +98,7 @@ class _Standalone:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise Fatal(f"the state {folder} can't be created: {cause.strerror}") from cause
-        return SqliteStores(folder / f"{names[0]}.db", names)
+        return SqliteStores(folder / f"{names[0]}.db", names, self._run)
 
     @property
     def _ready(self) -> bool:

@@ -24,6 +24,8 @@ _ROWS_AT_ONCE = 100
 # From this size on the write-ahead log is copied into the file, on a thread: that waits for the disk twice.
 _WAL_BYTES_MAX = 4 << 20
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Where a file notes the run of its log, in the table of its checkpoints.
+RUN = -1
 _CHECKPOINT = "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, next_offset INTEGER, sum INTEGER)"
 
 
@@ -138,9 +140,13 @@ class SqliteStores:
     Its rows are checked by :meth:`check`, not when it is opened: that takes a second or two a million.
     """
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read."""
+    def __init__(self, path: Path, names: Sequence[str], run: int | None = None) -> None:
+        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read.
+
+        ``run`` of the log is noted in it, to be read by :func:`stored_checkpoints`.
+        """
         self._path = path
+        self._run = run
         self._wal = Path(f"{path}-wal")
         self._names = tuple(names)
         self._copying: Future[None] | None = None
@@ -159,6 +165,10 @@ class SqliteStores:
             # Once copied it begins anew, and its size says so.
             self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX // 4}")
             self._create_tables(database)
+            if self._run is not None:
+                # In the order of all that is written: the state of a run is never found without its note.
+                row = (RUN, self._run, _checkpoint_sum(self._run))
+                self._connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", row)
         except sqlite3.Error as cause:
             self._connection.close()
             raise self._unwritable(cause) from cause
@@ -250,6 +260,21 @@ def reading_store(path: Path, number: int, name: str, *, in_use: bool) -> Iterat
             finally:
                 # First of all: what is wrong may be so for this reason only.
                 reading.check()
+    except (UsageError, sqlite3.Error) as cause:
+        raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
+
+
+def stored_checkpoints(path: Path) -> dict[int, int]:
+    """What a file of stores stands for, by the stores' numbers, and under :data:`RUN` the run of its log; for whoever may write to it.
+
+    TaskCorrupted: it can't be read.
+    """
+    try:
+        with closing(Reading(path, format_version=FORMAT_VERSION, in_use=True)) as reading:
+            if not reading.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchone():
+                return {}
+            rows = reading.connection.execute("SELECT id, next_offset, sum FROM checkpoint").fetchall()
+            return {number: offset for number, offset, stored in rows if isinstance(offset, int) and _checkpoint_sum(offset) == stored}
     except (UsageError, sqlite3.Error) as cause:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
 
