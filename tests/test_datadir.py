@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from ticketmaster.datadir import locked_data_directory, partitions_of_data_directory
+from ticketmaster.datadir import data_directory_in_use, locked_data_directory, partitions_of_data_directory
 
 
 @pytest.fixture
@@ -48,3 +50,18 @@ def test_a_directory_that_is_there_is_not_written_again(steps: list[str], tmp_pa
         steps.clear()
     with locked_data_directory(tmp_path / "data", 1):
         assert steps == []
+
+
+def test_whoever_only_looks_whether_it_is_in_use_keeps_nobody_from_it(tmp_path: Path) -> None:
+    with locked_data_directory(tmp_path / "data", 1):
+        assert data_directory_in_use(tmp_path / "data")
+    assert not data_directory_in_use(tmp_path / "data")
+    descriptor = os.open(tmp_path / "data" / "ticketmaster.lock", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    timer = threading.Timer(0.05, os.close, (descriptor,))
+    timer.start()
+
+    with locked_data_directory(tmp_path / "data", 1):
+        pass
+
+    timer.join()

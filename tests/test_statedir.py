@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.unwritable import unwritable
 from ticketmaster.errors import UsageError
 from ticketmaster.statedir import Slot, held_slot, take_dead_members
 
@@ -237,3 +238,26 @@ def test_a_note_of_the_dead_that_is_a_link_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="member in the state directory is a link"):
         take_dead_members(tmp_path, APP)
+
+
+@pytest.mark.parametrize("where", [".", "3", "3/AreaStatus.db"])
+def test_state_that_can_not_be_written_is_refused_when_the_slot_is_taken(tmp_path: Path, stack: ExitStack, where: str) -> None:
+    slot = hold(stack, tmp_path)
+    (slot.partition_folder(3) / "AreaStatus.db").write_bytes(b"")
+    stack.close()
+
+    with unwritable(slot.folder / where), pytest.raises(UsageError, match=r"can't be (written|used)"):
+        hold(stack, tmp_path)
+
+
+def test_what_is_not_a_directory_or_not_a_file_in_a_slot_is_refused(tmp_path: Path, stack: ExitStack) -> None:
+    slot = hold(stack, tmp_path)
+    (slot.folder / "3").write_bytes(b"")
+    (slot.partition_folder(4) / "AreaStatus.db").mkdir()
+    stack.close()
+
+    with pytest.raises(UsageError, match="3 is not a directory"):
+        hold(stack, tmp_path)
+    (slot.folder / "3").unlink()
+    with pytest.raises(UsageError, match=r"AreaStatus\.db is not a file"):
+        hold(stack, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,17 @@ from pathlib import Path
 import msgspec
 
 from ticketmaster.errors import UsageError
+from ticketmaster.writable import check_database, check_folder, check_space
 
 _FORMAT = 1
 LOG_FILE = "log.db"
+STATE = "state"
 _MARKER = "ticketmaster.json"
 _NEW_MARKER = "ticketmaster.new"
 _LOCK = "ticketmaster.lock"
+# Whoever looks whether a lock is held holds it for some microseconds.
+_TRIES = 10
+_TRY_AGAIN_S = 0.02
 # What a fresh volume may hold, and what a process leaves that was killed in here.
 _IGNORED = {_LOCK, _NEW_MARKER, "lost+found"}
 
@@ -30,7 +36,7 @@ class _Marker(msgspec.Struct):
 def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
     """Creates the directory if need be, and holds it for this process alone.
 
-    UsageError: it is not a directory, not ours, of another format or number of partitions, not accessible, or in use.
+    UsageError: it is not a directory, not ours, of another format or number of partitions, in use, or can't be written.
     """
     try:
         _make_directory(path)
@@ -42,7 +48,7 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
         raise UsageError(f"the data directory {path} can't be used: {cause.strerror}") from cause
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(descriptor)
         except OSError as cause:
             owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             raise UsageError(f"the data directory {path} is in use by process {owner}: stop it, or choose another with -d") from cause
@@ -51,11 +57,47 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as cause:
             raise UsageError(f"the data directory {path} can't be used: {cause.strerror}") from cause
+        check_folder(path)
         _check_marker(path / _MARKER, partitions)
+        check_database(path / LOG_FILE)
+        check_space(path)
         yield path
     finally:
         # The file stays: removing it could let two processes lock two files of the same name.
         os.close(descriptor)
+
+
+def _hold(descriptor: int) -> None:
+    """OSError: a process holds it, and for longer than :func:`is_in_use` takes to look."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if not tries_left:
+                raise
+            threading.Event().wait(_TRY_AGAIN_S)
+        else:
+            return
+
+
+def is_in_use(lock: Path) -> bool:
+    """Whether a process holds a directory by its lock now. Nothing is changed; where the lock can't be opened nobody is known to."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def data_directory_in_use(path: Path) -> bool:
+    """Whether a process uses a data directory now."""
+    return is_in_use(path / _LOCK)
 
 
 def _make_directory(path: Path) -> None:
@@ -63,10 +105,10 @@ def _make_directory(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Returns when a file's content, or a directory's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -96,15 +138,20 @@ def _read_marker(marker: Path) -> _Marker:
     return found
 
 
+def write_marker(directory: Path, partitions: int) -> None:
+    """Makes a directory a data directory, for good once this returns. OSError: it can't be written."""
+    fresh, marker = directory / _NEW_MARKER, directory / _MARKER
+    fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
+    # The content before the name, and the name before any log: after a power failure the directory is empty or whole.
+    sync(fresh)
+    fresh.replace(marker)
+    sync(directory)
+
+
 def _check_marker(marker: Path, partitions: int) -> None:
     try:
         if not marker.exists():
-            fresh = marker.with_name(_NEW_MARKER)
-            fresh.write_bytes(msgspec.json.encode(_Marker(_FORMAT, partitions)))
-            # The content before the name, and the name before any log: after a power failure the directory is empty or whole.
-            _sync(fresh)
-            fresh.replace(marker)
-            _sync(marker.parent)
+            write_marker(marker.parent, partitions)
             return
         found = _read_marker(marker)
     except (OSError, msgspec.DecodeError) as cause:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.writable import check_space, check_stores
 
 _SLOTS_MAX = 1_000
 _LOCK = "lock"
@@ -59,11 +60,16 @@ class Slot:
         (self.folder / _MEMBER).unlink(missing_ok=True)
 
 
+def slot_lock(store: Path) -> Path:
+    """The lock of whoever works on a store, by the store's file."""
+    return store.parent.parent / _LOCK
+
+
 @contextmanager
 def held_slot(state_dir: Path, application_id: str, data_id: str) -> Iterator[Slot]:
     """The first slot that nobody holds, held until the context or the process ends.
 
-    UsageError: the directory can't be used, or somebody else may have put there what is in it.
+    UsageError: the directory can't be used or written, or somebody else may have put there what is in it.
     """
     slots = state_dir / application_id / data_id
     try:
@@ -75,7 +81,10 @@ def held_slot(state_dir: Path, application_id: str, data_id: str) -> Iterator[Sl
         raise _unusable(state_dir, cause) from cause
     try:
         _check_below(folder)
-        yield Slot(folder)
+        slot = Slot(folder)
+        check_stores([folder, *(folder / str(partition) for partition in slot.stored())])
+        check_space(folder)
+        yield slot
     finally:
         os.close(descriptor)
 

@@ -130,10 +130,10 @@ def test_nobody_else_sees_a_write_before_its_last_step(store: OnlyStore, path: P
     steps = store.stores.writing({NAME: Update({b"%04d" % number: b"2" for number in range(3_000)}, 2)})
     next(steps)
 
-    with reading_store(path, 0, NAME) as (checkpoint, items):
+    with reading_store(path, 0, NAME, in_use=True) as (checkpoint, items):
         assert (checkpoint, list(items)) == (1, [(b"0000", b"1")])
     done(steps)
-    with reading_store(path, 0, NAME) as (checkpoint, items):
+    with reading_store(path, 0, NAME, in_use=True) as (checkpoint, items):
         assert (checkpoint, len(list(items))) == (2, 3_000)
 
 

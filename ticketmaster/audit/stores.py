@@ -25,9 +25,9 @@ class Stored(NamedTuple):
     hashes: dict[bytes, int]
 
 
-def read_stored(file: Path, number: int, name: str) -> Stored:
+def read_stored(file: Path, number: int, name: str, *, in_use: bool) -> Stored:
     """Reads a store of a task, which may be in use, and changes nothing. TaskCorrupted: it can't be read."""
-    with reading_store(file, number, name) as (checkpoint, items):
+    with reading_store(file, number, name, in_use=in_use) as (checkpoint, items):
         return Stored(file, name, checkpoint, {key: hash(value) for key, value in items})
 
 

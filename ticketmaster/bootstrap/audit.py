@@ -12,22 +12,13 @@ from ticketmaster.audit.report import Finding, Report
 from ticketmaster.audit.stores import damaged, read_stored, store_finding
 from ticketmaster.bootstrap.kafka import data_id_of, reading_context
 from ticketmaster.bootstrap.running import run
+from ticketmaster.bootstrap.stores import Store, stores_below
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
-from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
-from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
+from ticketmaster.datadir import LOG_FILE, STATE, data_directory_in_use, is_in_use, partitions_of_data_directory
 from ticketmaster.errors import TaskCorrupted, UsageError
-from ticketmaster.event.processor import AREAS, HOLDERS
-from ticketmaster.reservation.processor import RESERVATIONS
-from ticketmaster.wire import topics
-
-# The stores in a file of each role, which is called like the first one, and their logs.
-_STORES = {
-    topics.EVENT_SERVICE: ((AREAS, topics.AREA_CHANGELOG), (HOLDERS, topics.HOLDER_CHANGELOG)),
-    topics.RESERVATION_SERVICE: ((RESERVATIONS, topics.RESERVATION_CHANGELOG),),
-    topics.TICKET_SERVICE: ((RESERVATIONS, topics.USER_RESERVATION),),
-}
+from ticketmaster.statedir import slot_lock
 
 
 def in_lines(say: Callable[[str], None], interval_s: float) -> Progress:
@@ -69,10 +60,10 @@ async def _audit(loaded: Loaded, state_dir: Path | None, settle_ms: int, on_prog
         report = books.close()
         lost = await removed_unread(broker, partitions)
         # Only those of this cluster and these schema ids: no role would use others any more.
-        stores = _stores(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
+        stores = stores_below(state_dir, f"*/{await data_id_of(broker, ids)}/*/*/*.db", -5) if state_dir else []
         if state_dir and not stores:
             raise UsageError(f"{state_dir} has no state of this cluster: name the -d that the roles have, or leave it out")
-        found = await _compared_all(stores, lambda: nullcontext(broker), on_progress)
+        found = await _compared_all(stores, lambda store: is_in_use(slot_lock(store)), lambda: nullcontext(broker), on_progress)
     return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 
 
@@ -80,59 +71,40 @@ async def _audit_directory(directory: Path, on_progress: Progress) -> AuditResul
     partitions = partitions_of_data_directory(directory)
 
     def snapshot() -> AbstractContextManager[LogSnapshot]:
-        return closing(LogSnapshot(directory / LOG_FILE))
+        return closing(LogSnapshot(directory / LOG_FILE, in_use=data_directory_in_use(directory)))
 
     with snapshot() as log:
         books = await read_books(log, partitions, 0, on_progress)
         on_progress("checking", 0, 0, 0)
         report = books.close(await not_worked_off(log, partitions, books))
         lost = await removed_unread(log, partitions)
-    stores = _stores(directory / "state", "*.db", -3)
-    found = await _compared_all(stores, snapshot, on_progress)
+    stores = stores_below(directory / STATE, "*.db", -3)
+    found = await _compared_all(stores, lambda _: data_directory_in_use(directory), snapshot, on_progress)
     return AuditResult(report, len(stores), [*report.findings, *filter(None, (lost, *found))])
 
 
 async def _compared_all(
-    stores: Sequence[_Store], open_log: Callable[[], AbstractContextManager[Log]], on_progress: Progress
+    stores: Sequence[Store], in_use: Callable[[Path], bool], open_log: Callable[[], AbstractContextManager[Log]], on_progress: Progress
 ) -> list[Finding]:
     """What all stores and their logs differ in. A damaged file with several stores is one finding."""
     found: list[Finding] = []
     for store in stores:
-        finding = await _compared(store, open_log, on_progress)
+        finding = await _compared(store, in_use(store.file), open_log, on_progress)
         if finding and finding not in found:
             found.append(finding)
     return found
 
 
-async def _compared(store: _Store, open_log: Callable[[], AbstractContextManager[Log]], on_progress: Progress) -> Finding | None:
+async def _compared(
+    store: Store,
+    in_use: bool,  # noqa: FBT001
+    open_log: Callable[[], AbstractContextManager[Log]],
+    on_progress: Progress,
+) -> Finding | None:
     """What a store and its log differ in. The log is opened second: where a role is at work it must not be the older one."""
     try:
-        stored = read_stored(store.file, store.number, store.name)
+        stored = read_stored(store.file, store.number, store.name, in_use=in_use)
     except TaskCorrupted as reason:
         return damaged(reason)
     with open_log() as log:
         return await store_finding(log, stored, store.source, on_progress)
-
-
-class _Store(NamedTuple):
-    """A store, by its number and name in a file of state, and the log that it is a copy of."""
-
-    file: Path
-    number: int
-    name: str
-    source: TopicPartition
-
-
-def _stores(folder: Path, pattern: str, application_at: int) -> list[_Store]:
-    """The files ``<partition>/<store>.db`` of our roles, anywhere below a folder.
-
-    ``application_at`` is where in the path the application's id stands.
-    """
-    found = []
-    for file in sorted(folder.rglob(pattern)):
-        application_id, partition = file.parts[application_at], file.parts[-2]
-        stores = _STORES.get(application_id, ())
-        if stores and file.stem == stores[0][0] and partition.isdecimal():
-            for number, (name, log) in enumerate(stores):
-                found.append(_Store(file, number, name, TopicPartition(log.name, int(partition))))
-    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from ticketmaster.bootstrap.directory import begin_run, check_state
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
@@ -18,8 +19,8 @@ from ticketmaster.broker.embedded.sqlite import SqliteStorage
 from ticketmaster.broker.port import Pair, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.standalone import StandaloneConfig
-from ticketmaster.datadir import LOG_FILE, locked_data_directory
-from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.datadir import LOG_FILE, STATE, locked_data_directory
+from ticketmaster.errors import Fatal
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
@@ -38,33 +39,30 @@ from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
-_STATE = "state"
-
 
 def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) -> int:
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
-        if (directory / _STATE).exists() and not (directory / LOG_FILE).exists():
-            # The log is the truth: without it every seat would be free again.
-            raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
-        return run_role(_run(config, directory, on_ready))
+        check_state(directory / STATE, config.partitions)
+        return run_role(_run(config, directory, begin_run(directory), on_ready))
 
 
-async def _run(config: StandaloneConfig, directory: Path, on_ready: Callable[[int], None]) -> int:
+async def _run(config: StandaloneConfig, directory: Path, run: int, on_ready: Callable[[int], None]) -> int:
     async with Measuring("standalone", SystemClock(), config.telemetry, scraped=bool(config.metrics_port)) as measuring:
-        return await _Standalone(config, directory, measuring).run(on_ready)
+        return await _Standalone(config, directory, run, measuring).run(on_ready)
 
 
 class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
-    def __init__(self, config: StandaloneConfig, directory: Path, measuring: Measuring) -> None:
+    def __init__(self, config: StandaloneConfig, directory: Path, run: int, measuring: Measuring) -> None:
         clock, settings, partitions = SystemClock(), EMBEDDED, config.partitions
         self._config = config
         self._measuring = measuring
         observer = measuring.observer
         self._directory = directory
+        self._run = run
         self._partitions = partitions
         self._broker = broker = EmbeddedBroker(
             SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
@@ -95,12 +93,12 @@ class _Standalone:
         measuring.watch_gateway(gateway, watch)
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:
-        folder = self._directory / _STATE / application_id / str(partition)
+        folder = self._directory / STATE / application_id / str(partition)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise Fatal(f"the state {folder} can't be created: {cause.strerror}") from cause
-        return SqliteStores(folder / f"{names[0]}.db", names)
+        return SqliteStores(folder / f"{names[0]}.db", names, self._run)
 
     @property
     def _ready(self) -> bool:

@@ -10,7 +10,7 @@ from ticketmaster.bootstrap.kafka import reading_context
 from ticketmaster.bootstrap.running import run
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.config.roles import Loaded
-from ticketmaster.datadir import LOG_FILE, partitions_of_data_directory
+from ticketmaster.datadir import LOG_FILE, data_directory_in_use, partitions_of_data_directory
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket.ids import canonical_id
 
@@ -26,7 +26,7 @@ def run_directory_trace(directory: Path, reservation_id: str, on_progress: Progr
     """In a data directory as it is now, whether or not a process uses it. UsageError: it is no id, or no data directory."""
     canonical = _canonical(reservation_id)
     partitions = partitions_of_data_directory(directory)
-    with closing(LogSnapshot(directory / LOG_FILE)) as log:
+    with closing(LogSnapshot(directory / LOG_FILE, in_use=data_directory_in_use(directory))) as log:
         return run(trace(log, partitions, canonical, on_progress))
 
 

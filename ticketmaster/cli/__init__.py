@@ -15,6 +15,7 @@ import click
 
 import ticketmaster
 from ticketmaster.cli.audit import audit
+from ticketmaster.cli.backup import backup
 from ticketmaster.cli.bench import bench
 from ticketmaster.cli.environment import check_environment, one_line
 from ticketmaster.cli.options import NO_DIRECTORY
@@ -87,5 +88,5 @@ def main(context: click.Context) -> None:
         context.meta[NO_DIRECTORY] = True
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, simulate, bench):
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, backup, simulate, bench):
     main.add_command(_command)

@@ -14,10 +14,10 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from ticketmaster.errors import Fatal, TaskCorrupted, UsageError
-from ticketmaster.sqlitefile import open_database, open_for_reading
+from ticketmaster.sqlitefile import Reading, open_database
 from ticketmaster.state.port import Changes, Steps, Update
 
-_FORMAT_VERSION = 1
+FORMAT_VERSION = 1
 _CACHE_KIB = 2_048
 # A statement of many rows costs a fifth less for each than as many statements.
 _ROWS_AT_ONCE = 100
@@ -27,6 +27,8 @@ _STEP_BYTES_MAX = 1 << 20
 # From this size on the write-ahead log is copied into the file, on a thread: that waits for the disk twice.
 _WAL_BYTES_MAX = 4 << 20
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Where a file notes the run of its log, in the table of its checkpoints.
+RUN = -1
 _CHECKPOINT = "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, next_offset INTEGER, sum INTEGER)"
 
 
@@ -151,9 +153,13 @@ class SqliteStores:
     Its rows are checked by :meth:`check`, not when it is opened: that takes a second or two a million.
     """
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read."""
+    def __init__(self, path: Path, names: Sequence[str], run: int | None = None) -> None:
+        """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read.
+
+        ``run`` of the log is noted in it, to be read by :func:`stored_checkpoints`.
+        """
         self._path = path
+        self._run = run
         self._wal = Path(f"{path}-wal")
         self._names = tuple(names)
         self._copying: Future[None] | None = None
@@ -164,7 +170,7 @@ class SqliteStores:
 
     def _open(self) -> None:
         # NORMAL: a power failure may lose the newest writes, which the changelogs have, but does not damage the file.
-        database = open_database(self._path, synchronous="NORMAL", format_version=_FORMAT_VERSION, cache_kib=_CACHE_KIB)
+        database = open_database(self._path, synchronous="NORMAL", format_version=FORMAT_VERSION, cache_kib=_CACHE_KIB)
         self._connection: sqlite3.Connection = database.conn
         try:
             # Otherwise whichever commit finds it large copies it, on the loop.
@@ -172,6 +178,10 @@ class SqliteStores:
             # Once copied it begins anew, and its size says so.
             self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX // 4}")
             self._create_tables(database)
+            if self._run is not None:
+                # In the order of all that is written: the state of a run is never found without its note.
+                row = (RUN, self._run, _checkpoint_sum(self._run))
+                self._connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", row)
         except sqlite3.Error as cause:
             self._connection.close()
             raise self._unwritable(cause) from cause
@@ -243,20 +253,42 @@ class SqliteStores:
 
 
 @contextmanager
-def reading_store(path: Path, number: int, name: str) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
+def reading_store(path: Path, number: int, name: str, *, in_use: bool) -> Iterator[tuple[int, Iterator[tuple[bytes, bytes]]]]:
     """(the checkpoint, the items) of a task's store by its number and name, as it is now; nothing is changed.
 
-    TaskCorrupted: it can't be read.
+    ``in_use``: a role may be at work on it. TaskCorrupted: it can't be read. Retriable: a role has begun to work on it.
     """
     table = _table_name(number, name)
     try:
-        with closing(open_for_reading(path, format_version=_FORMAT_VERSION)) as connection:
-            # A process that was killed in its first moments leaves a file without tables; an earlier release knew of the first store only.
-            tables = {found for (found,) in connection.execute("SELECT name FROM sqlite_master")}
-            row = None
-            if {"checkpoint", table} <= tables:
-                row = connection.execute("SELECT next_offset FROM checkpoint WHERE id = ?", (number,)).fetchone()
-            yield (row[0], _checked(connection.execute(f"SELECT key, value, sum FROM {table}"), path)) if row else (0, iter(()))  # noqa: S608
+        with closing(Reading(path, format_version=FORMAT_VERSION, in_use=in_use)) as reading:
+            connection = reading.connection
+            try:
+                # A process that was killed in its first moments leaves a file without tables; an earlier release knew of the first
+                # store only.
+                tables = {found for (found,) in connection.execute("SELECT name FROM sqlite_master")}
+                row = None
+                if {"checkpoint", table} <= tables:
+                    row = connection.execute("SELECT next_offset FROM checkpoint WHERE id = ?", (number,)).fetchone()
+                query = f"SELECT key, value, sum FROM {table}"  # noqa: S608 - a name of ours
+                yield (row[0], _checked(connection.execute(query), path)) if row else (0, iter(()))
+            finally:
+                # First of all: what is wrong may be so for this reason only.
+                reading.check()
+    except (UsageError, sqlite3.Error) as cause:
+        raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
+
+
+def stored_checkpoints(path: Path) -> dict[int, int]:
+    """What a file of stores stands for, by the stores' numbers, and under :data:`RUN` the run of its log; for whoever may write to it.
+
+    TaskCorrupted: it can't be read.
+    """
+    try:
+        with closing(Reading(path, format_version=FORMAT_VERSION, in_use=True)) as reading:
+            if not reading.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchone():
+                return {}
+            rows = reading.connection.execute("SELECT id, next_offset, sum FROM checkpoint").fetchall()
+            return {number: offset for number, offset, stored in rows if isinstance(offset, int) and _checkpoint_sum(offset) == stored}
     except (UsageError, sqlite3.Error) as cause:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
 

@@ -72,7 +72,7 @@ async def test_a_closed_log_stays_as_it_is(file: Path) -> None:
     with closing(LogSnapshot(file)) as log:
         assert await records_in(log, A) == [(b"1", b"x")]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            log._connection.execute("DELETE FROM batch")
+            log._reading.connection.execute("DELETE FROM batch")
 
     assert content(file) == before
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from ticketmaster.broker.embedded.sqlite import FORMAT_VERSION, READ_BATCHES, batches_of, read_bounds
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.errors import Fatal, UsageError
-from ticketmaster.sqlitefile import open_for_reading
+from ticketmaster.sqlitefile import Reading
 
 _READ_BYTES_MAX = 1 << 20
 _NOTHING = 0, 0
@@ -19,15 +20,22 @@ _NOTHING = 0, 0
 class LogSnapshot:
     """What was committed when it was opened: of every transaction all of it, or nothing."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the file. UsageError: it is not there, or not a log that this version reads."""
+    def __init__(self, path: Path, *, in_use: bool = True) -> None:
+        """Opens the file. UsageError: it is not there, or not a log that this version reads.
+
+        ``in_use`` False: nobody writes to it. Whoever begins to is found out: Retriable from then on.
+        """
         self._path = path
-        self._connection = open_for_reading(path, format_version=FORMAT_VERSION)
+        self._reading = Reading(path, format_version=FORMAT_VERSION, in_use=in_use)
         try:
-            self._ids, self._bounds = read_bounds(self._connection)
+            self._ids, self._bounds = read_bounds(self._reading.connection)
+            self._reading.check()
         except sqlite3.Error as cause:
-            self._connection.close()
+            self._reading.close()
             raise UsageError(f"the log {path} can't be read: {cause}") from cause
+        except BaseException:
+            self._reading.close()
+            raise
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> SnapshotReader:
         """A consumer of given partitions from given offsets on."""
@@ -52,14 +60,17 @@ class LogSnapshot:
             return []
         parameters = {"partition": self._ids[source], "offset": offset}
         try:
-            rows = self._connection.execute(READ_BATCHES, parameters)
-            return batches_of(rows, self._path, source, offset, _READ_BYTES_MAX)
-        except sqlite3.Error as cause:
-            raise Fatal(f"the log {self._path} can't be read: {cause}") from cause
+            with closing(self._reading.connection.execute(READ_BATCHES, parameters)) as rows:
+                batches = batches_of(rows, self._path, source, offset, _READ_BYTES_MAX)
+        except (sqlite3.Error, Fatal) as cause:
+            self._reading.check()
+            raise cause if isinstance(cause, Fatal) else Fatal(f"the log {self._path} can't be read: {cause}") from cause
+        self._reading.check()
+        return batches
 
     def close(self) -> None:
         """Lets go of the file."""
-        self._connection.close()
+        self._reading.close()
 
 
 class SnapshotReader:

@@ -1,0 +1,42 @@
+"""Which stores the roles keep in which files, and the log that each is a copy of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ticketmaster.broker.port import TopicPartition
+from ticketmaster.event.processor import AREAS, HOLDERS
+from ticketmaster.reservation.processor import RESERVATIONS
+from ticketmaster.wire import topics
+
+# The stores in a file of each role, which is called like the first one, and their logs.
+STORES: Final = {
+    topics.EVENT_SERVICE: ((AREAS, topics.AREA_CHANGELOG), (HOLDERS, topics.HOLDER_CHANGELOG)),
+    topics.RESERVATION_SERVICE: ((RESERVATIONS, topics.RESERVATION_CHANGELOG),),
+    topics.TICKET_SERVICE: ((RESERVATIONS, topics.USER_RESERVATION),),
+}
+
+
+class Store(NamedTuple):
+    """A store, by its number and name in a file of state, and the log that it is a copy of."""
+
+    file: Path
+    number: int
+    name: str
+    source: TopicPartition
+
+
+def stores_below(folder: Path, pattern: str, application_at: int) -> list[Store]:
+    """The files ``<partition>/<store>.db`` of our roles, anywhere below a folder.
+
+    ``application_at`` is where in the path the application's id stands.
+    """
+    found = []
+    for file in sorted(folder.rglob(pattern)):
+        application_id, partition = file.parts[application_at], file.parts[-2]
+        stores = STORES.get(application_id, ())
+        if stores and file.stem == stores[0][0] and partition.isdecimal():
+            for number, (name, log) in enumerate(stores):
+                found.append(Store(file, number, name, TopicPartition(log.name, int(partition))))
+    return found
