@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,13 +15,21 @@ if TYPE_CHECKING:
     from ticketmaster.ticket.responding import Responder
 
 Families = Callable[[], Awaitable[Sequence[Family]]]
+Job = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def operations(port: int, bind: str, ready: Callable[[], bool], families: Families) -> AsyncIterator[None]:
-    """Answers for as long as the block lasts, also before the process is ready; port 0 is none. UsageError: it can't listen."""
+async def operations(port: int, bind: str, ready: Callable[[], bool], families: Families) -> AsyncIterator[Job]:
+    """Answers for as long as the block lasts, also before the process is ready; port 0 is none. UsageError: it can't listen.
+
+    The block gets a job to look after: it ends only if nobody answers any more, though somebody should.
+    """
     if not port:
-        yield
+        yield _for_ever
         return
     # Imported here: a role that serves no HTTP does without 10 MiB.
     from ticketmaster.telemetry.prometheus import CONTENT_TYPE, exposition  # noqa: PLC0415
@@ -51,6 +59,6 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
     server = HttpServer(OperationRoutes(ready, answer_soon), ServerSettings(bind, port))
     await server.start()
     try:
-        yield
+        yield server.ended
     finally:
         await server.stop()

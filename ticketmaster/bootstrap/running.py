@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -23,6 +23,25 @@ _READY_POLL_S = 0.002
 T = TypeVar("T")
 
 
+class Readiness:
+    """Whether a process serves: one answer for each port that is asked, and for its numbers."""
+
+    def __init__(self) -> None:
+        self._serves: Callable[[], bool] = lambda: False
+        self._is_ending = False
+
+    def watch(self, serves: Callable[[], bool]) -> None:
+        """``serves`` says it from now on."""
+        self._serves = serves
+
+    def end(self) -> None:
+        """It is told to stop, or has failed: not ready any more, whatever still serves."""
+        self._is_ending = True
+
+    def __call__(self) -> bool:
+        return not self._is_ending and self._serves()
+
+
 class Work(NamedTuple):
     """What a process does: named jobs that never end, whether all of them serve, and what is done at the end.
 
@@ -30,7 +49,7 @@ class Work(NamedTuple):
     """
 
     jobs: Mapping[str, Coroutine[Any, Any, None]]
-    ready: Callable[[], bool]
+    ready: Readiness
     on_ready: Callable[[], None]
     drain: Callable[[], Awaitable[None]] | None = None
     fail: Callable[[], Awaitable[None]] | None = None
@@ -97,10 +116,8 @@ async def unless_stopped(starting: Coroutine[Any, Any, T], signals: asyncio.Queu
 
 async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
     """Runs the jobs until a signal (0) or until one fails (1); drains or fails, then cancels them all."""
-    log = structlog.get_logger()
     jobs = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.jobs.items()}
     stopping = asyncio.create_task(signals.get(), name="signals")
-    failure: BaseException | None = None
     try:
         # The parts become ready on their own, in no order: a look at all of them is simpler than an event in each.
         while not work.ready() and not stopping.done() and not any(job.done() for job in jobs):  # noqa: ASYNC110
@@ -109,20 +126,42 @@ async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
             _calm_garbage_collection()
             work.on_ready()
         await asyncio.wait({stopping, *jobs}, return_when=asyncio.FIRST_COMPLETED)
-        failure = next((job.exception() for job in jobs if job.done()), None)
-        if failure:
-            _report(failure)
-            if work.fail:
-                await work.fail()
-        else:
-            log.info("stopping", signal=stopping.result())
+        work.ready.end()
+        if not _ended(jobs):
+            structlog.get_logger().info("stopping", signal=stopping.result())
             if work.drain:
-                await work.drain()
+                await _unless_ended(work.drain(), jobs)
+        failures = [_failure_of(job) for job in _ended(jobs)]
+        for failure in failures:
+            _report(failure)
+        if failures and work.fail:
+            await work.fail()
     finally:
         for job in (stopping, *jobs):
             job.cancel()
         await asyncio.gather(stopping, *jobs, return_exceptions=True)
-    return 1 if failure else 0
+    return 1 if failures else 0
+
+
+def _ended(jobs: Collection[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+    """None of them ever should; one that has may have taken others with it."""
+    return sorted((job for job in jobs if job.done()), key=asyncio.Task.get_name)
+
+
+def _failure_of(job: asyncio.Task[None]) -> BaseException:
+    failure = None if job.cancelled() else job.exception()
+    return failure or RuntimeError(f"the job {job.get_name()} has ended, which it never should")
+
+
+async def _unless_ended(draining: Awaitable[None], jobs: Collection[asyncio.Task[None]]) -> None:
+    """Drains, as long as the jobs that it takes go on."""
+    drain = asyncio.ensure_future(draining)
+    await asyncio.wait({drain, *jobs}, return_when=asyncio.FIRST_COMPLETED)
+    if drain.done():
+        drain.result()
+        return
+    drain.cancel()
+    await asyncio.gather(drain, return_exceptions=True)
 
 
 def _calm_garbage_collection() -> None:
