@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.telemetry.metrics import Family
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
     # Imported here: a role that serves no HTTP does without 10 MiB.
     from ticketmaster.telemetry.prometheus import CONTENT_TYPE, exposition  # noqa: PLC0415
     from ticketmaster.ticket.operations import OperationRoutes  # noqa: PLC0415
-    from ticketmaster.ticket.problems import INTERNAL_ERROR  # noqa: PLC0415
+    from ticketmaster.ticket.problems import INTERNAL_ERROR, SHUTTING_DOWN  # noqa: PLC0415
+    from ticketmaster.ticket.refusing import Refusing  # noqa: PLC0415
     from ticketmaster.ticket.responding import refuse  # noqa: PLC0415
     from ticketmaster.ticket.server import HttpServer  # noqa: PLC0415
     from ticketmaster.ticket.settings import ServerSettings  # noqa: PLC0415
@@ -43,6 +45,9 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
         try:
             # Thousands of lines where there are many partitions or events: Prometheus' library takes 10 µs for each.
             text = await asyncio.to_thread(exposition, await families())
+        except asyncio.CancelledError:
+            refuse(responder, SHUTTING_DOWN)
+            raise
         except Exception as failure:  # noqa: BLE001 - whatever it is, whoever scrapes gets an answer
             structlog.get_logger().error("request_failed", exc_info=failure)
             refuse(responder, INTERNAL_ERROR)
@@ -61,4 +66,8 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
     try:
         yield server.ended
     finally:
+        server.use(Refusing(SHUTTING_DOWN, 0))
+        # Each answers when it is cancelled, once it has begun.
+        await asyncio.sleep(0)
+        await cancel(*jobs)
         await server.stop()
