@@ -9,17 +9,21 @@ import httpx
 import pytest
 
 from tests.e2e.site import TIMEOUT_S, client_of, problem, seats
+from tests.support.tools import lacking
 from tests.ticket.test_ending import DRAIN_MS, EVENT, ID, HeldLog, gateway_on
 from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_until_stopped
 from ticketmaster.clock import SystemClock
+from ticketmaster.errors import UsageError
 from ticketmaster.streams.pace import Pace
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.listening import listeners
+from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.urls import host_and_port
 
 BODY_BYTES_MAX = 1_000
 REQUESTS = (
@@ -115,3 +119,17 @@ async def test_at_the_end_requests_are_answered_whatever_hangs_and_both_ports_sa
         assert (await operator.get("/v1/health_check")).status_code == 503
         ended.set()
         assert await running == (1 if log_fails else 0)
+
+
+async def test_a_process_is_asked_by_others_at_an_address_of_ipv6() -> None:
+    try:
+        (listener,) = listeners("::1", 0)
+    except UsageError as reason:
+        lacking(f"this machine has no IPv6: {reason}")
+    answers: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
+    peers = Peers(lambda key, status, *_: answers.put_nowait((key, status)), lambda key: answers.put_nowait((key, 0)), 1_000)
+    async with Front(ServerSettings("::1"), RequestWatch(SystemClock(), counts=False, logs=False), BODY_BYTES_MAX) as front:
+        port = await front.listen(listener)
+        peers.ask(host_and_port("::1", port), ID.encode())
+        assert await asyncio.wait_for(answers.get(), 5) == (ID.encode(), 503)
+        peers.close()

@@ -7,6 +7,7 @@ import errno
 import socket
 
 from ticketmaster.errors import UsageError
+from ticketmaster.urls import host_and_port
 
 BACKLOG = 4_096
 
@@ -24,7 +25,7 @@ def listeners(address: str, port: int, count: int = 1) -> list[socket.socket]:
     except (OSError, UnicodeError) as cause:
         hint = "; choose another port" if isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES) else ""
         reason = cause.strerror or cause if isinstance(cause, OSError) else "no host name and no address"
-        raise UsageError(f"can't listen on {address}:{port}: {reason}{hint}") from cause
+        raise UsageError(f"can't listen on {host_and_port(address, port)}: {reason}{hint}") from cause
     if count == 1:
         return [first]
     # It was bound without this, so that it would fail where others share a port already. From now on it is shared with these only.
