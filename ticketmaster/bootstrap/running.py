@@ -15,10 +15,13 @@ import structlog
 import uvloop
 
 import ticketmaster
+from ticketmaster.bootstrap.ending import ENDING, GRACE_S
 from ticketmaster.errors import TicketmasterError
 
 _GC_ALLOCATIONS = 50_000
 _READY_POLL_S = 0.002
+# Longer than brokers that don't answer are waited for.
+_CANCELLED_S = 6.0
 
 T = TypeVar("T")
 
@@ -58,10 +61,15 @@ class Work(NamedTuple):
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs work to its end on an event loop."""
     try:
-        return uvloop.run(work)
+        return uvloop.run(_in_time(work))
     finally:
         # Ctrl-C may come before the loop does; Python would warn of work that was never begun.
         work.close()
+
+
+async def _in_time(work: Coroutine[Any, Any, T]) -> T:
+    with ENDING.of_this_process():
+        return await work
 
 
 def run_role(work: Coroutine[Any, Any, T]) -> T:
@@ -87,9 +95,19 @@ def log_ready(**facts: str) -> None:
     structlog.get_logger().info("ready", **facts, version=ticketmaster.__version__)
 
 
-def stop_signals() -> asyncio.Queue[str]:
-    """Gets the name of each signal to stop, from now on."""
-    signals: asyncio.Queue[str] = asyncio.Queue()
+class _Signals(asyncio.Queue[str]):
+    def __init__(self, limit_s: float) -> None:
+        super().__init__()
+        self._limit_s = limit_s
+
+    def put_nowait(self, item: str) -> None:
+        super().put_nowait(item)
+        ENDING.begin(self._limit_s)
+
+
+def stop_signals(drain_ms: int = 0, grace_s: float = GRACE_S) -> asyncio.Queue[str]:
+    """Gets the name of each signal to stop, from now on. With the first one the time begins that the end may take."""
+    signals = _Signals(drain_ms / 1000 + grace_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
@@ -133,13 +151,18 @@ async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
                 await _unless_ended(work.drain(), jobs)
         failures = [_failure_of(job) for job in _ended(jobs)]
         for failure in failures:
+            ENDING.begin(GRACE_S)
             _report(failure)
         if failures and work.fail:
             await work.fail()
     finally:
         for job in (stopping, *jobs):
             job.cancel()
-        await asyncio.gather(stopping, *jobs, return_exceptions=True)
+        _, late = await asyncio.wait({stopping, *jobs}, timeout=_CANCELLED_S)
+        if late:
+            structlog.get_logger().warning("not_ended_in_time", jobs=sorted(job.get_name() for job in late))
+        # What they raise now is theirs.
+        await asyncio.gather(*(job for job in jobs if job not in late), return_exceptions=True)
     return 1 if failures else 0
 
 

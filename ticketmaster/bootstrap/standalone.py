@@ -108,7 +108,7 @@ class _Standalone:
 
     async def run(self, on_ready: Callable[[int], None]) -> int:
         """Starts everything, waits, and stops everything in the opposite order. A signal while it starts is heeded when it has."""
-        signals = stop_signals()
+        signals = stop_signals(self._config.drain_ms)
         config = self._config
         (listener,) = listeners(config.bind, config.port)
         settings = ServerSettings(config.bind, io_threads=config.selectors, connections_max=config.connections_max)

@@ -39,11 +39,13 @@ _RESTART_BACKOFF_MAX_S = 5.0
 _MISTAKE_BACKOFF_MAX_S = 60.0
 # A worker that lived so long is replaced at once.
 _LIVED_S = 5.0
-# Beyond what a worker takes for its own drain.
+# Beyond what a worker takes for its own drain; it ends itself by force before.
 _STOP_GRACE_S = 10.0
 # A process that is killed is gone by then, unless its disk hangs.
 _KILLED_S = 2.0
 _LEAVE_S = 10.0
+# What is left to do then.
+_END_S = 3.0
 
 
 class Supervision(NamedTuple):
@@ -106,8 +108,8 @@ class _Supervisor:
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Keeps the workers running."""
-        signals = stop_signals()
-        role = self._supervision.role
+        role, drain_ms = self._supervision.role, self._supervision.drain_ms
+        signals = stop_signals(drain_ms, _STOP_GRACE_S + _KILLED_S + _END_S)
         async with operations(role.metrics_port, role.bind, lambda: self.ready, self._families) as operated:
             keepers = {asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in range(role.workers)}
             stopping = asyncio.create_task(signals.get(), name="signals")

@@ -55,7 +55,7 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
 
 
 async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]) -> int:
-    signals = stop_signals()
+    signals = stop_signals(config.drain_ms)
     status, role = 0, config.role
     async with AsyncExitStack() as stack:
         scraped = bool(role.metrics_port)
