@@ -76,7 +76,7 @@ TABLE: Final = (
     Row("streams.*", (*PORTS, "state.overlay", "clock", "errors")),
     Row("event.*", ROLE),
     Row("reservation.*", ROLE),
-    Row("ticket.*", ("", *ROLE), ("granian", "h2", "hpack", "msgspec", "structlog")),
+    Row("ticket.*", ("", *ROLE, "urls"), ("granian", "h2", "hpack", "msgspec", "structlog")),
     Row("audit.*", ("domain.*", "wire.*", "broker.port", "broker.partitioner", "state.sqlite", "errors")),
     Row(
         "simulation.*",
@@ -100,7 +100,7 @@ TABLE: Final = (
     Row("config.*", ("errors", "proxies", "urls", "broker.kafka.settings", "streams.settings", "wire.schema_registry"), ("msgspec",)),
     Row("bootstrap.*", ("*",), ("msgspec", "structlog", "uvloop")),
     # The clock: progress is told now and then.
-    Row("cli.*", ("", "config.*", "bootstrap.*", "clock", "errors", "printable"), ("click", "rich")),
+    Row("cli.*", ("", "config.*", "bootstrap.*", "clock", "errors", "printable", "urls"), ("click", "rich")),
 )
 
 # Part of Python, but allowed to the adapters only, like a third party.

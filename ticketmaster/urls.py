@@ -17,3 +17,8 @@ def told(url: str) -> str:
     """A URL for errors and logs: neither with credentials nor with a query, where some put a token."""
     bare, _, _ = without_credentials(url)
     return bare.partition("?")[0]
+
+
+def host_and_port(host: str, port: int) -> str:
+    """As it stands in URLs: an address of IPv6 has colons of its own."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,7 +15,7 @@ from ticketmaster.telemetry.metrics import Metrics
 @asynccontextmanager
 async def linked() -> AsyncIterator[tuple[WorkerLink, SupervisorLink, asyncio.Task[None]]]:
     ours, theirs = socket.socketpair()
-    worker = WorkerLink(theirs.detach(), 0)
+    worker = WorkerLink(theirs.detach())
     link = SupervisorLink(*await asyncio.open_connection(sock=ours))
     following = asyncio.create_task(link.follow())
     yield worker, link, following
@@ -71,7 +71,7 @@ async def test_a_worker_that_hangs_holds_nobody_up_and_one_that_is_gone_has_no_n
 
 async def test_a_supervisor_that_is_gone_ends_its_worker() -> None:
     ours, theirs = socket.socketpair()
-    worker, signals = WorkerLink(theirs.detach(), 0), asyncio.Queue[str]()
+    worker, signals = WorkerLink(theirs.detach()), asyncio.Queue[str]()
     worker.watch(signals, list)
 
     ours.close()

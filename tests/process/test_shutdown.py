@@ -7,10 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
@@ -197,28 +194,6 @@ def test_a_role_that_waits_for_its_registry_ends_when_it_is_told_to(tmp_path: Pa
     assert program.wait() == 0
     assert [line["event"] for line in program.lines()] == ["starting", "waiting_for_schema_registry", "stopping", "stopped"]
     assert program.stderr.read_text() == ""
-
-
-@pytest.fixture
-def registry_url() -> Iterator[str]:
-    """A registry that has every schema."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"id": 1}')
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("options", [("ticket", "-p", "0"), ("event", "--workers", "2")])

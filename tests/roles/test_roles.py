@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.buyers import Buyers
-from tests.chaos.fleet import PARTITIONS, READY_S, Fleet, wait_serving, workers
+from tests.chaos.fleet import PARTITIONS, READY_S, Fleet, free_port, wait_serving, workers
 from tests.process.client import ask
 from tests.process.sale import Sale
 from tests.process.server import Program, one_clear_line, run, wait_until
@@ -33,7 +33,6 @@ from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.streams.dead_letters import dead_letter_topic
-from ticketmaster.ticket.server import free_port
 from ticketmaster.wire.registry import frame
 from ticketmaster.wire.reservations import failed_at_once, processing
 from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION, HOLDER_CHANGELOG, RESERVATION_RESULT, RESERVE_SEAT, USER_RESERVATION
@@ -110,7 +109,7 @@ async def test_every_process_answers_for_all_of_them(fleet: Fleet) -> None:
 
 
 async def test_workers_share_a_port_and_a_killed_one_is_replaced(fleet: Fleet) -> None:
-    operators = free_port("127.0.0.1", 0)
+    operators = free_port()
     ticket, reservation, event = (
         started(fleet, "ticket", "-a", "2", "--metrics-port", str(operators)),
         started(fleet, "reservation", "--workers", "2"),

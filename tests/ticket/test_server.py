@@ -7,9 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.ticket import granian_private
 from ticketmaster.ticket.responding import Responder
 from ticketmaster.ticket.routes import PostTarget, Request
-from ticketmaster.ticket.server import Dispatcher, _Notes
+from ticketmaster.ticket.server import Dispatcher, HttpServer, _Notes
+from ticketmaster.ticket.settings import ServerSettings
 
 
 class Protocol:
@@ -86,3 +89,37 @@ async def test_a_note_that_raises_is_reported_and_holds_up_none_behind_it() -> N
     async with asyncio.timeout(5):
         await taken.wait()
     assert reported == [failure]
+
+
+async def test_a_port_that_is_taken_is_told_before_anything_is_served() -> None:
+    foreign = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with foreign:
+        with pytest.raises(UsageError, match="in use"):
+            await HttpServer(Routes(), ServerSettings(port=foreign.sockets[0].getsockname()[1])).start()
+
+
+async def test_a_server_that_ends_by_itself_is_a_failure() -> None:
+    server = HttpServer(Routes(), ServerSettings(port=0))
+    await server.start()
+    ended = asyncio.create_task(server.ended())
+    await asyncio.sleep(0.1)
+    assert not ended.done()
+
+    server._server.stop()
+
+    with pytest.raises(Fatal, match="the HTTP server has ended by itself"):
+        await asyncio.wait_for(ended, 5)
+    await server.stop()
+
+
+async def test_a_server_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no threads left")
+
+    monkeypatch.setattr(granian_private, "serve", fail)
+    server = HttpServer(Routes(), ServerSettings(port=0))
+    await server.start()
+
+    with pytest.raises(Fatal, match=r"the HTTP server has ended by itself.*no threads left"):
+        await asyncio.wait_for(server.ended(), 5)
+    await server.stop()

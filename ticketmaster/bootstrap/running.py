@@ -8,19 +8,41 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 import uvloop
 
 import ticketmaster
+from ticketmaster.bootstrap.ending import ENDING, GRACE_S
 from ticketmaster.errors import TicketmasterError
 
 _GC_ALLOCATIONS = 50_000
 _READY_POLL_S = 0.002
+# Longer than brokers that don't answer are waited for.
+_CANCELLED_S = 6.0
 
 T = TypeVar("T")
+
+
+class Readiness:
+    """Whether a process serves: one answer for each port that is asked, and for its numbers."""
+
+    def __init__(self) -> None:
+        self._serves: Callable[[], bool] = lambda: False
+        self._is_ending = False
+
+    def watch(self, serves: Callable[[], bool]) -> None:
+        """``serves`` says it from now on."""
+        self._serves = serves
+
+    def end(self) -> None:
+        """It is told to stop, or has failed: not ready any more, whatever still serves."""
+        self._is_ending = True
+
+    def __call__(self) -> bool:
+        return not self._is_ending and self._serves()
 
 
 class Work(NamedTuple):
@@ -30,7 +52,7 @@ class Work(NamedTuple):
     """
 
     jobs: Mapping[str, Coroutine[Any, Any, None]]
-    ready: Callable[[], bool]
+    ready: Readiness
     on_ready: Callable[[], None]
     drain: Callable[[], Awaitable[None]] | None = None
     fail: Callable[[], Awaitable[None]] | None = None
@@ -39,10 +61,15 @@ class Work(NamedTuple):
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs work to its end on an event loop."""
     try:
-        return uvloop.run(work)
+        return uvloop.run(_in_time(work))
     finally:
         # Ctrl-C may come before the loop does; Python would warn of work that was never begun.
         work.close()
+
+
+async def _in_time(work: Coroutine[Any, Any, T]) -> T:
+    with ENDING.of_this_process():
+        return await work
 
 
 def run_role(work: Coroutine[Any, Any, T]) -> T:
@@ -68,9 +95,19 @@ def log_ready(**facts: str) -> None:
     structlog.get_logger().info("ready", **facts, version=ticketmaster.__version__)
 
 
-def stop_signals() -> asyncio.Queue[str]:
-    """Gets the name of each signal to stop, from now on."""
-    signals: asyncio.Queue[str] = asyncio.Queue()
+class _Signals(asyncio.Queue[str]):
+    def __init__(self, limit_s: float) -> None:
+        super().__init__()
+        self._limit_s = limit_s
+
+    def put_nowait(self, item: str) -> None:
+        super().put_nowait(item)
+        ENDING.begin(self._limit_s)
+
+
+def stop_signals(drain_ms: int = 0, grace_s: float = GRACE_S) -> asyncio.Queue[str]:
+    """Gets the name of each signal to stop, from now on. With the first one the time begins that the end may take."""
+    signals = _Signals(drain_ms / 1000 + grace_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
@@ -97,10 +134,8 @@ async def unless_stopped(starting: Coroutine[Any, Any, T], signals: asyncio.Queu
 
 async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
     """Runs the jobs until a signal (0) or until one fails (1); drains or fails, then cancels them all."""
-    log = structlog.get_logger()
     jobs = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.jobs.items()}
     stopping = asyncio.create_task(signals.get(), name="signals")
-    failure: BaseException | None = None
     try:
         # The parts become ready on their own, in no order: a look at all of them is simpler than an event in each.
         while not work.ready() and not stopping.done() and not any(job.done() for job in jobs):  # noqa: ASYNC110
@@ -109,20 +144,47 @@ async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
             _calm_garbage_collection()
             work.on_ready()
         await asyncio.wait({stopping, *jobs}, return_when=asyncio.FIRST_COMPLETED)
-        failure = next((job.exception() for job in jobs if job.done()), None)
-        if failure:
-            _report(failure)
-            if work.fail:
-                await work.fail()
-        else:
-            log.info("stopping", signal=stopping.result())
+        work.ready.end()
+        if not _ended(jobs):
+            structlog.get_logger().info("stopping", signal=stopping.result())
             if work.drain:
-                await work.drain()
+                await _unless_ended(work.drain(), jobs)
+        failures = [_failure_of(job) for job in _ended(jobs)]
+        for failure in failures:
+            ENDING.begin(GRACE_S)
+            _report(failure)
+        if failures and work.fail:
+            await work.fail()
     finally:
         for job in (stopping, *jobs):
             job.cancel()
-        await asyncio.gather(stopping, *jobs, return_exceptions=True)
-    return 1 if failure else 0
+        _, late = await asyncio.wait({stopping, *jobs}, timeout=_CANCELLED_S)
+        if late:
+            structlog.get_logger().warning("not_ended_in_time", jobs=sorted(job.get_name() for job in late))
+        # What they raise now is theirs.
+        await asyncio.gather(*(job for job in jobs if job not in late), return_exceptions=True)
+    return 1 if failures else 0
+
+
+def _ended(jobs: Collection[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+    """None of them ever should; one that has may have taken others with it."""
+    return sorted((job for job in jobs if job.done()), key=asyncio.Task.get_name)
+
+
+def _failure_of(job: asyncio.Task[None]) -> BaseException:
+    failure = None if job.cancelled() else job.exception()
+    return failure or RuntimeError(f"the job {job.get_name()} has ended, which it never should")
+
+
+async def _unless_ended(draining: Awaitable[None], jobs: Collection[asyncio.Task[None]]) -> None:
+    """Drains, as long as the jobs that it takes go on."""
+    drain = asyncio.ensure_future(draining)
+    await asyncio.wait({drain, *jobs}, return_when=asyncio.FIRST_COMPLETED)
+    if drain.done():
+        drain.result()
+        return
+    drain.cancel()
+    await asyncio.gather(drain, return_exceptions=True)
 
 
 def _calm_garbage_collection() -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from ticketmaster.bootstrap.directory import begin_run, check_state
+from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
@@ -33,9 +34,9 @@ from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.listening import listeners
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
-from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
@@ -82,15 +83,14 @@ class _Standalone:
             return gateway.on_areas(records)
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
-        routes = Routes(gateway, lambda: self._ready, limits)
-        watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
-        server_settings = ServerSettings(config.bind, config.port, config.selectors, connections_max=config.connections_max)
-        self._server = HttpServer(routes, server_settings, watch)
-        measuring.watch_ready(lambda: self._ready)
+        self._ready = ready = Readiness()
+        self._routes = Routes(gateway, ready, limits)
+        self._watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
+        measuring.watch_ready(ready)
         measuring.watch_state(directory)
         for part in (self._reservations, self._reservation, self._event):
             measuring.watch_partitions(part)
-        measuring.watch_gateway(gateway, watch)
+        measuring.watch_gateway(gateway, self._watch)
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:
         folder = self._directory / STATE / application_id / str(partition)
@@ -101,42 +101,41 @@ class _Standalone:
         return SqliteStores(folder / f"{names[0]}.db", names, self._run)
 
     @property
-    def _ready(self) -> bool:
+    def _serves(self) -> bool:
         return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas))
 
     async def run(self, on_ready: Callable[[int], None]) -> int:
         """Starts everything, waits, and stops everything in the opposite order. A signal while it starts is heeded when it has."""
-        signals = stop_signals()
-        await self._broker.start()
-        try:
-            specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
-            await self._broker.create_topics(specs)
-            config = self._config
-            async with operations(config.metrics_port, config.bind, lambda: self._ready, self._measuring.asked_families):
-                return await self._serve(on_ready, signals)
-        finally:
-            await self._broker.close()
-
-    async def _serve(self, on_ready: Callable[[int], None], signals: asyncio.Queue[str]) -> int:
-        port = await self._server.start()
-        gateway = self._gateway
-        work = Work(
-            jobs={
-                "areas": self._areas.run(),
-                "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
-                "event": self._event.run(),
-                "reservation": self._reservation.run(),
-                "hand-over": gateway.hand_over(Pace(0)),
-                "sweep": gateway.sweep(),
-            },
-            ready=lambda: self._ready,
-            on_ready=lambda: on_ready(port),
-            drain=gateway.drain,
-            fail=gateway.fail,
-        )
-        try:
-            status = await run_until_stopped(work, signals)
-        finally:
-            await self._server.stop()
+        signals = stop_signals(self._config.drain_ms)
+        config = self._config
+        (listener,) = listeners(config.bind, config.port)
+        settings = ServerSettings(config.bind, io_threads=config.selectors, connections_max=config.connections_max)
+        async with (
+            # Both ports from the start: who asks learns that it is not ready yet.
+            Front(settings, self._watch, config.request_body_bytes_max) as front,
+            operations(config.metrics_port, config.bind, self._ready, self._measuring.asked_families) as operated,
+        ):
+            port = await front.listen(listener)
+            await self._broker.start()
+            try:
+                specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
+                await self._broker.create_topics(specs)
+                front.serve(self._routes, self._gateway)
+                self._ready.watch(lambda: self._serves)
+                jobs = {**self._jobs(), **front.jobs(), "operations": operated()}
+                status = await run_until_stopped(Work(jobs, self._ready, lambda: on_ready(port), front.drain, front.fail), signals)
+            finally:
+                await self._broker.close()
         structlog.get_logger().info("stopped")
         return status
+
+    def _jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
+        gateway = self._gateway
+        return {
+            "areas": self._areas.run(),
+            "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
+            "event": self._event.run(),
+            "reservation": self._reservation.run(),
+            "hand-over": gateway.hand_over(Pace(0)),
+            "sweep": gateway.sweep(),
+        }

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
 import structlog
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals, unless_stopped
+from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.clock import SystemClock
@@ -46,7 +45,7 @@ def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str],
         return run_role(_run(application_id, config, link, lambda: None))
     if config.workers == 1:
         return run_role(_run(application_id, config, None, on_ready))
-    return supervise(Supervision(application_id, config, arguments, port=0, drain_ms=0), on_ready)
+    return supervise(Supervision(application_id, config, arguments, listeners=(), drain_ms=0), on_ready)
 
 
 async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None, on_ready: Callable[[], None]) -> int:
@@ -56,25 +55,22 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
         measuring = await stack.enter_async_context(Measuring(application_id, SystemClock(), config.telemetry, scraped=scraped))
         if link:
             link.watch(signals, measuring.families)
-        parts: list[StreamWorker | GlobalTable] = []
-
-        def ready() -> bool:
-            return bool(parts) and all(part.ready for part in parts)
-
+        ready = Readiness()
         measuring.watch_ready(ready)
-        if not link:
-            # From the start: who asks learns that it is not ready yet.
-            await stack.enter_async_context(operations(config.metrics_port, config.bind, ready, measuring.asked_families))
+        # From the start: who asks learns that it is not ready yet. For workers their supervisor answers.
+        port = 0 if link else config.metrics_port
+        answering = await stack.enter_async_context(operations(port, config.bind, ready, measuring.asked_families))
         status = 0
         # It may wait long for the registry.
         context = await unless_stopped(stack.enter_async_context(role_context(config, application_id, measuring.observer)), signals)
         if context:
-            parts += _parts(application_id, context)
+            parts = _parts(application_id, context)
+            ready.watch(lambda: all(part.ready for part in parts))
             measuring.watch_state(context.slot.folder)
             for part in parts:
                 if isinstance(part, StreamWorker):
                     measuring.watch_partitions(part)
-            jobs: dict[str, Coroutine[Any, Any, None]] = {type(part).__name__: part.run() for part in parts}
+            jobs = {type(part).__name__: part.run() for part in parts} | {"operations": answering()}
             if link:
                 jobs["report"] = link.report(ready)
             status = await run_until_stopped(Work(jobs, ready, on_ready), signals)

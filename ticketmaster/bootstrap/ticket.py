@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
+from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
-from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals, unless_stopped
+from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.clock import SystemClock
@@ -22,11 +24,12 @@ from ticketmaster.streams.table import GlobalTable, OwnedTable
 from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.listening import listeners
 from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
-from ticketmaster.ticket.server import HttpServer, free_port
 from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.urls import host_and_port
 from ticketmaster.wire import topics
 
 # A peer answers within the time of a long poll; a little later nothing is expected of it any more.
@@ -39,49 +42,58 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     ``arguments`` are those of the command line: with several workers, each is started with them.
     """
     configure_logs(config.role.log_level)
-    link = WorkerLink.from_environment()
+    link, role = WorkerLink.from_environment(), config.role
     if link:
-        return run_role(_run(config, link, lambda _: None))
-    if config.role.workers == 1:
-        return run_role(_run(config, None, on_ready))
-    port = free_port(config.role.bind, config.port)
-    supervision = Supervision(topics.TICKET_SERVICE, config.role, arguments, port, config.drain_ms)
-    return supervise(supervision, lambda: on_ready(f"http://{config.hostname}:{port}"))
+        assert link.listener, "a supervisor of this role opens a socket for each worker"
+        return run_role(_run(config, link, link.listener, lambda _: None))
+    # Before anything is waited for: that a port is taken is said at once.
+    opened = listeners(role.bind, config.port, role.workers)
+    if role.workers == 1:
+        return run_role(_run(config, None, opened[0], on_ready))
+    url = f"http://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
+    return supervise(Supervision(topics.TICKET_SERVICE, role, arguments, opened, config.drain_ms), lambda: on_ready(url))
 
 
-async def _run(config: TicketConfig, link: WorkerLink | None, on_ready: Callable[[str], None]) -> int:
-    signals = stop_signals()
+async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]) -> int:
+    signals = stop_signals(config.drain_ms)
     status, role = 0, config.role
     async with AsyncExitStack() as stack:
         scraped = bool(role.metrics_port)
         measuring = await stack.enter_async_context(Measuring(topics.TICKET_SERVICE, SystemClock(), role.telemetry, scraped=scraped))
         if link:
             link.watch(signals, measuring.families)
-        running: list[_Ticket] = []
-
-        def ready() -> bool:
-            return any(one.ready for one in running)
-
+        ready = Readiness()
         measuring.watch_ready(ready)
-        if not link:
-            # From the start: who asks learns that it is not ready yet.
-            listening = operations(role.metrics_port, role.bind, ready, measuring.asked_families)
-            await stack.enter_async_context(listening)
+        watch = RequestWatch(SystemClock(), counts=measuring.counts_requests, logs=config.request_logging, tracer=measuring.observer.tracer)
+        # Both ports from the start: who asks learns that it is not ready yet. For workers their supervisor answers operators.
+        settings = ServerSettings(role.bind, io_threads=config.selectors, connections_max=config.connections_max)
+        front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max))
+        address = host_and_port(config.hostname, await front.listen(listener))
+        metrics_port = 0 if link else role.metrics_port
+        operated = await stack.enter_async_context(operations(metrics_port, role.bind, ready, measuring.asked_families))
         # It may wait long for the registry.
         starting = stack.enter_async_context(role_context(role, topics.TICKET_SERVICE, measuring.observer))
         context = await unless_stopped(starting, signals)
         if context:
-            running.append(_Ticket(config, context, link, measuring))
-            status = await running[0].serve(signals, on_ready)
+            ticket = _Ticket(config, context, measuring)
+            stack.callback(ticket.close)
+            measuring.watch_gateway(ticket.gateway, watch)
+            ready.watch(lambda: ticket.serves)
+            front.serve(Routes(ticket.gateway, ready, ticket_limits(config)), ticket.gateway)
+            # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
+            peer_address = host_and_port(config.hostname, await front.listen_apart()) if link else address
+            jobs = {**ticket.jobs(peer_address), **front.jobs(), "operations": operated()}
+            if link:
+                jobs["report"] = link.report(ready)
+            work = Work(jobs, ready, lambda: on_ready(f"http://{address}"), front.drain, front.fail)
+            status = await run_until_stopped(work, signals)
     structlog.get_logger().info("stopped")
     return status
 
 
 class _Ticket:
-    def __init__(self, config: TicketConfig, context: RoleContext, link: WorkerLink | None, measuring: Measuring) -> None:
-        self._config = config
+    def __init__(self, config: TicketConfig, context: RoleContext, measuring: Measuring) -> None:
         self._context = context
-        self._link = link
         broker, limits = context.broker, ticket_limits(config)
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE,
@@ -93,7 +105,7 @@ class _Ticket:
             context.observer,
         )
         self._peers = Peers(self._on_peer_answer, self._on_peer_failure, limits.long_poll_ms + _PEER_GRACE_MS)
-        self._gateway = Gateway(
+        self.gateway = Gateway(
             broker.producer(),
             self._reservations,
             Catalog(),
@@ -104,44 +116,26 @@ class _Ticket:
             measuring.observer,
         )
         self._areas = GlobalTable(
-            broker, topics.AREA_STATUS.name, context.partitions, self._gateway.on_areas, context.settings, context.observer
-        )
-        self._routes = Routes(self._gateway, lambda: self.ready, limits)
-        self._watch = requests = RequestWatch(
-            context.clock,
-            counts=measuring.counts_requests,
-            logs=config.request_logging,
-            tracer=measuring.observer.tracer,
+            broker, topics.AREA_STATUS.name, context.partitions, self.gateway.on_areas, context.settings, context.observer
         )
         measuring.watch_state(context.slot.folder)
         measuring.watch_partitions(self._reservations)
-        measuring.watch_gateway(self._gateway, requests)
 
     def _on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
-        self._gateway.on_peer_answer(key, status, body, traceparent)
+        self.gateway.on_peer_answer(key, status, body, traceparent)
 
     def _on_peer_failure(self, key: bytes) -> None:
-        self._gateway.on_peer_failure(key)
+        self.gateway.on_peer_failure(key)
 
     @property
-    def ready(self) -> bool:
+    def serves(self) -> bool:
         """Whether it serves all its partitions."""
         return self._reservations.ready and self._areas.ready
 
-    async def serve(self, signals: asyncio.Queue[str], on_ready: Callable[[str], None]) -> int:
-        """Starts everything, waits, and stops everything in the opposite order."""
-        config, link, gateway = self._config, self._link, self._gateway
-        server, port = await self._listen(link.port if link else config.port, shared=link is not None)
-        servers = [server]
-        address = f"{config.hostname}:{port}"
-        if link:
-            # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
-            own_server, own_port = await self._listen(0, shared=False)
-            servers.append(own_server)
-            peer_address = f"{config.hostname}:{own_port}"
-        else:
-            peer_address = address
-        jobs = {
+    def jobs(self, peer_address: str) -> dict[str, Coroutine[Any, Any, None]]:
+        """All that goes on in it; other processes ask it at ``peer_address``."""
+        gateway = self.gateway
+        return {
             "areas": self._areas.run(),
             "reservations": self._reservations.run(
                 gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, self._context.membership(peer_address)
@@ -149,18 +143,7 @@ class _Ticket:
             "hand-over": gateway.hand_over(Pace(self._context.settings.commit_interval_max_ms)),
             "sweep": gateway.sweep(),
         }
-        if link:
-            jobs["report"] = link.report(lambda: self.ready)
-        work = Work(jobs, lambda: self.ready, lambda: on_ready(f"http://{address}"), gateway.drain, gateway.fail)
-        try:
-            return await run_until_stopped(work, signals)
-        finally:
-            for server in servers:
-                await server.stop()
-            self._peers.close()
 
-    async def _listen(self, port: int, *, shared: bool) -> tuple[HttpServer, int]:
-        config = self._config
-        settings = ServerSettings(config.role.bind, port, config.selectors, connections_max=config.connections_max, shared=shared)
-        server = HttpServer(self._routes, settings, self._watch)
-        return server, await server.start()
+    def close(self) -> None:
+        """Asks other processes no more."""
+        self._peers.close()

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,7 @@ from ticketmaster.errors import UsageError
 from ticketmaster.telemetry.metrics import Family
 
 _VARIABLE = "TICKETMASTER_WORKER"
+_NO_LISTENER = -1
 _LOOK_S = 0.05
 # A worker that is as busy as can be answers within less; whoever scrapes waits not much longer for all of them.
 _NUMBERS_TIMEOUT_S = 2.0
@@ -31,9 +33,9 @@ _FAMILIES = msgspec.msgpack.Decoder(list[Family])
 class WorkerLink:
     """The worker's end."""
 
-    def __init__(self, descriptor: int, port: int) -> None:
-        """``port`` is the one that all workers share."""
-        self.port = port
+    def __init__(self, descriptor: int, listener: int = _NO_LISTENER) -> None:
+        """``listener`` is the descriptor of the socket that the supervisor has opened for this worker."""
+        self.listener = None if listener == _NO_LISTENER else socket.socket(fileno=listener)
         self._socket = socket.socket(fileno=descriptor)
         self._socket.settimeout(0)
         self._unsent = bytearray()
@@ -98,12 +100,13 @@ class WorkerLink:
 class SupervisorLink:
     """The supervisor's end of the link to one worker."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_ready: Callable[[], None] = lambda: None) -> None:
+        """``on_ready`` is called whenever the worker begins to serve."""
         self._reader = reader
         self._writer = writer
+        self._on_ready = on_ready
         self._asking: deque[asyncio.Future[list[Family]]] = deque()
         self.ready = False
-        self.served = False
 
     async def follow(self) -> None:
         """Notes what the worker says until it ends."""
@@ -118,7 +121,8 @@ class SupervisorLink:
                         answer.set_result(_FAMILIES.decode(body))
                 else:
                     self.ready = kind == _READY
-                    self.served = self.served or self.ready
+                    if self.ready:
+                        self._on_ready()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -141,6 +145,19 @@ class SupervisorLink:
         return []
 
 
-def worker_environment(descriptor: int, port: int) -> dict[str, str]:
-    """The environment of a worker whose end of the link is ``descriptor``."""
-    return {**os.environ, _VARIABLE: f"{descriptor}:{port}"}
+class Inherited(NamedTuple):
+    """What a worker gets from its supervisor: its end of the link and, if it is to listen, a socket that does."""
+
+    link: socket.socket
+    listener: socket.socket | None
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Of all sockets."""
+        return [one.fileno() for one in self if one]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that finds them."""
+        listener = self.listener.fileno() if self.listener else _NO_LISTENER
+        return {**os.environ, _VARIABLE: f"{self.link.fileno()}:{listener}"}

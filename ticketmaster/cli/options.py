@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,18 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
-def _checked_host(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"[\w.:-]+", value):
-        raise click.BadParameter(f"{value!r} is no host name and no address")
+def _checked_host(_context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A host as others know it, an address of IPv6 in its shortest form and without the brackets that URLs need."""
+    if value is None or (value == "" and option.name == "bind"):
+        # What is no address at all is told by whoever listens.
+        return value
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    with contextlib.suppress(ValueError):
+        return IPv6Address(bare if "%" not in bare else "").compressed
+    if not re.fullmatch(r"[\w.-]+", value):
+        # A port is a thing of its own, and no URL can have the zone of an address.
+        write = "write e.g. shop.example, 192.0.2.7 or 2001:db8::7, without a port"
+        raise click.BadParameter(f"{value!r} is no host name and no address: {write}")
     return value
 
 
@@ -53,6 +64,11 @@ def combined(*decorators: Callable[[Any], Any]) -> Decorator:
 def hostname(text: str) -> Callable[[Any], Any]:
     """The name of this machine, as others know it."""
     return click.option("-h", "--hostname", default="localhost", callback=_checked_host, help=text)
+
+
+def bind(text: str, default: str | None = None) -> Callable[[Any], Any]:
+    """Where to listen."""
+    return click.option("--bind", default=default, callback=_checked_host, help=text)
 
 
 def limit(name: str, default: int, text: str) -> Callable[[Any], Any]:

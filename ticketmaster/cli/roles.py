@@ -19,6 +19,7 @@ from ticketmaster.cli.options import (
     PORT,
     STATE_DIR,
     STREAM_CONFIG,
+    bind,
     combined,
     hostname,
     metrics_port,
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     RunStreamRole = Callable[[RoleConfig, Sequence[str], Callable[[], None]], int]
 
 _LOOPBACK = "127.0.0.1"
+_LOOPBACK_6 = "::1"
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - chosen only by an operator who gives this machine a name for others
+_EVERYWHERE_6 = "::"
 
 _STREAM_ROLE = combined(
     STATE_DIR,
@@ -38,7 +41,7 @@ _STREAM_ROLE = combined(
     STREAM_CONFIG,
     click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Processes to run, each a member of the group."),
     metrics_port("--health-port"),
-    click.option("--bind", default=_LOOPBACK, help="Address of the metrics port; 0.0.0.0 is every interface."),
+    bind("Address of the metrics port; 0.0.0.0 is every interface.", _LOOPBACK),
     LOG_LEVEL,
 )
 
@@ -64,10 +67,17 @@ def _role_config(options: dict[str, Any], *, workers: int, bind: str, producer_c
     )
 
 
+def _listens_at(hostname: str) -> str:
+    """Where nothing else is said: where others reach a process of this name."""
+    if ":" in hostname:
+        return hostname if hostname == _LOOPBACK_6 else _EVERYWHERE_6
+    return _LOOPBACK if hostname == "localhost" else _EVERYWHERE
+
+
 @click.command()
 @hostname("Name by which other ticket processes reach this machine.")
 @click.option("-p", "--port", default=4403, type=PORT, help="Port to listen on; 0 takes a free one.")
-@click.option("--bind", default=None, help="Address to listen on.  [default: 127.0.0.1 if the hostname is localhost, else 0.0.0.0]")
+@bind("Address to listen on.  [default: 127.0.0.1 if the hostname is localhost, else 0.0.0.0; ::1 or :: if it is an address of IPv6]")
 @STATE_DIR
 @CONFIG
 @STREAM_CONFIG
@@ -83,8 +93,8 @@ def ticket(**options: Any) -> None:
     from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
     from ticketmaster.config.roles import TicketConfig  # noqa: PLC0415
 
-    bind = options.pop("bind") or (_LOOPBACK if options["hostname"] == "localhost" else _EVERYWHERE)
-    role = _role_config(options, workers=options.pop("acceptors"), bind=bind, producer_config=options.pop("producer_config"))
+    address = options.pop("bind") or _listens_at(options["hostname"])
+    role = _role_config(options, workers=options.pop("acceptors"), bind=address, producer_config=options.pop("producer_config"))
     config = TicketConfig(role=role, **options)
     sys.exit(run_ticket(config, sys.argv[1:], lambda url: show_ready(url, role.state_dir)))
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import click
 
-from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, PORT, hostname, limit, metrics_port
+from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, PORT, bind, hostname, limit, metrics_port
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.config.telemetry import read_telemetry
+from ticketmaster.urls import host_and_port
 
 
 @click.command()
 @click.option("-p", "--port", default=4403, type=PORT, help="Port to listen on; 0 takes a free one.")
 @click.option("-d", "--state-dir", default=Path("./data"), type=FILE, help="Directory of the log and the state; created if need be.")
 @hostname("Name of this machine in the addresses that are shown.")
-@click.option("--bind", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every interface.")
+@bind("Address to listen on; 0.0.0.0 is every interface.  [default: 127.0.0.1, or ::1 if the hostname is an address of IPv6]")
 @HTTP_OPTIONS
 @metrics_port()
 @LOG_LEVEL
@@ -37,5 +38,8 @@ def standalone(**options: Any) -> None:
     from ticketmaster.bootstrap.standalone import run_standalone  # noqa: PLC0415
     from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
 
+    host = options["hostname"]
+    if options["bind"] is None:
+        options["bind"] = "::1" if ":" in host else "127.0.0.1"
     config = StandaloneConfig(telemetry=read_telemetry(os.environ), **options)
-    sys.exit(run_standalone(config, lambda port: show_ready(f"http://{config.hostname}:{port}", config.state_dir)))
+    sys.exit(run_standalone(config, lambda port: show_ready(f"http://{host_and_port(host, port)}", config.state_dir)))

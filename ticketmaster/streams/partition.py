@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from ticketmaster.streams.lifecycle import Lifecycle, PartitionState
 from ticketmaster.streams.restoration import Suspended, restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.observer import Observer
+
+# So long the commit under way is waited for at the end.
+_COMMIT_S = 2.0
 
 
 class Lag(NamedTuple):
@@ -241,9 +245,11 @@ class PartitionWork(ABC):
             self._seek()
 
     async def stop(self, job: asyncio.Task[None]) -> None:
-        """Awaits the commit under way, then closes everything, whatever fails meanwhile."""
-        async with self._committing:
-            job.cancel()
+        """Awaits the commit under way, but no broker that does not answer; then closes everything, whatever fails meanwhile."""
+        # A commit that is given up may have happened or not: whoever comes next asks the log.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COMMIT_S), self._committing:
+                job.cancel()
         await cancel(job)
         try:
             if self.state is not PartitionState.CLOSED:

@@ -24,7 +24,7 @@ from ticketmaster.broker.port import (
 )
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Fatal, Refused, Retriable
-from ticketmaster.streams.jobs import in_turns
+from ticketmaster.streams.jobs import cancel, in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.observer import Observer
@@ -241,6 +241,14 @@ class Gateway:
         except (Retriable, Fatal):
             refuse(responder, problems.LOG_UNAVAILABLE)
             return
+        except asyncio.CancelledError:
+            # Given up: it may be in the log or not.
+            refuse(responder, problems.LOG_UNAVAILABLE)
+            raise
+        except Exception as defect:  # noqa: BLE001 - whatever it is, the client gets an answer
+            structlog.get_logger().error("request_failed", exc_info=defect)
+            refuse(responder, problems.INTERNAL_ERROR)
+            return
         try:
             async with asyncio.timeout(_VISIBLE_S):
                 while area_ids and not self.catalog.has_areas(event_id, area_ids):
@@ -248,7 +256,9 @@ class Gateway:
                     await self._catalog_changed.wait()
         except TimeoutError:
             pass
-        responder.response_bytes(200, JSON, answer)
+        finally:
+            # Also when it is given up: the log has it.
+            responder.response_bytes(200, JSON, answer)
 
     # Decisions from the log.
 
@@ -348,16 +358,18 @@ class Gateway:
         deadline = loop.time() + self._limits.drain_ms / 1000
         while (self.commands_in_flight or self.waiting) and loop.time() < deadline:  # noqa: ASYNC110 - counters, watched once in a life
             await asyncio.sleep(_DRAIN_POLL_S)
-        await self._commands.give_up(problems.SHUTTING_DOWN)
-        await self._refuse_waiting()
+        await self._give_up(problems.SHUTTING_DOWN)
 
     async def fail(self) -> None:
         """The log is gone: everybody who waits gets 503, and so does whoever comes."""
         self.draining = True
-        await self._commands.give_up(problems.LOG_UNAVAILABLE)
-        await self._refuse_waiting()
+        await self._give_up(problems.LOG_UNAVAILABLE)
 
-    async def _refuse_waiting(self) -> None:
+    async def _give_up(self, problem: Problem) -> None:
+        """Answers everybody; ``problem`` is of commands that were not handed over to the log."""
+        await self._commands.give_up(problem)
+        # Behind a turn of the loop: each has begun, and answers when it is cancelled.
+        await cancel(*self._announcing)
         for waiting in (self._waiting, self._waiting_peers):
             await in_turns(waiting.take_expired(float("inf")), _refuse_ending)
         # Those who are being answered in turns.

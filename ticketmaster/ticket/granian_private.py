@@ -7,6 +7,7 @@ by RSGI as documented, see :func:`missing`.
 from __future__ import annotations
 
 import inspect
+import socket
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
@@ -17,6 +18,10 @@ TRIED: Final = "2.8.7"
 """The version that all of this was tried with; pyproject.toml pins it."""
 
 NAMES: Final = (
+    # Binds Granian's own socket, at each start: ours is bound once, and by another process where there are several.
+    ("granian.server.embed", "Server._init_shared_socket"),
+    # Granian's form of a socket: its descriptor, whether it is a Unix socket, and how many connections may wait in it.
+    ("granian._granian", "SocketHolder.get_fd"),
     # What Granian's threads call at the head of a request. Its own makes a task of each.
     ("granian._granian", "CallbackScheduler._schedule_fn"),
     # Serves with as many threads as asked for; the documented way has one, which is told of each answer while it is awake.
@@ -51,6 +56,18 @@ def missing() -> str:
     if spawner is None or tuple(inspect.signature(spawner).parameters) != SPAWNED_WITH:
         return "granian.server.embed.Server._spawn_rsgi_worker as it was"
     return ""
+
+
+def new_server(listener: socket.socket, target: Any, **options: Any) -> Any:
+    """A server on a socket that listens, which is Granian's from now on."""
+    from granian._granian import SocketHolder  # noqa: PLC0415 - as in serve()
+
+    class Listening(Server):
+        def _init_shared_socket(self) -> None:
+            holder: Any = SocketHolder
+            self._shd = holder(listener.detach(), False, options["backlog"])  # noqa: FBT003 - it takes no names
+
+    return Listening(target, **options)
 
 
 def worker_options(worker_id: int, sock: Any, options: tuple[Any, ...]) -> tuple[Any, ...]:

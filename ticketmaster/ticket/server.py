@@ -7,7 +7,6 @@ of Granian that are not public (``granian_private.py``); without them the same h
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import threading
 from collections import deque
@@ -17,37 +16,21 @@ from typing import Any, Protocol
 import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
-from granian.server.embed import Server
 
-from ticketmaster.errors import Fatal, UsageError
+from ticketmaster.errors import Fatal
 from ticketmaster.ticket import granian_private, problems
 from ticketmaster.ticket.heads import body_length, host_problem
+from ticketmaster.ticket.listening import BACKLOG, listeners
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.responding import Bodiless, Responder, refuse
 from ticketmaster.ticket.routes import UNDECODABLE, PostTarget, Request
 from ticketmaster.ticket.settings import ServerSettings
 
-_BACKLOG = 4_096
 _GETS = frozenset({"GET", "HEAD"})
 # What the server takes at some path: the answer to OPTIONS *.
 _ALL_METHODS = "GET, HEAD, OPTIONS, POST"
 _STOP_TIMEOUT_S = 1.0
-
-
-def free_port(address: str, port: int) -> int:
-    """The port, if nobody listens on it; a free one for 0. UsageError: it is taken, or the address is none of ours."""
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # Granian shares its port with whoever asks for it, so that a second process would go unnoticed.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-            bound: int = probe.getsockname()[1]
-            return bound
-    except OSError as cause:
-        hint = "; choose another port" if cause.errno in (errno.EADDRINUSE, errno.EACCES) else ""
-        raise UsageError(f"can't listen on {address}:{port}: {cause.strerror or cause}{hint}") from cause
 
 
 class RouteTable(Protocol):
@@ -72,8 +55,12 @@ class Dispatcher:
     """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
 
     def __init__(self, routes: RouteTable, watch: RequestWatch | None) -> None:
-        self._routes = routes
         self._watch = watch
+        self.use(routes)
+
+    def use(self, routes: RouteTable) -> None:
+        """Answers by these routes from now on."""
+        self._routes = routes
         self.body_bytes_max = routes.body_bytes_max
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
@@ -327,20 +314,28 @@ class HttpServer:
         self._dispatcher = Dispatcher(routes, watch)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
 
-    async def start(self) -> int:
-        """Listens; returns the port. UsageError: it can't."""
+    def use(self, routes: RouteTable) -> None:
+        """Has requests answered by these routes from now on."""
+        self._dispatcher.use(routes)
+
+    async def start(self, listener: socket.socket | None = None) -> int:
+        """Serves on a socket that listens, or on one of its own; returns the port. UsageError: it can't listen."""
         settings = self._settings
-        port = settings.port if settings.shared else free_port(settings.address, settings.port)
-        self._server = Server(
+        if listener is None:
+            (listener,) = listeners(settings.address, settings.port)
+        address, port = listener.getsockname()[:2]
+        self._server = granian_private.new_server(
+            listener,
             self._dispatcher.rsgi,
-            address=settings.address,
+            address=address,
             port=port,
             interface=Interfaces.RSGI,
             http=HTTPModes.auto,
             websockets=False,
             log_enabled=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             backpressure=settings.connections_max,
             runtime_threads=settings.io_threads,
             http1_settings=HTTP1Settings(header_read_timeout=settings.header_read_timeout_ms),
@@ -349,8 +344,7 @@ class HttpServer:
             ),
         )
         self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
-        await self._until_listening(port)
-        return port
+        return int(port)
 
     def _leaves_notes(self) -> bool:
         """Whether a request costs no coroutine: not where this version of Granian has no names for that."""
@@ -362,20 +356,19 @@ class HttpServer:
         return not lacks
 
     async def _spawn(self, worker_id: int, signal: Any, _callback: Any, sock: Any, *options: Any) -> None:
-        await _serve_notes(self._dispatcher, signal, granian_private.worker_options(worker_id, sock, options))
+        try:
+            await _serve_notes(self._dispatcher, signal, granian_private.worker_options(worker_id, sock, options))
+        except BaseException as failure:
+            # Granian would only say that it ended.
+            self._failure = failure
+            raise
 
-    async def _until_listening(self, port: int) -> None:
-        assert self._job is not None
-        while not self._job.done():
-            try:
-                _, writer = await asyncio.open_connection(self._settings.address, port)
-            except OSError:
-                await asyncio.sleep(0.005)
-            else:
-                writer.close()
-                return
-        self._job.result()
-        raise UsageError(f"can't listen on {self._settings.address}:{port}")
+    async def ended(self) -> None:
+        """A job: lasts as long as requests are served. Fatal: they are not any more, though nobody has stopped it."""
+        assert self._job
+        await asyncio.wait({self._job})
+        cause = self._failure or (None if self._job.cancelled() else self._job.exception())
+        raise Fatal(f"the HTTP server has ended by itself{f': {cause!r}' if cause else ''}") from cause
 
     async def stop(self) -> None:
         """Stops listening and closes what is open."""

@@ -16,7 +16,5 @@ class ServerSettings:
     http2_headers_bytes_max: int = 64 << 10
     header_read_timeout_ms: int = 30_000
     connections_max: int = 10_000
-    # Other processes listen on the same port, and the kernel spreads the connections.
-    shared: bool = False
     # Without a coroutine per request, by names of Granian that are not public; False: by its documented interface alone.
     notes: bool = True

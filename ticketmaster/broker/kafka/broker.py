@@ -36,6 +36,9 @@ from ticketmaster.broker.port import (
 from ticketmaster.clock import Clock
 from ticketmaster.errors import Retriable, UsageError
 
+# Connections close at once, whatever is at their other end.
+_CLOSE_S = 1.0
+
 
 class KafkaBroker:
     """A Kafka cluster as a broker. Connections that nobody else owns are opened by :meth:`start` and closed by :meth:`close`."""
@@ -81,7 +84,7 @@ class KafkaBroker:
         await self._offsets.stop()
         await self._admin.close()
         if self._closing:
-            await asyncio.wait(self._closing, timeout=self._settings.request_timeout_ms / 1000)
+            await asyncio.wait(self._closing, timeout=_CLOSE_S)
 
     @property
     def admin(self) -> AIOKafkaAdminClient:

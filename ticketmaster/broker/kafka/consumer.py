@@ -29,6 +29,9 @@ _JOIN_GRACE_MS: Final = 5_000
 _LOOK_AGAIN_MS: Final = 20
 # So long the batches of one poll are translated at once; the others wait, so that nothing else is held up.
 _AT_ONCE_S: Final = 0.01
+# To leave a group takes some milliseconds.
+_STOP_S: Final = 2.0
+_CUT_OFF_S: Final = 0.5
 
 
 def new_consumer(settings: KafkaSettings, *, headers: bool = False, **arguments: Any) -> Consumer:
@@ -52,14 +55,23 @@ def new_consumer(settings: KafkaSettings, *, headers: bool = False, **arguments:
 
 
 async def _stop(consumer: Consumer) -> None:
-    """Stops a consumer whole: one whose fetch is just backing off ends in that fetch's cancellation, its connections still open."""
+    """Stops a consumer whole, and waits for no broker that does not answer: its connections are closed then.
+
+    One whose fetch is just backing off ends in that fetch's cancellation, its connections still open.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
     try:
-        await consumer.stop()
-    except asyncio.CancelledError:
-        job = asyncio.current_task()
-        if job and job.cancelling():
-            raise
-        await client_of(consumer).close()
+        await asyncio.wait({stopping}, timeout=_STOP_S)
+        if not stopping.done():
+            # Whoever waits for an answer hears that the connection is gone.
+            await client_of(consumer).close()
+            await asyncio.wait({stopping}, timeout=_CUT_OFF_S)
+    finally:
+        if not stopping.done() or stopping.cancelled():
+            stopping.cancel()
+            await client_of(consumer).close()
+    if stopping.done() and not stopping.cancelled():
+        stopping.result()
 
 
 class _Reading:

@@ -30,6 +30,8 @@ _TOGETHER_MAX_MS: Final = 1_000
 _WELL_S: Final = 10.0
 # As aiokafka asks: outside transactions nothing comes of it.
 _NO_TRANSACTION_TIMEOUT_MS: Final = 0x7FFFFFFF
+# So long the last acknowledgements are waited for at the end.
+_STOP_S: Final = 1.0
 _ACKS: Final = {"all": -1, "1": 1, "0": 0}
 
 _Failure = TicketmasterError | None
@@ -311,7 +313,7 @@ class KafkaProducer(Requester):
     async def stop(self) -> None:
         if self._jobs:
             # They end with the last acknowledgement, which never comes while brokers are away.
-            await asyncio.wait(self._jobs.values(), timeout=self._settings.request_timeout_ms / 1000)
+            await asyncio.wait(self._jobs.values(), timeout=min(self._settings.request_timeout_ms / 1000, _STOP_S))
         jobs = list(self._jobs.values())
         for job in jobs:
             job.cancel()

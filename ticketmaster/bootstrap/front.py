@@ -1,0 +1,78 @@
+"""The HTTP side of a process, from its start to its end: it listens before there is anything to serve, and until all is answered."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Coroutine
+from typing import Any, Self
+
+from ticketmaster.ticket import problems
+from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.listening import listeners
+from ticketmaster.ticket.refusing import Refusing
+from ticketmaster.ticket.requests import RequestWatch
+from ticketmaster.ticket.routes import Routes
+from ticketmaster.ticket.server import HttpServer, RouteTable
+from ticketmaster.ticket.settings import ServerSettings
+
+
+class Front:
+    """Refuses every request until it is given routes, and again when their gateway has drained or failed.
+
+    A context: what listens is stopped at its end.
+    """
+
+    def __init__(self, settings: ServerSettings, watch: RequestWatch, body_bytes_max: int) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._body_bytes_max = body_bytes_max
+        self._routes: RouteTable = Refusing(problems.NOT_SERVING, body_bytes_max)
+        self._servers: list[HttpServer] = []
+        self._gateway: Gateway | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in self._servers:
+            await server.stop()
+
+    async def listen(self, listener: socket.socket) -> int:
+        """Answers what comes to this socket as well; returns its port."""
+        server = HttpServer(self._routes, self._settings, self._watch)
+        self._servers.append(server)
+        return await server.start(listener)
+
+    async def listen_apart(self) -> int:
+        """Answers what comes to a free port as well; returns it."""
+        (listener,) = listeners(self._settings.address, 0)
+        return await self.listen(listener)
+
+    def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """By name: each ends only if its port is answered no more."""
+        return {f"http-{number}": server.ended() for number, server in enumerate(self._servers)}
+
+    def serve(self, routes: Routes, gateway: Gateway) -> None:
+        """Answers by these routes, which lead to this gateway."""
+        self._gateway = gateway
+        self._use(routes)
+
+    async def drain(self) -> None:
+        """Takes nothing new on; returns when all that was is answered, or has been waited for long enough."""
+        assert self._gateway
+        await self._gateway.drain()
+        self._refuse()
+
+    async def fail(self) -> None:
+        """Everybody who waits gets 503, and so does whoever comes."""
+        assert self._gateway
+        self._refuse()
+        await self._gateway.fail()
+
+    def _refuse(self) -> None:
+        self._use(Refusing(problems.SHUTTING_DOWN, self._body_bytes_max))
+
+    def _use(self, routes: RouteTable) -> None:
+        self._routes = routes
+        for server in self._servers:
+            server.use(routes)
