@@ -84,11 +84,15 @@ class Reading:
 
     def _copied(self, wal: Path) -> Path:
         """A copy elsewhere: of a write-ahead log without its index SQLite must make one, beside the file."""
-        self._copy = tempfile.TemporaryDirectory(prefix="ticketmaster-")
-        for file in (self._path, wal):
-            shutil.copyfile(file, Path(self._copy.name, file.name))
-        copy = Path(self._copy.name, self._path.name)
-        Path(f"{copy}-shm").touch()
+        try:
+            self._copy = tempfile.TemporaryDirectory(prefix="ticketmaster-")
+            for file in (self._path, wal):
+                shutil.copyfile(file, Path(self._copy.name, file.name))
+            copy = Path(self._copy.name, self._path.name)
+            Path(f"{copy}-shm").touch()
+        except OSError as cause:
+            text = f"{self._path} has a -wal without a -shm, so it is read from a copy, which can't be made in $TMPDIR: {cause.strerror}"
+            raise UsageError(text) from cause
         return copy
 
     def copy(self, target: Path, on_progress: Callable[[int], None]) -> None:

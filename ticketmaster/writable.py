@@ -14,8 +14,6 @@ from ticketmaster.errors import UsageError
 _SUFFIXES = ("", "-wal", "-shm")
 # With less a process would end within moments.
 _FREE_BYTES_MIN = 1 << 20
-# The system's limits on a file's size say nothing about space, and some file systems can't reserve any.
-_NO_ANSWER = (errno.EFBIG, errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def check_folder(folder: Path) -> None:
@@ -54,9 +52,10 @@ def check_space(folder: Path) -> None:
     """UsageError: a directory has no space, or can't be written for another reason."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, _FREE_BYTES_MIN)
+            file.write(bytes(_FREE_BYTES_MIN))
     except OSError as cause:
-        if cause.errno not in _NO_ANSWER:
+        # The system's limit on a file's size says nothing about space.
+        if cause.errno != errno.EFBIG:
             raise _unwritable(folder, f"{cause.strerror} ({_FREE_BYTES_MIN >> 10} KiB must be free)") from cause
 
 

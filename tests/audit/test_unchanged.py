@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.process.client import connected
 from tests.process.sale import Sale
 from tests.process.server import run, serving
 from tests.support.unwritable import unwritable
-from ticketmaster.errors import Retriable
+from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.sqlitefile import Reading, open_database
 
 
@@ -141,3 +142,18 @@ def test_a_file_in_use_is_read_as_it_was_whatever_is_written(file: Path) -> None
 
         assert reading.connection.execute("SELECT x FROM t").fetchall() == [(1,)]
         reading.check()
+
+
+def test_where_a_copy_can_not_be_made_it_is_said_what_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.db").write_bytes(b"")
+    (tmp_path / "a.db-wal").write_bytes(b"something")
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    with pytest.raises(UsageError, match=r"\$TMPDIR: No space left on device"):
+        Reading(tmp_path / "a.db", format_version=7, in_use=False)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"a.db", "a.db-wal"}
