@@ -18,7 +18,7 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.errors import UsageError
 from ticketmaster.streams.pace import Pace
 from ticketmaster.ticket.limits import TicketLimits
-from ticketmaster.ticket.listening import listeners
+from ticketmaster.ticket.listening import is_listening, listeners, stop_listening
 from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
@@ -59,6 +59,29 @@ async def test_before_it_is_given_anything_to_serve_it_refuses_every_request(fro
         for version in (1, 2):
             async with client_of(f"127.0.0.1:{port}", version) as client:
                 assert await refusals(client) == {(503, "not_serving")}
+
+
+async def test_the_successor_of_a_worker_listens_when_it_serves_and_not_before(front: Front) -> None:
+    shared = listeners("127.0.0.1", 0, 2)
+    port, ready = shared[0].getsockname()[1], Readiness()
+    with shared[0]:
+        stop_listening(shared[1])
+        listening = asyncio.create_task(front.listen_when(ready, shared[1]))
+        await asyncio.sleep(0.1)
+        assert not is_listening(shared[1])
+        stop_listening(shared[0])
+
+        ready.watch(lambda: True)
+
+        async with client_of(f"127.0.0.1:{port}", 1) as client, asyncio.timeout(TIMEOUT_S):
+            while True:
+                try:
+                    assert (await client.get("/v1/health_check/live")).status_code == 200
+                    break
+                except httpx.ConnectError:
+                    await asyncio.sleep(0.01)
+        assert not listening.done()
+        listening.cancel()
 
 
 @pytest.mark.parametrize("log_fails", [False, True])

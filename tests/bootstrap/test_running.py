@@ -107,10 +107,10 @@ async def test_a_job_that_ends_without_a_word_hides_no_failure_of_another(names:
     assert any(f"the job {first} has ended, which it never should" in line for line in said)
 
 
-async def test_all_jobs_that_fail_at_once_are_told() -> None:
-    process = Process({name: fails(f"{name} is gone") for name in ("log", "state", "port")})
+async def test_all_jobs_that_fail_at_once_are_told_and_what_they_have_in_common_once() -> None:
+    process = Process({name: fails(f"the {name[:-1]} is gone") for name in ("log1", "state1", "log2")})
 
-    assert await process.run() == (1, ["log is gone", "port is gone", "state is gone"])
+    assert await process.run() == (1, ["the log is gone; the state is gone"])
 
 
 async def test_a_job_that_is_cancelled_by_somebody_else_is_a_failure() -> None:

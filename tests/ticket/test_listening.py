@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.sockets import accepted
 from ticketmaster.errors import UsageError
-from ticketmaster.ticket.listening import listeners, stop_listening
+from ticketmaster.ticket.listening import is_listening, listeners, stop_listening
 
 HOST = "127.0.0.1"
 
@@ -63,9 +63,12 @@ def test_a_socket_that_stops_listening_gets_no_connections_until_it_listens_agai
                 stack.enter_context(socket.create_connection((HOST, port), 5))
             return [accepted(one) for one in found]
 
+        assert is_listening(found[0])
         stop_listening(found[0])
+        assert not is_listening(found[0])
         assert connections() == [0, 50]
         found[0].listen(100)
+        assert is_listening(found[0])
         assert min(connections()) > 5
 
 

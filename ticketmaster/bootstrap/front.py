@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from ticketmaster.ticket import problems
@@ -14,6 +15,8 @@ from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer, RouteTable
 from ticketmaster.ticket.settings import ServerSettings
+
+_LOOK_S = 0.02
 
 
 class Front:
@@ -42,6 +45,13 @@ class Front:
         server = HttpServer(self._routes, self._settings, self._watch)
         self._servers.append(server)
         return await server.start(listener)
+
+    async def listen_when(self, ready: Callable[[], bool], listener: socket.socket) -> None:
+        """A job: as :meth:`listen`, and lasts as long as it is answered; until it is ready, others answer what comes to the port."""
+        while not ready():  # noqa: ASYNC110 - flags, watched once in a life
+            await asyncio.sleep(_LOOK_S)
+        await self.listen(listener)
+        await self._servers[-1].ended()
 
     async def listen_apart(self) -> int:
         """Answers what comes to a free port as well; returns it."""

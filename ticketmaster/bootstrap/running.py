@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -60,11 +60,13 @@ class Work(NamedTuple):
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs work to its end on an event loop."""
+    whole = _in_time(work)
     try:
-        return uvloop.run(_in_time(work))
+        return uvloop.run(whole)
     finally:
         # Ctrl-C may come before the loop does; Python would warn of work that was never begun.
-        work.close()
+        for one in (whole, work):
+            one.close()
 
 
 async def _in_time(work: Coroutine[Any, Any, T]) -> T:
@@ -150,9 +152,9 @@ async def run_until_stopped(work: Work, signals: asyncio.Queue[str]) -> int:
             if work.drain:
                 await _unless_ended(work.drain(), jobs)
         failures = [_failure_of(job) for job in _ended(jobs)]
-        for failure in failures:
+        if failures:
             ENDING.begin(GRACE_S)
-            _report(failure)
+            _report(failures)
         if failures and work.fail:
             await work.fail()
     finally:
@@ -194,9 +196,11 @@ def _calm_garbage_collection() -> None:
     gc.set_threshold(_GC_ALLOCATIONS, 20, 100)
 
 
-def _report(failure: BaseException) -> None:
+def _report(failures: Sequence[BaseException]) -> None:
+    """Tells of all of them; what many jobs failed of is told once."""
     log = structlog.get_logger()
-    if isinstance(failure, TicketmasterError):
-        log.error("failed", reason=str(failure), advice="what was acknowledged is kept: mend the cause and start again")
-    else:
-        log.error("failed", reason="a defect of the program", exc_info=failure)
+    if reasons := dict.fromkeys(str(failure) for failure in failures if isinstance(failure, TicketmasterError)):
+        log.error("failed", reason="; ".join(reasons), advice="what was acknowledged is kept: mend the cause and start again")
+    for failure in failures:
+        if not isinstance(failure, TicketmasterError):
+            log.error("failed", reason="a defect of the program", exc_info=failure)

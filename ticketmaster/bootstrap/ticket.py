@@ -24,7 +24,7 @@ from ticketmaster.streams.table import GlobalTable, OwnedTable
 from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
-from ticketmaster.ticket.listening import listeners
+from ticketmaster.ticket.listening import is_listening, listeners
 from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
@@ -56,7 +56,7 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
 
 async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]) -> int:
     signals = stop_signals(config.drain_ms)
-    status, role = 0, config.role
+    status, role, port = 0, config.role, listener.getsockname()[1]
     async with AsyncExitStack() as stack:
         scraped = bool(role.metrics_port)
         measuring = await stack.enter_async_context(Measuring(topics.TICKET_SERVICE, SystemClock(), role.telemetry, scraped=scraped))
@@ -68,7 +68,11 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
         # Both ports from the start: who asks learns that it is not ready yet. For workers their supervisor answers operators.
         settings = ServerSettings(role.bind, io_threads=config.selectors, connections_max=config.connections_max)
         front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max))
-        address = host_and_port(config.hostname, await front.listen(listener))
+        # The socket of a worker that died does not listen: as long as its successor does not serve, the others take what comes.
+        replaces = not is_listening(listener)
+        if not replaces:
+            await front.listen(listener)
+        address = host_and_port(config.hostname, port)
         metrics_port = 0 if link else role.metrics_port
         operated = await stack.enter_async_context(operations(metrics_port, role.bind, ready, measuring.asked_families))
         # It may wait long for the registry.
@@ -85,6 +89,8 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
             jobs = {**ticket.jobs(peer_address), **front.jobs(), "operations": operated()}
             if link:
                 jobs["report"] = link.report(ready)
+            if replaces:
+                jobs["listen"] = front.listen_when(ready, listener)
             work = Work(jobs, ready, lambda: on_ready(f"http://{address}"), front.drain, front.fail)
             status = await run_until_stopped(work, signals)
     structlog.get_logger().info("stopped")

@@ -51,6 +51,11 @@ def _listening(family: int, kind: int, protocol: int, where: tuple[object, ...],
     return one
 
 
+def is_listening(listener: socket.socket) -> bool:
+    """Whether connections come to it."""
+    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
 def stop_listening(listener: socket.socket) -> None:
     """Refuses connections, in all processes that have the socket, until one of them listens again; the port stays taken."""
     # Linux only. Elsewhere they wait in the queue until then.
