@@ -17,7 +17,7 @@ import msgspec
 import psutil
 import pytest
 
-from scripts.perf.bench_suite import in_one_process, loop_holds, on_kafka, watched
+from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.loop_probe import watched as watched_loop
@@ -146,6 +146,18 @@ def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
     # Whether restoring took longer than reading the state is chance where there is so little.
     assert {kind.name for kind in on_kafka.KINDS} - figures.keys() <= {"restoration of reservation: records per s"}
     assert figures["long polls waiting in one ticket process"]["values"] == [300]
+
+
+@pytest.mark.usefixtures("installed_kafka")
+def test_what_the_reservation_role_costs_beside_the_original_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    sizes = ("--runs", "2", "--requests", "500", "--in-memory", "500")
+    done = bench("run", "--part", "beside", *sizes, "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())["figures"]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in beside.KINDS]
+    assert all(len(figure["values"]) == 2 and figure["min"] > 0 for figure in figures)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string, int_width, read_int, read_string, skip_string
+from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 from ticketmaster.wire.reservations import check_frame
-from ticketmaster.wire.seat_layout import Layout, layout_of, widths
+from ticketmaster.wire.seat_layout import Layout, layout_of, seats_size
 
 _NAMES_AT = FRAME_BYTES
 _SEAT_BYTES_MIN = 3
@@ -48,8 +48,7 @@ def is_in_layout(value: bytes) -> bool:
         return True
     if rows < 1 or cols < 1 or rows * cols * _SEAT_BYTES_MIN > len(value) - at:
         return True
-    a_row = int_width(cols) + widths(cols) + cols + 1
-    return len(value) - at == int_width(rows) + rows * a_row + cols * widths(rows) + 1
+    return len(value) - at == seats_size(rows, cols)
 
 
 def area_names(value: bytes) -> bytes:

@@ -17,6 +17,7 @@ from ticketmaster.wire.binary import encode_int, int_width
 
 _LAYOUTS_CACHED = 64
 _COLUMNS_CACHED = 64
+_SIZES_CACHED = 1_024
 # From these numbers on an integer takes a byte more.
 _WIDER_FROM = (0, 64, 8_192, 1 << 20, 1 << 27, 1 << 34)
 
@@ -39,9 +40,16 @@ def _spans(count: int) -> list[_Span]:
     return [_Span(first, min(end, count), width) for width, (first, end) in bounds if first < count]
 
 
-def widths(count: int) -> int:
+def _widths(count: int) -> int:
     """How many bytes the integers from 0 to before ``count`` take together."""
     return sum(span.size * span.width for span in _spans(count))
+
+
+@lru_cache(maxsize=_SIZES_CACHED)
+def seats_size(rows: int, cols: int) -> int:
+    """How many bytes the seats of an area of this shape take."""
+    a_row = int_width(cols) + _widths(cols) + cols + 1
+    return int_width(rows) + rows * a_row + cols * _widths(rows) + 1
 
 
 @lru_cache(maxsize=_COLUMNS_CACHED)

@@ -187,10 +187,20 @@ class Roles:
         """Where a role keeps its state."""
         return self._folder / "state" / role
 
-    def start(self, role: str) -> float:
-        """Starts a role; returns the milliseconds until it was ready."""
+    def start(self, role: str, config: Path | None = None) -> float:
+        """Starts a role, by the cluster's own properties unless told otherwise; returns the milliseconds until it was ready."""
         count = "-a" if role == "ticket" else "--workers"
-        arguments = [role, "-c", str(self._kafka.config), "-d", str(self.state(role)), count, str(self.workers), "--log-level", "debug"]
+        arguments = [
+            role,
+            "-c",
+            str(config or self._kafka.config),
+            "-d",
+            str(self.state(role)),
+            count,
+            str(self.workers),
+            "--log-level",
+            "debug",
+        ]
         if role == "ticket":
             arguments += ["-p", str(self.port), *self._options]
         self.running[role] = Program(self._folder / f"{role}.log", arguments, asked=role == "ticket")
