@@ -34,6 +34,10 @@ check: $(DEV) ## Check format, lint, types and deployment
 test: $(DEV) ## Run all tests
 	$(PYTHON_IN_VENV) -m pytest -q
 
+.PHONY: test-versions
+test-versions: $(DEV) ## Run the suites that need no broker on every other Python of this machine (3.11 to 3.14)
+	$(PYTHON_IN_VENV) scripts/versions/test
+
 FAULTS ?= 100
 SEED ?=
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from scripts.kafka import brokers, registry
 from scripts.kafka.errors import ClusterError, UsageError
-from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, locked, tail
+from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, locked, provide, tail
 from scripts.kafka.processes import Process, spawn
 
 FILE = "cluster.json"
@@ -132,7 +132,6 @@ class Folder:
 
     def start(self, broker_count: int | None, *, settings: Sequence[str], with_registry: bool, node: int | None, timeout_s: float) -> Plan:
         """Starts what isn't running, all or one broker, and returns when it answers; else what it started is killed again."""
-        deadline_s = time.monotonic() + timeout_s
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
@@ -141,6 +140,8 @@ class Folder:
         try:
             with locked(self.path):
                 plan = self._complete(broker_count, with_registry=with_registry)
+                # From here on: what is fetched before the first start of all takes as long as the network does.
+                deadline_s = time.monotonic() + timeout_s
                 if settings:
                     (self.path / OWN_SETTINGS_FILE).write_text("".join(f"{setting}\n" for setting in settings))
                 chosen = [self._server(plan, node)] if node is not None else list(plan.servers.values())
@@ -204,10 +205,8 @@ class Folder:
                 plan = plan.having(Server(f"broker-{node}", (next(ports), next(ports))))
         if with_registry and REGISTRY_NAME not in plan.servers:
             plan = plan.having(Server(REGISTRY_NAME, tuple(free_ports(1))))
-        installed(KAFKA)
-        if REGISTRY_NAME in plan.servers:
-            installed(REGISTRY)
         java()
+        provide([KAFKA, REGISTRY] if REGISTRY_NAME in plan.servers else [KAFKA], self._say)
         self._write(plan)
         return plan
 

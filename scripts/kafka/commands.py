@@ -46,17 +46,21 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="cluster", description="A Kafka cluster and a schema registry on this machine, without Docker.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("install", help="fetch Kafka and the registry by Maven into the cache")
+    command = commands.add_parser("install", help="fetch Kafka and the registry by Maven into the cache, as a start does")
     command.add_argument("--kit", choices=("kafka", "registry"), action="append", help="only this one (both)")
     command.set_defaults(command=install)
 
     command = _with_folder(
-        commands.add_parser("start", help="start what isn't running of a cluster in DIR, which is made if there is none")
+        commands.add_parser(
+            "start", help="start what isn't running of a cluster in DIR, which is made if there is none; fetches what is missing"
+        )
     )
     command.add_argument("--brokers", type=int, choices=BROKERS, help="of a new cluster (1)")
     command.add_argument("--registry", action="store_true", help="add a schema registry")
     command.add_argument("--node", type=int, metavar="N", help="start this broker only")
-    command.add_argument("--timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="until all answer (60)")
+    command.add_argument(
+        "--timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="until all answer, once everything is fetched (60)"
+    )
     command.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of all brokers of the cluster, from now on")
     command.add_argument("--json", action="store_true", help="print cluster.json, with a state for each server")
     command.set_defaults(command=start)

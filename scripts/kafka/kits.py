@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from scripts.cache import cache_folder
 from scripts.kafka.errors import ClusterError, UsageError
 
 KAFKA_VERSION = "4.1.2"
@@ -67,12 +68,6 @@ REGISTRY = Kit(
 )
 
 
-def cache_folder() -> Path:
-    """$TICKETMASTER_CACHE, or the user's own cache."""
-    own = os.environ.get("TICKETMASTER_CACHE")
-    return Path(own).absolute() if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "ticketmaster"
-
-
 @cache
 def java() -> str:
     """The Java to run everything with."""
@@ -98,6 +93,13 @@ def installed(kit: Kit) -> Path:
     if not kit.folder.is_dir():
         raise UsageError(f"{kit.title} {kit.version} is not installed in {cache_folder()}: run `scripts/kafka/cluster install`")
     return kit.folder
+
+
+def provide(kits: Iterable[Kit], say: Say) -> None:
+    """Installs what is missing, and says nothing of what is there."""
+    missing = [kit for kit in kits if not kit.folder.is_dir()]
+    if missing:
+        install(missing, say)
 
 
 def install(kits: Iterable[Kit], say: Say) -> None:

@@ -190,6 +190,30 @@ def test_a_kit_is_fetched_once_even_after_an_installation_that_was_cut_off(tmp_p
     assert sorted(folder.name for folder in cache.iterdir()) == ["kafka-4.1.2", "registry-2.6.13.Final"]
 
 
+def test_a_start_fetches_what_is_missing_and_only_that(tmp_path: Path) -> None:
+    # A Java that starts nothing, so that a start ends once everything has been fetched.
+    path = program(tmp_path / "bin", "java", f"""case "$*" in -version) {JAVA_17};; *) echo no disk; exit 1;; esac""")
+    program(path, "mvn", "/bin/mkdir files")
+    cache = tmp_path / "cache"
+
+    without, with_registry, again = (
+        cluster("start", tmp_path / "folder", *options, path=path, cache=cache) for options in ((), ("--registry",), ())
+    )
+
+    assert [done.returncode for done in (without, with_registry, again)] == [1, 1, 1]
+    assert [done.stderr.count("Maven fetches it") for done in (without, with_registry, again)] == [1, 1, 0]
+    assert all("could not be made" in done.stderr for done in (without, with_registry, again))
+    assert sorted(folder.name for folder in cache.iterdir()) == ["kafka-4.1.2", "registry-2.6.13.Final"]
+
+
+def test_a_start_without_java_or_maven_is_one_line_that_says_what_to_install(tmp_path: Path) -> None:
+    start = ("start", tmp_path / "folder", "--registry")
+
+    one_line(cluster(*start, path=tmp_path, cache=tmp_path / "cache"), "no Java found", "17 or newer")
+    path = program(tmp_path / "bin", "java", JAVA_17)
+    one_line(cluster(*start, path=path, cache=tmp_path / "cache"), "no Maven found", "install Maven")
+
+
 def test_what_is_not_a_cluster_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("dear")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import ticketmaster
 from tests.process.client import ask
 from tests.process.server import COMMAND, DEADLINE_S, environment, serving
-from tests.support.tools import needs
+from tests.support.tools import lacking, needs
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -88,7 +88,10 @@ class Terminal:
 
 @contextmanager
 def _on_a_terminal(directory: Path) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
-    ours, theirs = pty.openpty()
+    try:
+        ours, theirs = pty.openpty()
+    except OSError as error:
+        lacking(f"a terminal is needed, and this machine has none to give: {error}")
     termios.tcsetwinsize(theirs, (40, 60))  # narrow: a command must not be broken
     process = subprocess.Popen(
         # The first terminal that a new session opens is its controlling one: without that Ctrl-C is only a character.

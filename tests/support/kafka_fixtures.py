@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -11,18 +11,7 @@ from typing import Protocol
 import pytest
 
 from tests.support.kafka import Cluster, ScriptError, run
-from tests.support.tools import REQUIRED
-
-NO_KAFKA = "no Kafka for the tests: "
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tests that are skipped for want of Kafka count as skipped here, so that they fill one line of the summary and not hundreds."""
-    report = yield
-    if report.skipped and call.excinfo is not None and str(call.excinfo.value).startswith(NO_KAFKA):
-        report.longrepr = (__file__, 1, f"Skipped: {call.excinfo.value}")
-    return report
+from tests.support.tools import lacking
 
 
 def install(kit: str, variable: str | None) -> None:
@@ -30,15 +19,7 @@ def install(kit: str, variable: str | None) -> None:
     try:
         run("install", "--kit", kit)
     except ScriptError as error:
-        reason = f"{NO_KAFKA}{error}"
-    else:
-        return
-    if any(os.environ.get(name) for name in REQUIRED):
-        pytest.fail(reason, pytrace=False)
-    # When Maven fails, its own words follow: the last of them stand for all.
-    lines = reason.splitlines()
-    told = f"{lines[0]} {lines[-1].strip()}" if len(lines) > 1 else reason
-    pytest.skip(f"{told} (or set {variable})" if variable else told)
+        lacking(f"no Kafka for the tests: {error}", f" (or set {variable})" if variable else "")
 
 
 class RunCluster:
