@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.limits import server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals
@@ -35,7 +35,6 @@ from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer
-from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
 _STATE = "state"
@@ -66,6 +65,7 @@ class _Standalone:
         observer = measuring.observer
         self._directory = directory
         self._partitions = partitions
+        self._is_leaving = False
         self._broker = broker = EmbeddedBroker(
             SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
         )
@@ -86,13 +86,14 @@ class _Standalone:
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
         routes = Routes(gateway, lambda: self._ready, limits)
         watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
-        server_settings = ServerSettings(config.bind, config.port, config.selectors, connections_max=config.connections_max)
-        self._server = HttpServer(routes, server_settings, watch)
+        self._server = server = HttpServer(routes, server_settings(config, config.bind, config.port), watch)
+        gateway.is_crowded = lambda: server.is_crowded
         measuring.watch_ready(lambda: self._ready)
         measuring.watch_state(directory)
         for part in (self._reservations, self._reservation, self._event):
             measuring.watch_partitions(part)
         measuring.watch_gateway(gateway, watch)
+        measuring.watch_connections([server])
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:
         folder = self._directory / _STATE / application_id / str(partition)
@@ -104,7 +105,7 @@ class _Standalone:
 
     @property
     def _ready(self) -> bool:
-        return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas))
+        return not self._is_leaving and all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas))
 
     async def run(self, on_ready: Callable[[int], None]) -> int:
         """Starts everything, waits, and stops everything in the opposite order. A signal while it starts is heeded when it has."""
@@ -118,6 +119,11 @@ class _Standalone:
                 return await self._serve(on_ready, signals)
         finally:
             await self._broker.close()
+
+    async def _drain(self) -> None:
+        self._is_leaving = True
+        await self._server.retire()
+        await self._gateway.drain()
 
     async def _serve(self, on_ready: Callable[[int], None], signals: asyncio.Queue[str]) -> int:
         port = await self._server.start()
@@ -133,7 +139,7 @@ class _Standalone:
             },
             ready=lambda: self._ready,
             on_ready=lambda: on_ready(port),
-            drain=gateway.drain,
+            drain=self._drain,
             fail=gateway.fail,
         )
         try:

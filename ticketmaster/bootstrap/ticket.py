@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
-from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.limits import server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Work, run_role, run_until_stopped, stop_signals, unless_stopped
@@ -26,7 +26,6 @@ from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.ticket.server import HttpServer, free_port
-from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
 # A peer answers within the time of a long poll; a little later nothing is expected of it any more.
@@ -82,6 +81,8 @@ class _Ticket:
         self._config = config
         self._context = context
         self._link = link
+        self._servers: list[HttpServer] = []
+        self._is_leaving = False
         broker, limits = context.broker, ticket_limits(config)
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE,
@@ -116,6 +117,8 @@ class _Ticket:
         measuring.watch_state(context.slot.folder)
         measuring.watch_partitions(self._reservations)
         measuring.watch_gateway(self._gateway, requests)
+        measuring.watch_connections(self._servers)
+        self._gateway.is_crowded = lambda: any(server.is_crowded for server in self._servers)
 
     def _on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
         self._gateway.on_peer_answer(key, status, body, traceparent)
@@ -126,18 +129,16 @@ class _Ticket:
     @property
     def ready(self) -> bool:
         """Whether it serves all its partitions."""
-        return self._reservations.ready and self._areas.ready
+        return not self._is_leaving and self._reservations.ready and self._areas.ready
 
     async def serve(self, signals: asyncio.Queue[str], on_ready: Callable[[str], None]) -> int:
         """Starts everything, waits, and stops everything in the opposite order."""
         config, link, gateway = self._config, self._link, self._gateway
-        server, port = await self._listen(link.port if link else config.port, shared=link is not None)
-        servers = [server]
+        _, port = await self._listen(link.port if link else config.port, shared=link is not None)
         address = f"{config.hostname}:{port}"
         if link:
             # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
-            own_server, own_port = await self._listen(0, shared=False)
-            servers.append(own_server)
+            _, own_port = await self._listen(0, shared=False)
             peer_address = f"{config.hostname}:{own_port}"
         else:
             peer_address = address
@@ -151,16 +152,23 @@ class _Ticket:
         }
         if link:
             jobs["report"] = link.report(lambda: self.ready)
-        work = Work(jobs, lambda: self.ready, lambda: on_ready(f"http://{address}"), gateway.drain, gateway.fail)
+        work = Work(jobs, lambda: self.ready, lambda: on_ready(f"http://{address}"), self._drain, gateway.fail)
         try:
             return await run_until_stopped(work, signals)
         finally:
-            for server in servers:
+            for server in self._servers:
                 await server.stop()
             self._peers.close()
 
     async def _listen(self, port: int, *, shared: bool) -> tuple[HttpServer, int]:
         config = self._config
-        settings = ServerSettings(config.role.bind, port, config.selectors, connections_max=config.connections_max, shared=shared)
+        delivery_ms = config.role.kafka.delivery_timeout_ms
+        settings = server_settings(config, config.role.bind, port, shared=shared, answer_ms=delivery_ms)
         server = HttpServer(self._routes, settings, self._watch)
+        self._servers.append(server)
         return server, await server.start()
+
+    async def _drain(self) -> None:
+        self._is_leaving = True
+        await asyncio.gather(*(server.retire() for server in self._servers))
+        await self._gateway.drain()

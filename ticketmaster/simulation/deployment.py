@@ -226,7 +226,7 @@ class Deployment:
                 return
             target = one.dispatcher.target(scope, len(body))
             assert not isinstance(target, Problem)
-            one.dispatcher.post(target, body, responder)
+            one.dispatcher.post(scope, target, body, responder)
 
         one.process.call(serve)
 

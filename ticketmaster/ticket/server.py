@@ -10,7 +10,6 @@ import asyncio
 import errno
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,13 +18,18 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
+from ticketmaster.clock import SystemClock
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private, problems
+from ticketmaster.ticket.connections import Arrivals
+from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.requests import RequestWatch
-from ticketmaster.ticket.responding import Responder, refuse
+from ticketmaster.ticket.responding import Closing, Responder, refuse
 from ticketmaster.ticket.routes import PostTarget, Request, wrong_method
 from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.ticket.sockets import watchable
+from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
 _BACKLOG = 4_096
 _STOP_TIMEOUT_S = 1.0
@@ -61,20 +65,31 @@ class RouteTable(Protocol):
         """Who takes the body of a POST; None: the path takes none."""
 
 
+def _ignore(_: Any) -> None:
+    pass
+
+
 class Dispatcher:
     """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
 
-    def __init__(self, routes: RouteTable, watch: RequestWatch | None) -> None:
+    def __init__(self, routes: RouteTable, watch: RequestWatch | None, on_whole: Callable[[Any], None] = _ignore) -> None:
+        """``on_whole`` is given the scope of each request that is all there."""
         self._routes = routes
         self._watch = watch
+        self.on_whole = on_whole
+        # Each answer of HTTP/1.1 is the last one of its connection.
+        self.closes = False
         self.body_bytes_max = routes.body_bytes_max
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or who watches before it."""
+        if self.closes and scope.http_version != "2":
+            protocol = Closing(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
     def refuse(self, scope: Any, responder: Responder, problem: Problem) -> None:
         """Answers what is no GET and can't be a POST; a HEAD without a body."""
+        self.on_whole(scope)
         refuse(_Bodiless(responder) if scope.method == "HEAD" else responder, problem)
 
     def target(self, scope: Any, length: int | None) -> PostTarget | Problem:
@@ -89,6 +104,7 @@ class Dispatcher:
 
     def get(self, scope: Any, responder: Responder) -> None:
         """Answers a GET."""
+        self.on_whole(scope)
         path = scope.path
         try:
             if not self._routes.get(path, responder):
@@ -97,8 +113,9 @@ class Dispatcher:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self.answer_failure(failure, responder)
 
-    def post(self, target: PostTarget, body: bytes, responder: Responder) -> None:
+    def post(self, scope: Any, target: PostTarget, body: bytes, responder: Responder) -> None:
         """Answers a POST."""
+        self.on_whole(scope)
         try:
             target(body, responder)
         except Exception as failure:  # noqa: BLE001
@@ -123,12 +140,12 @@ class Dispatcher:
                 _give_up_body(scope, protocol)
                 self.refuse(scope, answered, target)
             else:
-                await self._read(target, protocol, answered)
+                await self._read(scope, target, protocol, answered)
         except Exception as failure:  # noqa: BLE001
             self.answer_failure(failure, answered)
         await answered.wait()
 
-    async def _read(self, target: PostTarget, protocol: Any, responder: Responder) -> None:
+    async def _read(self, scope: Any, target: PostTarget, protocol: Any, responder: Responder) -> None:
         chunks = []
         size = 0
         async for chunk in protocol:
@@ -137,7 +154,7 @@ class Dispatcher:
                 refuse(responder, problems.body_too_large(self.body_bytes_max))
                 return
             chunks.append(chunk)
-        self.post(target, b"".join(chunks), responder)
+        self.post(scope, target, b"".join(chunks), responder)
 
 
 def _body_length(scope: Any) -> int | None:
@@ -184,41 +201,9 @@ class _Answered:
         await self._sent.wait()
 
 
-class _Notes:
-    """The loop, as Granian's threads see it: what they schedule is run in batches, with one wake-up for each."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._notes: deque[tuple[Callable[..., object], Any]] = deque()
-        self._woken = False
-
-    def call_soon_threadsafe(self, callback: Callable[..., object], argument: Any = None, context: Any = None) -> None:
-        self._notes.append((callback, argument))
-        # Set after the append and cleared before the notes are taken: no note stays behind.
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._take)
-
-    def _take(self) -> None:
-        self._woken = False
-        notes = self._notes
-        try:
-            for _ in range(len(notes)):
-                callback, argument = notes.popleft()
-                callback(argument)
-        finally:
-            # One that raised, which the loop reports, must not hold up those behind it.
-            if notes and not self._woken:
-                self._woken = True
-                self._loop.call_soon(self._take)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-
 async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tuple[Any, ...]) -> None:
     loop = asyncio.get_running_loop()
-    notes = _Notes(loop)
+    notes = Notes(loop)
     stopped = loop.create_future()
 
     def on_stopped() -> None:
@@ -252,21 +237,21 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
             _give_up_body(scope, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.refuse(scope, responder, target))
         elif length is None:
-            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, target, protocol, responder).read_on())
+            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, scope, target, protocol, responder).read_on())
         else:
-            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, target, body, responder))
+            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, scope, target, body, responder))
 
     granian_private.serve(schedule, loop, notes, signal, worker_options)
     await stopped
 
 
-def _take_body(dispatcher: Dispatcher, target: PostTarget, body: Any, responder: Responder) -> None:
+def _take_body(dispatcher: Dispatcher, scope: Any, target: PostTarget, body: Any, responder: Responder) -> None:
     try:
         read = body.result()
     except Exception:  # noqa: BLE001 - the client is gone, but its connection stays until there is an answer
         refuse(responder, problems.BODY_BROKE_OFF)
         return
-    dispatcher.post(target, read, responder)
+    dispatcher.post(scope, target, read, responder)
 
 
 class _Pieces:
@@ -275,10 +260,11 @@ class _Pieces:
     Nothing in it refers back to it: what is left of a refused body must go at once, for until then its connection stays open.
     """
 
-    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_target")
+    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_scope", "_target")
 
-    def __init__(self, dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
+    def __init__(self, dispatcher: Dispatcher, scope: Any, target: PostTarget, protocol: Any, responder: Responder) -> None:
         self._dispatcher = dispatcher
+        self._scope = scope
         self._target = target
         self._responder = responder
         self._body = bytearray()
@@ -308,7 +294,7 @@ class _Pieces:
                 self.read_on()
 
     def _finish(self) -> None:
-        self._dispatcher.post(self._target, bytes(self._body), self._responder)
+        self._dispatcher.post(self._scope, self._target, bytes(self._body), self._responder)
 
 
 class HttpServer:
@@ -316,7 +302,11 @@ class HttpServer:
 
     def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None) -> None:
         self._settings = settings
-        self._dispatcher = Dispatcher(routes, watch)
+        self._clock = SystemClock()
+        self._arrivals = Arrivals(self._clock)
+        self.connections: ConnectionWatch | None = None
+        # Who looks at connections forgets those that are gone.
+        self._dispatcher = Dispatcher(routes, watch, self._arrivals.see) if watchable() else Dispatcher(routes, watch)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
 
@@ -324,6 +314,7 @@ class HttpServer:
         """Listens; returns the port. UsageError: it can't."""
         settings = self._settings
         port = settings.port if settings.shared else free_port(settings.address, settings.port)
+        limits = connection_limits(settings)
         self._server = Server(
             self._dispatcher.rsgi,
             address=settings.address,
@@ -333,15 +324,18 @@ class HttpServer:
             websockets=False,
             log_enabled=False,
             backlog=_BACKLOG,
-            backpressure=settings.connections_max,
+            backpressure=limits.connections_max,
             runtime_threads=settings.io_threads,
-            http1_settings=HTTP1Settings(header_read_timeout=settings.header_read_timeout_ms),
+            http1_settings=HTTP1Settings(header_read_timeout=settings.idle_ms + settings.request_ms),
             http2_settings=HTTP2Settings(
                 max_concurrent_streams=settings.http2_streams_max, max_headers_size=settings.http2_headers_bytes_max
             ),
         )
         self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
         await self._until_listening(port)
+        if watchable():
+            self.connections = ConnectionWatch(port, limits, self._arrivals, self._clock)
+            self.connections.start()
         return port
 
     def _leaves_notes(self) -> bool:
@@ -369,10 +363,32 @@ class HttpServer:
         self._job.result()
         raise UsageError(f"can't listen on {self._settings.address}:{port}")
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are too many connections, none of which can be spared."""
+        return bool(self.connections and self.connections.is_crowded)
+
+    async def retire(self) -> None:
+        """Takes leave of its clients: answers close their connections, then nobody new is accepted. Requests that are open stay so.
+
+        A kept connection that is just closed may have a request on its way, which its proxy could not repeat.
+        """
+        self._dispatcher.closes = True
+        await asyncio.sleep(self._settings.lame_duck_ms / 1000)
+        # Of HTTP/2 each connection is told to go away; of HTTP/1.1 those are closed that are idle.
+        if self.connections:
+            await self.connections.refuse_new(self._server.stop)
+        else:
+            self._server.stop()
+
     async def stop(self) -> None:
         """Stops listening and closes what is open."""
+        if self.connections:
+            await self.connections.stop()
         if self._server and self._job:
             self._server.stop()
             await asyncio.wait({self._job}, timeout=_STOP_TIMEOUT_S)
             self._job.cancel()
             await asyncio.gather(self._job, return_exceptions=True)
+        if self.connections:
+            self.connections.close()
