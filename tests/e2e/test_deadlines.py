@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from tests.e2e.site import Site, announce, client_of, seats, site
+from tests.e2e.site import TIMEOUT_S, Site, announce, client_of, seats, site
 from tests.e2e.test_connections import ASK, RESERVATION, head, raw, read_reply, until_waiting
 from ticketmaster.ticket import watching
 from ticketmaster.ticket.limits import TicketLimits
@@ -128,14 +128,14 @@ async def test_connections_that_hold_nothing_keep_no_request_out(settings: Serve
                 started_s = time.monotonic()
                 assert (await client.get("/v1/health_check")).status_code == 200
                 assert (await client.post(RESERVATION, json=seats())).status_code == 200
-                assert time.monotonic() - started_s < 4
+                assert time.monotonic() - started_s < TIMEOUT_S
         assert closed(one).keys() == {"crowded"}
         (said,) = logged
         assert (said["event"], said["most"]) == ("connections_at_limit", _LIMIT)
 
 
 async def test_long_polls_on_all_connections_keep_no_request_out(settings: ServerSettings) -> None:
-    async with site(TicketLimits(long_poll_ms=9_000), replace(settings, connections_max=_LIMIT)) as one:
+    async with site(TicketLimits(long_poll_ms=30_000), replace(settings, connections_max=_LIMIT)) as one:
         async with client_of(one.address, 1) as client:
             await announce(client)
         one.gateway.is_crowded = lambda: one._server.is_crowded
@@ -143,7 +143,8 @@ async def test_long_polls_on_all_connections_keep_no_request_out(settings: Serve
             started_s = time.monotonic()
             assert (await client.get("/v1/health_check")).status_code == 200
             assert (await client.post(RESERVATION, json=seats())).status_code == 200
-            assert time.monotonic() - started_s < 5
+            # The client's own time-out has not come, either.
+            assert time.monotonic() - started_s < TIMEOUT_S
 
 
 async def test_without_a_free_descriptor_nothing_is_accepted_at_no_cost_and_it_is_said_once(settings: ServerSettings) -> None:

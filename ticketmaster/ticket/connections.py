@@ -66,8 +66,11 @@ class Arrivals:
         self._now_s = clock.monotonic_s
         self._arrivals: dict[str, _Arrival] = {}
 
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
     def see(self, scope: Any) -> None:
-        """All of a request is there. Called for each, in any thread: it takes 0.3 µs, half of it for the client's address."""
+        """All of a request is there. Called for each, in any thread: it takes 0.4 µs, some of it for the client's address."""
         client = scope.client
         arrival = self._arrivals.get(client)
         if arrival is None:
@@ -191,12 +194,12 @@ class Table:
         """The others were gone at that time."""
         if len(descriptors) < len(self._connections):
             self._connections = {number: one for number, one in self._connections.items() if number in descriptors}
-        self._arrivals.forget_all_but({one.client for one in self._connections.values()}, looked_s)
+        if len(self._arrivals) > len(self._connections):
+            self._arrivals.forget_all_but({one.client for one in self._connections.values()}, looked_s)
 
-    def overdue(self) -> list[tuple[Connection, Closed]]:
-        """Those that must go now, and why."""
-        judged = [(one, one.overdue(self._arrivals.of(one.client), self._limits)) for one in self._connections.values()]
-        return [(one, reason) for one, reason in judged if reason]
+    def overdue(self, one: Connection) -> Closed | None:
+        """Why a connection must go now."""
+        return one.overdue(self._arrivals.of(one.client), self._limits)
 
     def spare(self) -> list[Connection]:
         """Those that hold nothing; those first that never held anything, then the longest idle."""

@@ -50,7 +50,7 @@ _UNDECIDED_MAX = 200_000
 _MILLISECONDS = 13
 _DRAIN_POLL_S = 0.01
 # Where connections are wanted for other requests, a long poll may hold one for so long.
-_CROWDED_POLL_S = 1.0
+_CROWDED_POLL_S = 0.5
 # More may wait for one reservation: they are answered in turns.
 _ANSWERS_AT_ONCE_MAX = 1_000
 # A partition that did not take commands gets no new ones for so long.

@@ -77,13 +77,16 @@ class Dispatcher:
         self._routes = routes
         self._watch = watch
         self.on_whole = on_whole
-        # Each answer of HTTP/1.1 is the last one of its connection.
-        self.closes = False
+        self._closes = False
         self.body_bytes_max = routes.body_bytes_max
+
+    def close_connections(self, closes: bool) -> None:  # noqa: FBT001 - a callback
+        """Whether each answer of HTTP/1.1 is the last one of its connection, from now on."""
+        self._closes = closes
 
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or who watches before it."""
-        if self.closes and scope.http_version != "2":
+        if self._closes and scope.http_version != "2":
             protocol = Closing(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
@@ -335,6 +338,8 @@ class HttpServer:
         await self._until_listening(port)
         if watchable():
             self.connections = ConnectionWatch(port, limits, self._arrivals, self._clock)
+            # Where places are scarce each answer makes one free.
+            self.connections.on_crowded = self._dispatcher.close_connections
             self.connections.start()
         return port
 
@@ -373,7 +378,7 @@ class HttpServer:
 
         A kept connection that is just closed may have a request on its way, which its proxy could not repeat.
         """
-        self._dispatcher.closes = True
+        self._dispatcher.close_connections(True)  # noqa: FBT003
         await asyncio.sleep(self._settings.lame_duck_ms / 1000)
         # Of HTTP/2 each connection is told to go away; of HTTP/1.1 those are closed that are idle.
         if self.connections:
