@@ -64,9 +64,9 @@ async def test_a_second_signal_while_it_drains_changes_nothing(tmp_path: Path, f
         await sale.check(address)
 
 
-async def test_while_it_drains_new_requests_are_refused_and_the_health_check_says_so(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", "--drain-ms", str(_DRAIN_MS)) as (server, address):
-        async with connected(address) as waiting, connected(address) as asking:
+async def test_at_the_end_the_health_check_fails_first_while_requests_are_still_taken_then_nobody_is_accepted(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--drain-ms", str(_DRAIN_MS), "--lame-duck-ms", "800") as (server, address):
+        async with connected(address) as waiting, connected(address) as asking, connected(address) as announcing:
             unknown = asyncio.create_task(waiting.request("GET", f"/v1/reservation/{uuid4()}"))
             # It must have arrived before the signal, or there is nothing to drain.
             await asyncio.sleep(0.3)
@@ -74,9 +74,13 @@ async def test_while_it_drains_new_requests_are_refused_and_the_health_check_say
             server.send(signal.SIGTERM)
             await asyncio.to_thread(wait_until, lambda: server.logged("stopping") is not None, "stopping")
             health = await asking.request("GET", "/v1/health_check")
-            announced = await asking.request("POST", "/v1/event", Sale(0).event_body("late"))
-            assert (health.status, announced.status) == (503, 503)
-            assert announced.json["code"] == "shutting_down"
+            announced = await announcing.request("POST", "/v1/event", Sale(0).event_body("late"))
+            assert (health.status, announced.status) == (503, 200)
+            with pytest.raises(Lost):
+                await asking.request("GET", "/v1/health_check")
+            await asyncio.sleep(1)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address.split(":"))
             assert (await unknown).json["code"] == "shutting_down"
         assert await asyncio.to_thread(server.wait) == 0
 

@@ -9,9 +9,10 @@ import pytest
 
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private
+from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.responding import Responder
 from ticketmaster.ticket.routes import PostTarget, Request
-from ticketmaster.ticket.server import Dispatcher, HttpServer, _Notes
+from ticketmaster.ticket.server import Dispatcher, HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 
 
@@ -77,7 +78,7 @@ async def test_a_note_that_raises_is_reported_and_holds_up_none_behind_it() -> N
     loop = asyncio.get_running_loop()
     reported: list[object] = []
     loop.set_exception_handler(lambda _, context: reported.append(context.get("exception")))
-    notes, taken = _Notes(loop), asyncio.Event()
+    notes, taken = Notes(loop), asyncio.Event()
     failure = ValueError("a defect")
 
     def fail(_: object) -> None:

@@ -12,8 +12,8 @@ from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import listeners
 from ticketmaster.ticket.refusing import Refusing
 from ticketmaster.ticket.requests import RequestWatch
-from ticketmaster.ticket.routes import Routes
-from ticketmaster.ticket.server import HttpServer, RouteTable
+from ticketmaster.ticket.routes import Routes, RouteTable
+from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 
 _LOOK_S = 0.02
@@ -30,20 +30,21 @@ class Front:
         self._watch = watch
         self._body_bytes_max = body_bytes_max
         self._routes: RouteTable = Refusing(problems.NOT_SERVING, body_bytes_max)
-        self._servers: list[HttpServer] = []
+        self.servers: list[HttpServer] = []
+        """Those that answer; more may come."""
         self._gateway: Gateway | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in self._servers:
+        for server in self.servers:
             await server.stop()
 
     async def listen(self, listener: socket.socket) -> int:
         """Answers what comes to this socket as well; returns its port."""
         server = HttpServer(self._routes, self._settings, self._watch)
-        self._servers.append(server)
+        self.servers.append(server)
         return await server.start(listener)
 
     async def listen_when(self, ready: Callable[[], bool], listener: socket.socket) -> None:
@@ -51,7 +52,7 @@ class Front:
         while not ready():  # noqa: ASYNC110 - flags, watched once in a life
             await asyncio.sleep(_LOOK_S)
         await self.listen(listener)
-        await self._servers[-1].ended()
+        await self.servers[-1].ended()
 
     async def listen_apart(self) -> int:
         """Answers what comes to a free port as well; returns it."""
@@ -60,16 +61,18 @@ class Front:
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
         """By name: each ends only if its port is answered no more."""
-        return {f"http-{number}": server.ended() for number, server in enumerate(self._servers)}
+        return {f"http-{number}": server.ended() for number, server in enumerate(self.servers)}
 
     def serve(self, routes: Routes, gateway: Gateway) -> None:
         """Answers by these routes, which lead to this gateway."""
         self._gateway = gateway
+        gateway.is_crowded = lambda: any(server.is_crowded for server in self.servers)
         self._use(routes)
 
     async def drain(self) -> None:
-        """Takes nothing new on; returns when all that was is answered, or has been waited for long enough."""
+        """Takes leave of clients, then takes nothing new on; returns when all is answered, or has been waited for long enough."""
         assert self._gateway
+        await asyncio.gather(*(server.retire() for server in self.servers))
         await self._gateway.drain()
         self._refuse()
 
@@ -84,5 +87,5 @@ class Front:
 
     def _use(self, routes: RouteTable) -> None:
         self._routes = routes
-        for server in self._servers:
+        for server in self.servers:
             server.use(routes)

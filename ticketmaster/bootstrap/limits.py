@@ -6,6 +6,11 @@ from ticketmaster.config.roles import TicketConfig
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.domain.event import EventLimits
 from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.settings import ServerSettings
+
+# What a request may take beyond its long poll, or beyond the time in which Kafka acknowledges a command.
+_ANSWER_GRACE_MS = 15_000
+_ANSWER_MIN_MS = 45_000
 
 
 def ticket_limits(config: StandaloneConfig | TicketConfig) -> TicketLimits:
@@ -23,4 +28,17 @@ def ticket_limits(config: StandaloneConfig | TicketConfig) -> TicketLimits:
         requests_in_flight_max=config.max_threads,
         long_poll_ms=config.long_poll_ms,
         drain_ms=config.drain_ms,
+    )
+
+
+def server_settings(config: StandaloneConfig | TicketConfig, bind: str, *, answer_ms: int = 0) -> ServerSettings:
+    """How a gateway answers those who come to this address; ``answer_ms``: how long the log may take to acknowledge a command."""
+    longest_ms = max(config.long_poll_ms, answer_ms) + _ANSWER_GRACE_MS
+    return ServerSettings(
+        bind,
+        io_threads=config.selectors,
+        connections_max=config.connections_max,
+        idle_ms=config.idle_seconds * 1_000,
+        answer_ms=max(longest_ms, _ANSWER_MIN_MS),
+        lame_duck_ms=config.lame_duck_ms,
     )

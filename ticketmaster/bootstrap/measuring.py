@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,7 @@ from ticketmaster.telemetry import metrics
 from ticketmaster.telemetry.counting import CountingObserver
 from ticketmaster.telemetry.loop_lag import LoopLag
 from ticketmaster.telemetry.metrics import Family, Metrics
+from ticketmaster.ticket.connections import Closed
 
 if TYPE_CHECKING:
     from ticketmaster.bootstrap.collecting import Collecting
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ticketmaster.streams.worker import StreamWorker
     from ticketmaster.ticket.gateway import Gateway
     from ticketmaster.ticket.requests import RequestWatch
+    from ticketmaster.ticket.server import HttpServer
 
 _TICKET = "ticket"
 
@@ -117,6 +120,16 @@ class Measuring:
         self._metrics.watch(metrics.HTTP_REQUESTS, lambda: [((_TICKET, *labels), count) for labels, count in requests.readings()])
         self._metrics.watch(metrics.EVENT_SEATS, lambda: [((_TICKET, event), seats) for event, seats, _ in gateway.catalog.seats()])
         self._metrics.watch(metrics.EVENT_SEATS_AVAILABLE, lambda: [((_TICKET, event), left) for event, _, left in gateway.catalog.seats()])
+
+    def watch_connections(self, servers: Sequence[HttpServer]) -> None:
+        """How many there are, and how many were closed from here, for each reason."""
+        self._metrics.watch_number(metrics.CONNECTIONS, _TICKET, lambda: sum(one.connections.count for one in servers if one.connections))
+
+        def closed() -> list[tuple[tuple[str, str], float]]:
+            counted = sum((one.connections.closed for one in servers if one.connections), Counter[str]())
+            return [((_TICKET, reason.value), counted[reason.value]) for reason in Closed]
+
+        self._metrics.watch(metrics.CONNECTIONS_CLOSED, closed)
 
 
 class _Ages:

@@ -10,7 +10,7 @@ import structlog
 
 from ticketmaster.bootstrap.directory import begin_run, check_state
 from ticketmaster.bootstrap.front import Front
-from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.limits import server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals
@@ -37,7 +37,6 @@ from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import listeners
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
-from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.wire import topics
 
 
@@ -109,7 +108,7 @@ class _Standalone:
         signals = stop_signals(self._config.drain_ms)
         config = self._config
         (listener,) = listeners(config.bind, config.port)
-        settings = ServerSettings(config.bind, io_threads=config.selectors, connections_max=config.connections_max)
+        settings = server_settings(config, config.bind)
         async with (
             # Both ports from the start: who asks learns that it is not ready yet.
             Front(settings, self._watch, config.request_body_bytes_max) as front,
@@ -121,6 +120,7 @@ class _Standalone:
                 specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
                 await self._broker.create_topics(specs)
                 front.serve(self._routes, self._gateway)
+                self._measuring.watch_connections(front.servers)
                 self._ready.watch(lambda: self._serves)
                 jobs = {**self._jobs(), **front.jobs(), "operations": operated()}
                 status = await run_until_stopped(Work(jobs, self._ready, lambda: on_ready(port), front.drain, front.fail), signals)

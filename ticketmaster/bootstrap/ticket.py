@@ -11,7 +11,7 @@ import structlog
 
 from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
-from ticketmaster.bootstrap.limits import ticket_limits
+from ticketmaster.bootstrap.limits import server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
@@ -28,7 +28,6 @@ from ticketmaster.ticket.listening import is_listening, listeners
 from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
-from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.urls import host_and_port
 from ticketmaster.wire import topics
 
@@ -66,7 +65,7 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
         measuring.watch_ready(ready)
         watch = RequestWatch(SystemClock(), counts=measuring.counts_requests, logs=config.request_logging, tracer=measuring.observer.tracer)
         # Both ports from the start: who asks learns that it is not ready yet. For workers their supervisor answers operators.
-        settings = ServerSettings(role.bind, io_threads=config.selectors, connections_max=config.connections_max)
+        settings = server_settings(config, role.bind, answer_ms=role.kafka.delivery_timeout_ms)
         front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max))
         # The socket of a worker that died does not listen: as long as its successor does not serve, the others take what comes.
         replaces = not is_listening(listener)
@@ -82,6 +81,7 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
             ticket = _Ticket(config, context, measuring)
             stack.callback(ticket.close)
             measuring.watch_gateway(ticket.gateway, watch)
+            measuring.watch_connections(front.servers)
             ready.watch(lambda: ticket.serves)
             front.serve(Routes(ticket.gateway, ready, ticket_limits(config)), ticket.gateway)
             # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.

@@ -103,9 +103,17 @@ GATEWAY_LIMITS = combined(
     limit("waiting-requests-max", 200_000, "Most long polls that wait for a decision."),
     limit("commands-in-flight-max", 50_000, "Most commands that wait for the log."),
     limit("connections-max", 10_000, "Most open connections."),
+    limit("idle-seconds", 620, "How long a connection is kept on which nothing comes and nothing goes."),
     click.option("--long-poll-ms", default=10_000, type=AT_LEAST_1, metavar="MS", help="How long a request waits for a decision."),
     click.option(
         "--drain-ms", default=5_000, type=click.IntRange(min=0), metavar="MS", help="How long open requests are waited for at the end."
+    ),
+    click.option(
+        "--lame-duck-ms",
+        default=500,
+        type=click.IntRange(min=0),
+        metavar="MS",
+        help="How long requests are still taken on at the end, each answer closing its connection, while health checks already fail.",
     ),
 )
 

@@ -54,8 +54,10 @@ class TicketConfig:
     waiting_requests_max: int
     commands_in_flight_max: int
     connections_max: int
+    idle_seconds: int
     long_poll_ms: int
     drain_ms: int
+    lame_duck_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

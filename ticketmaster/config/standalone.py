@@ -31,6 +31,8 @@ class StandaloneConfig:
     waiting_requests_max: int
     commands_in_flight_max: int
     connections_max: int
+    idle_seconds: int
     consumed_log_bytes_max: int
     long_poll_ms: int
     drain_ms: int
+    lame_duck_ms: int

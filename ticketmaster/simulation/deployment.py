@@ -233,7 +233,7 @@ class Deployment:
                 return
             target = one.dispatcher.target(scope, len(body))
             assert callable(target)
-            one.dispatcher.post(target, body, responder)
+            one.dispatcher.post(scope, target, body, responder)
 
         one.process.call(serve)
 

@@ -86,6 +86,13 @@ TRANSACTION_RECORDS: Final = Instrument(
 )
 WAITING: Final = Instrument(f"{_P}waiting_requests", Kind.GAUGE, (), "Long polls that wait for a decision.")
 IN_FLIGHT: Final = Instrument(f"{_P}commands_in_flight", Kind.GAUGE, (), "Commands that the log has not acknowledged yet.")
+CONNECTIONS: Final = Instrument(f"{_P}connections", Kind.GAUGE, (), "Open connections, as of a look at them within the last seconds.")
+CONNECTIONS_CLOSED: Final = Instrument(
+    f"{_P}connections_closed_total",
+    Kind.COUNTER,
+    ("reason",),
+    "Connections that the server closed: no_request, slow_request, stalled, idle, or crowded, where there were too many.",
+)
 LAG_RECORDS: Final = Instrument(
     f"{_P}lag_records",
     Kind.GAUGE,

@@ -46,6 +46,8 @@ from ticketmaster.wire.events import encode_event
 
 _SWEEP_S = 0.25
 _DRAIN_POLL_S = 0.01
+# Where connections are wanted for other requests, a long poll may hold one for so long.
+_CROWDED_POLL_S = 0.5
 # More may wait for one reservation: they are answered in turns.
 _ANSWERS_AT_ONCE_MAX = 1_000
 # A partition that did not take commands gets no new ones for so long.
@@ -96,6 +98,8 @@ class Gateway:
         """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`."""
         self.catalog = catalog
         self.draining = False
+        # Whether other requests wait for the connections of long polls.
+        self.is_crowded: Callable[[], bool] = lambda: False
         self._producer = producer
         self._observer = observer
         self._reservations = reservations
@@ -345,8 +349,9 @@ class Gateway:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_S)
+            early_s = max(self._limits.long_poll_ms / 1000 - _CROWDED_POLL_S, 0) if self.is_crowded() else 0
             for waiting in (self._waiting, self._waiting_peers):
-                await in_turns(waiting.take_expired(loop.time()), _refuse_undecided)
+                await in_turns(waiting.take_expired(loop.time() + early_s), _refuse_undecided)
             await in_turns(self._forwarding.take_failed(), self._look_for)
             self._undecided.forget_old()
 

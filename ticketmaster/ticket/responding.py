@@ -77,3 +77,15 @@ class Watched:
             self.span.end(f"status {status}" if status >= 500 else "")
         if self.on_answer:
             self.on_answer(self, status, body)
+
+
+class Closing:
+    """A responder whose response is the last one of its connection."""
+
+    __slots__ = ("_responder",)
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        self._responder.response_bytes(status, [*headers, ("connection", "close")], body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from ticketmaster.ticket import problems
@@ -43,6 +43,24 @@ class Request(NamedTuple):
     path: str
     query: str
     if_none_match: str
+
+
+class RouteTable(Protocol):
+    """Who answers which path."""
+
+    body_bytes_max: int
+
+    def get(self, path: str, responder: Responder) -> bool:
+        """Answers the hot GET; False: it is another path, for :meth:`get_other`."""
+
+    def get_other(self, request: Request, responder: Responder) -> None:
+        """Answers every GET but the hot one."""
+
+    def allowed_methods(self, path: str) -> str:
+        """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
+
+    def post_target(self, path: str) -> PostTarget | None:
+        """Who takes the body of a POST; None: the path takes none."""
 
 
 class Routes:

@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
 
+from ticketmaster.clock import SystemClock
 from ticketmaster.errors import Fatal
 from ticketmaster.ticket import granian_private, problems
+from ticketmaster.ticket.connections import Arrivals
 from ticketmaster.ticket.heads import body_length, host_problem
 from ticketmaster.ticket.listening import BACKLOG, listeners
+from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.requests import RequestWatch
-from ticketmaster.ticket.responding import Bodiless, Responder, refuse
-from ticketmaster.ticket.routes import UNDECODABLE, PostTarget, Request
+from ticketmaster.ticket.responding import Bodiless, Closing, Responder, refuse
+from ticketmaster.ticket.routes import UNDECODABLE, PostTarget, Request, RouteTable
 from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.ticket.sockets import watchable
+from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
 _GETS = frozenset({"GET", "HEAD"})
 # What the server takes at some path: the answer to OPTIONS *.
@@ -33,29 +37,18 @@ _ALL_METHODS = "GET, HEAD, OPTIONS, POST"
 _STOP_TIMEOUT_S = 1.0
 
 
-class RouteTable(Protocol):
-    """Who answers which path."""
-
-    body_bytes_max: int
-
-    def get(self, path: str, responder: Responder) -> bool:
-        """Answers the hot GET; False: it is another path, for :meth:`get_other`."""
-
-    def get_other(self, request: Request, responder: Responder) -> None:
-        """Answers every GET but the hot one."""
-
-    def allowed_methods(self, path: str) -> str:
-        """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
-
-    def post_target(self, path: str) -> PostTarget | None:
-        """Who takes the body of a POST; None: the path takes none."""
+def _ignore(_: Any) -> None:
+    pass
 
 
 class Dispatcher:
     """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
 
-    def __init__(self, routes: RouteTable, watch: RequestWatch | None) -> None:
+    def __init__(self, routes: RouteTable, watch: RequestWatch | None, on_whole: Callable[[Any], None] = _ignore) -> None:
+        """``on_whole`` is given the scope of each request that is all there."""
         self._watch = watch
+        self.on_whole = on_whole
+        self._closes = False
         self.use(routes)
 
     def use(self, routes: RouteTable) -> None:
@@ -63,8 +56,14 @@ class Dispatcher:
         self._routes = routes
         self.body_bytes_max = routes.body_bytes_max
 
+    def close_connections(self, closes: bool) -> None:  # noqa: FBT001 - a callback
+        """Whether each answer of HTTP/1.1 is the last one of its connection, from now on."""
+        self._closes = closes
+
     def responder(self, scope: Any, protocol: Any) -> Responder:
         """Who takes the response: the protocol itself, or who watches before it."""
+        if self._closes and scope.http_version != "2":
+            protocol = Closing(protocol)
         if scope.method == "HEAD":
             protocol = Bodiless(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
@@ -74,6 +73,11 @@ class Dispatcher:
         if problem := host_problem(scope, headers):
             return problem.response
         return None if scope.method in _GETS else self.target(scope, length)
+
+    def answer(self, scope: Any, answer: Answer, responder: Responder) -> None:
+        """Answers what its head was enough for."""
+        self.on_whole(scope)
+        responder.response_bytes(*answer)
 
     def target(self, scope: Any, length: int | None) -> PostTarget | Answer:
         """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
@@ -97,6 +101,7 @@ class Dispatcher:
 
     def get(self, scope: Any, responder: Responder) -> None:
         """Answers a GET, or HEAD."""
+        self.on_whole(scope)
         path = scope.path
         try:
             if self._routes.get(path, responder):
@@ -110,8 +115,9 @@ class Dispatcher:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self.answer_failure(failure, responder)
 
-    def post(self, target: PostTarget, body: bytes, responder: Responder) -> None:
+    def post(self, scope: Any, target: PostTarget, body: bytes, responder: Responder) -> None:
         """Answers a POST."""
+        self.on_whole(scope)
         try:
             target(body, responder)
         except Exception as failure:  # noqa: BLE001
@@ -132,18 +138,18 @@ class Dispatcher:
             headers = scope.headers
             decided = self.decide(scope, headers, body_length(headers))
             if callable(decided):
-                await self._read(decided, protocol, answered)
+                await self._read(scope, decided, protocol, answered)
             else:
                 _give_up_body(headers, protocol)
                 if decided is None:
                     self.get(scope, answered)
                 else:
-                    answered.response_bytes(*decided)
+                    self.answer(scope, decided, answered)
         except Exception as failure:  # noqa: BLE001
             self.answer_failure(failure, answered)
         await answered.wait()
 
-    async def _read(self, target: PostTarget, protocol: Any, responder: Responder) -> None:
+    async def _read(self, scope: Any, target: PostTarget, protocol: Any, responder: Responder) -> None:
         chunks = []
         size = 0
         async for chunk in protocol:
@@ -152,7 +158,7 @@ class Dispatcher:
                 refuse(responder, problems.body_too_large(self.body_bytes_max))
                 return
             chunks.append(chunk)
-        self.post(target, b"".join(chunks), responder)
+        self.post(scope, target, b"".join(chunks), responder)
 
 
 def _give_up_body(headers: Any, protocol: Any) -> None:
@@ -179,41 +185,9 @@ class _Answered:
         await self._sent.wait()
 
 
-class _Notes:
-    """The loop, as Granian's threads see it: what they schedule is run in batches, with one wake-up for each."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._notes: deque[tuple[Callable[..., object], Any]] = deque()
-        self._woken = False
-
-    def call_soon_threadsafe(self, callback: Callable[..., object], argument: Any = None, context: Any = None) -> None:
-        self._notes.append((callback, argument))
-        # Set after the append and cleared before the notes are taken: no note stays behind.
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._take)
-
-    def _take(self) -> None:
-        self._woken = False
-        notes = self._notes
-        try:
-            for _ in range(len(notes)):
-                callback, argument = notes.popleft()
-                callback(argument)
-        finally:
-            # One that raised, which the loop reports, must not hold up those behind it.
-            if notes and not self._woken:
-                self._woken = True
-                self._loop.call_soon(self._take)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-
 async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tuple[Any, ...]) -> None:
     loop = asyncio.get_running_loop()
-    notes = _Notes(loop)
+    notes = Notes(loop)
     stopped = loop.create_future()
 
     def on_stopped() -> None:
@@ -245,23 +219,23 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
             notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
         elif not callable(decided):
             _give_up_body(headers, protocol)
-            notes.call_soon_threadsafe(lambda _: responder.response_bytes(*decided))
+            notes.call_soon_threadsafe(lambda _: dispatcher.answer(scope, decided, responder))
         elif length is None:
-            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, decided, protocol, responder).read_on())
+            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, scope, decided, protocol, responder).read_on())
         else:
-            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, decided, body, responder))
+            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, scope, decided, body, responder))
 
     granian_private.serve(schedule, loop, notes, signal, worker_options)
     await stopped
 
 
-def _take_body(dispatcher: Dispatcher, target: PostTarget, body: Any, responder: Responder) -> None:
+def _take_body(dispatcher: Dispatcher, scope: Any, target: PostTarget, body: Any, responder: Responder) -> None:
     try:
         read = body.result()
     except Exception:  # noqa: BLE001 - the client is gone, but its connection stays until there is an answer
         refuse(responder, problems.BODY_BROKE_OFF)
         return
-    dispatcher.post(target, read, responder)
+    dispatcher.post(scope, target, read, responder)
 
 
 class _Pieces:
@@ -270,10 +244,11 @@ class _Pieces:
     Nothing in it refers back to it: what is left of a refused body must go at once, for until then its connection stays open.
     """
 
-    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_target")
+    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_scope", "_target")
 
-    def __init__(self, dispatcher: Dispatcher, target: PostTarget, protocol: Any, responder: Responder) -> None:
+    def __init__(self, dispatcher: Dispatcher, scope: Any, target: PostTarget, protocol: Any, responder: Responder) -> None:
         self._dispatcher = dispatcher
+        self._scope = scope
         self._target = target
         self._responder = responder
         self._body = bytearray()
@@ -303,7 +278,7 @@ class _Pieces:
                 self.read_on()
 
     def _finish(self) -> None:
-        self._dispatcher.post(self._target, bytes(self._body), self._responder)
+        self._dispatcher.post(self._scope, self._target, bytes(self._body), self._responder)
 
 
 class HttpServer:
@@ -311,10 +286,15 @@ class HttpServer:
 
     def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None) -> None:
         self._settings = settings
-        self._dispatcher = Dispatcher(routes, watch)
+        self._clock = SystemClock()
+        self._arrivals = Arrivals(self._clock)
+        self.connections: ConnectionWatch | None = None
+        # Who looks at connections forgets those that are gone.
+        self._dispatcher = Dispatcher(routes, watch, self._arrivals.see) if watchable() else Dispatcher(routes, watch)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._is_retired = False
 
     def use(self, routes: RouteTable) -> None:
         """Has requests answered by these routes from now on."""
@@ -326,6 +306,7 @@ class HttpServer:
         if listener is None:
             (listener,) = listeners(settings.address, settings.port)
         address, port = listener.getsockname()[:2]
+        limits = connection_limits(settings)
         self._server = granian_private.new_server(
             listener,
             self._dispatcher.rsgi,
@@ -336,14 +317,19 @@ class HttpServer:
             websockets=False,
             log_enabled=False,
             backlog=BACKLOG,
-            backpressure=settings.connections_max,
+            backpressure=limits.connections_max,
             runtime_threads=settings.io_threads,
-            http1_settings=HTTP1Settings(header_read_timeout=settings.header_read_timeout_ms),
+            http1_settings=HTTP1Settings(header_read_timeout=settings.idle_ms + settings.request_ms),
             http2_settings=HTTP2Settings(
                 max_concurrent_streams=settings.http2_streams_max, max_headers_size=settings.http2_headers_bytes_max
             ),
         )
         self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
+        if watchable():
+            self.connections = ConnectionWatch(port, limits, self._arrivals, self._clock)
+            # Where places are scarce each answer makes one free.
+            self.connections.on_crowded = self._dispatcher.close_connections
+            self.connections.start()
         return int(port)
 
     def _leaves_notes(self) -> bool:
@@ -367,13 +353,39 @@ class HttpServer:
         """A job: lasts as long as requests are served. Fatal: they are not any more, though nobody has stopped it."""
         assert self._job
         await asyncio.wait({self._job})
+        if self._is_retired:
+            # The log of what was taken on is still waited for.
+            await asyncio.Event().wait()
         cause = self._failure or (None if self._job.cancelled() else self._job.exception())
         raise Fatal(f"the HTTP server has ended by itself{f': {cause!r}' if cause else ''}") from cause
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are too many connections, none of which can be spared."""
+        return bool(self.connections and self.connections.is_crowded)
+
+    async def retire(self) -> None:
+        """Takes leave of its clients: answers close their connections, then nobody new is accepted. Requests that are open stay so.
+
+        A kept connection that is just closed may have a request on its way, which its proxy could not repeat.
+        """
+        self._is_retired = True
+        self._dispatcher.close_connections(True)  # noqa: FBT003
+        await asyncio.sleep(self._settings.lame_duck_ms / 1000)
+        # Of HTTP/2 each connection is told to go away; of HTTP/1.1 those are closed that are idle.
+        if self.connections:
+            await self.connections.refuse_new(self._server.stop)
+        else:
+            self._server.stop()
+
     async def stop(self) -> None:
         """Stops listening and closes what is open."""
+        if self.connections:
+            await self.connections.stop()
         if self._server and self._job:
             self._server.stop()
             await asyncio.wait({self._job}, timeout=_STOP_TIMEOUT_S)
             self._job.cancel()
             await asyncio.gather(self._job, return_exceptions=True)
+        if self.connections:
+            self.connections.close()

@@ -14,7 +14,14 @@ class ServerSettings:
     io_threads: int = 1
     http2_streams_max: int = 20_000
     http2_headers_bytes_max: int = 64 << 10
-    header_read_timeout_ms: int = 30_000
+    # Until all of a request is there; for bytes that a client does not take.
+    request_ms: int = 30_000
+    # Longer than the usual proxies keep an idle connection: 60 s (nginx, AWS), 600 s (Google).
+    idle_ms: int = 620_000
+    # No request waits longer for its answer.
+    answer_ms: int = 45_000
+    # At the end: requests are still taken on for so long, and each answer closes its connection.
+    lame_duck_ms: int = 500
     connections_max: int = 10_000
     # Without a coroutine per request, by names of Granian that are not public; False: by its documented interface alone.
     notes: bool = True
