@@ -68,7 +68,9 @@ _HOSTS: Final = (
     Exchange("Host instead", "GET /v1/health_check", "200", "RFC 9113, 8.3.1", authority=None, over=HTTP2),
     Exchange("both, equal", "GET /v1/health_check", "200", "RFC 9113, 8.3.1", over=HTTP2),
     Exchange("both, different", "GET /v1/health_check", "400 invalid_host", "RFC 9113, 8.3.1", hosts=("other",), over=HTTP2),
-    Exchange("neither", "GET /v1/health_check", "400 invalid_host", "RFC 9113, 8.3.1", hosts=(), authority=None, over=HTTP2),
+    Exchange(
+        "neither, as HAProxy asks", "GET /v1/health_check", "200", "RFC 9113, 8.3.1: should be sent", hosts=(), authority=None, over=HTTP2
+    ),
     Exchange("an empty :authority", "GET /v1/health_check", "reset", "RFC 9113, 8.3.1", hosts=(), authority="", over=HTTP2),
 )
 

@@ -74,7 +74,7 @@ def test_over_http2_a_host_says_what_the_authority_says() -> None:
     assert is_fine("A:80", version="2", authority="a:80")
     assert not is_fine("b", version="2", authority="a")
     assert not is_fine("a", "a", version="2", authority="a")
-    assert not is_fine(version="2")
+    assert is_fine(version="2")
     assert not is_fine("a", "a", version="2")
 
 

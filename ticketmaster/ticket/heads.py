@@ -52,8 +52,8 @@ def host_problem(head: Head, headers: HeaderLines) -> Problem | None:
         told = not hosts or (len(hosts) == 1 and hosts[0].lower() == authority.lower())
         host = authority
     else:
-        # HTTP/1.0 knows no Host.
-        told = len(hosts) == 1 or (version == "1" and not hosts)
+        # HTTP/1.0 knows no Host. Over HTTP/2 HAProxy's health checks have neither, and nothing is told twice then.
+        told = len(hosts) == 1 or (version != "1.1" and not hosts)
         host = hosts[0] if hosts else ""
     return None if told and (host in _known or _is_host(host)) else problems.INVALID_HOST
 
