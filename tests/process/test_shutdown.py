@@ -16,6 +16,7 @@ import pytest
 from tests.process.client import Lost, ask, connected
 from tests.process.sale import Sale
 from tests.process.server import COMMAND, Program, Server, environment, forget_state, serving, wait_until
+from ticketmaster.bootstrap.ending import GRACE_S
 
 _DRAIN_MS = 1_000
 # On top of the drain time: closing files, and a machine that is busy.
@@ -62,6 +63,13 @@ async def test_a_second_signal_while_it_drains_changes_nothing(tmp_path: Path, f
     assert [line["event"] for line in server.lines()] == ["ready", "stopping", "stopped"]
     with serving(tmp_path / "data") as (_, address):
         await sale.check(address)
+
+
+async def test_an_end_that_is_longer_than_a_hanging_one_may_be_is_in_order(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--drain-ms", "0", "--lame-duck-ms", str(int(GRACE_S * 1_000) + 500)) as (server, _):
+        server.send(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait) == 0
+    assert [line["event"] for line in server.lines()] == ["ready", "stopping", "stopped"]
 
 
 async def test_at_the_end_the_health_check_fails_first_while_requests_are_still_taken_then_nobody_is_accepted(tmp_path: Path) -> None:

@@ -99,10 +99,12 @@ async def test_a_port_that_is_taken_is_told_before_anything_is_served() -> None:
             await HttpServer(Routes(), ServerSettings(port=foreign.sockets[0].getsockname()[1])).start()
 
 
-async def test_a_server_that_ends_by_itself_is_a_failure() -> None:
-    server = HttpServer(Routes(), ServerSettings(port=0))
+@pytest.mark.parametrize("takes_leave", [False, True])
+async def test_a_server_that_ends_by_itself_is_a_failure(*, takes_leave: bool) -> None:
+    server = HttpServer(Routes(), ServerSettings(port=0, lame_duck_ms=60_000))
     await server.start()
     ended = asyncio.create_task(server.ended())
+    retiring = asyncio.create_task(server.retire()) if takes_leave else None
     await asyncio.sleep(0.1)
     assert not ended.done()
 
@@ -110,6 +112,21 @@ async def test_a_server_that_ends_by_itself_is_a_failure() -> None:
 
     with pytest.raises(Fatal, match="the HTTP server has ended by itself"):
         await asyncio.wait_for(ended, 5)
+    if retiring:
+        retiring.cancel()
+    await server.stop()
+
+
+async def test_a_server_that_has_taken_leave_does_not_fail() -> None:
+    server = HttpServer(Routes(), ServerSettings(port=0, lame_duck_ms=0))
+    await server.start()
+    ended = asyncio.create_task(server.ended())
+
+    await server.retire()
+
+    await asyncio.sleep(0.1)
+    assert not ended.done()
+    ended.cancel()
     await server.stop()
 
 

@@ -31,6 +31,11 @@ def ticket_limits(config: StandaloneConfig | TicketConfig) -> TicketLimits:
     )
 
 
+def end_ms(config: StandaloneConfig | TicketConfig) -> int:
+    """How long the end may take: requests are still taken on, then those that are open are waited for."""
+    return config.lame_duck_ms + config.drain_ms
+
+
 def server_settings(config: StandaloneConfig | TicketConfig, bind: str, *, answer_ms: int = 0) -> ServerSettings:
     """How a gateway answers those who come to this address; ``answer_ms``: how long the log may take to acknowledge a command."""
     longest_ms = max(config.long_poll_ms, answer_ms) + _ANSWER_GRACE_MS

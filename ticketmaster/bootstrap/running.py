@@ -107,9 +107,9 @@ class _Signals(asyncio.Queue[str]):
         ENDING.begin(self._limit_s)
 
 
-def stop_signals(drain_ms: int = 0, grace_s: float = GRACE_S) -> asyncio.Queue[str]:
+def stop_signals(end_ms: int = 0, grace_s: float = GRACE_S) -> asyncio.Queue[str]:
     """Gets the name of each signal to stop, from now on. With the first one the time begins that the end may take."""
-    signals = _Signals(drain_ms / 1000 + grace_s)
+    signals = _Signals(end_ms / 1000 + grace_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signals.put_nowait, number.name)

@@ -10,7 +10,7 @@ import structlog
 
 from ticketmaster.bootstrap.directory import begin_run, check_state
 from ticketmaster.bootstrap.front import Front
-from ticketmaster.bootstrap.limits import server_settings, ticket_limits
+from ticketmaster.bootstrap.limits import end_ms, server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals
@@ -105,7 +105,7 @@ class _Standalone:
 
     async def run(self, on_ready: Callable[[int], None]) -> int:
         """Starts everything, waits, and stops everything in the opposite order. A signal while it starts is heeded when it has."""
-        signals = stop_signals(self._config.drain_ms)
+        signals = stop_signals(end_ms(self._config))
         config = self._config
         (listener,) = listeners(config.bind, config.port)
         settings = server_settings(config, config.bind)

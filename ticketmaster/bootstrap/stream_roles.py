@@ -45,7 +45,7 @@ def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str],
         return run_role(_run(application_id, config, link, lambda: None))
     if config.workers == 1:
         return run_role(_run(application_id, config, None, on_ready))
-    return supervise(Supervision(application_id, config, arguments, listeners=(), drain_ms=0), on_ready)
+    return supervise(Supervision(application_id, config, arguments, listeners=(), end_ms=0), on_ready)
 
 
 async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None, on_ready: Callable[[], None]) -> int:

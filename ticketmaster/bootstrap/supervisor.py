@@ -39,7 +39,7 @@ _RESTART_BACKOFF_MAX_S = 5.0
 _MISTAKE_BACKOFF_MAX_S = 60.0
 # A worker that lived so long is replaced at once.
 _LIVED_S = 5.0
-# Beyond what a worker takes for its own drain; it ends itself by force before.
+# Beyond what a worker takes for its own end; it ends itself by force before.
 _STOP_GRACE_S = 10.0
 # A process that is killed is gone by then, unless its disk hangs.
 _KILLED_S = 2.0
@@ -56,8 +56,8 @@ class Supervision(NamedTuple):
     arguments: Sequence[str]
     # A socket for each worker, all on one port; none if workers don't listen. They are kept: the port is taken for as long as this lasts.
     listeners: Sequence[socket.socket]
-    # How long a worker may take to drain.
-    drain_ms: int
+    # How long a worker may take to take leave of its clients, and to drain.
+    end_ms: int
 
 
 class _Ended(NamedTuple):
@@ -108,8 +108,8 @@ class _Supervisor:
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Keeps the workers running."""
-        role, drain_ms = self._supervision.role, self._supervision.drain_ms
-        signals = stop_signals(drain_ms, _STOP_GRACE_S + _KILLED_S + _END_S)
+        role, end_ms = self._supervision.role, self._supervision.end_ms
+        signals = stop_signals(end_ms, _STOP_GRACE_S + _KILLED_S + _END_S)
         async with operations(role.metrics_port, role.bind, lambda: self.ready, self._families) as operated:
             keepers = {asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in range(role.workers)}
             stopping = asyncio.create_task(signals.get(), name="signals")
@@ -242,7 +242,7 @@ class _Supervisor:
     async def _stop_workers(self, keepers: set[asyncio.Task[int]]) -> None:
         for process in tuple(self._processes.values()):
             _send(process, signal.SIGTERM)
-        _, late = await asyncio.wait(keepers, timeout=self._supervision.drain_ms / 1000 + _STOP_GRACE_S)
+        _, late = await asyncio.wait(keepers, timeout=self._supervision.end_ms / 1000 + _STOP_GRACE_S)
         if late:
             self._is_in_order = False
             self._log.error("workers_killed", count=len(late), reason="they have not stopped in time")

@@ -11,7 +11,7 @@ import structlog
 
 from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
-from ticketmaster.bootstrap.limits import server_settings, ticket_limits
+from ticketmaster.bootstrap.limits import end_ms, server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
@@ -50,11 +50,11 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     if role.workers == 1:
         return run_role(_run(config, None, opened[0], on_ready))
     url = f"http://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
-    return supervise(Supervision(topics.TICKET_SERVICE, role, arguments, opened, config.drain_ms), lambda: on_ready(url))
+    return supervise(Supervision(topics.TICKET_SERVICE, role, arguments, opened, end_ms(config)), lambda: on_ready(url))
 
 
 async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]) -> int:
-    signals = stop_signals(config.drain_ms)
+    signals = stop_signals(end_ms(config))
     status, role, port = 0, config.role, listener.getsockname()[1]
     async with AsyncExitStack() as stack:
         scraped = bool(role.metrics_port)

@@ -369,9 +369,9 @@ class HttpServer:
 
         A kept connection that is just closed may have a request on its way, which its proxy could not repeat.
         """
-        self._is_retired = True
         self._dispatcher.close_connections(True)  # noqa: FBT003
         await asyncio.sleep(self._settings.lame_duck_ms / 1000)
+        self._is_retired = True
         # Of HTTP/2 each connection is told to go away; of HTTP/1.1 those are closed that are idle.
         if self.connections:
             await self.connections.refuse_new(self._server.stop)
