@@ -19,6 +19,11 @@ Families = Callable[[], Awaitable[Sequence[Family]]]
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 
+# Probes, and those who scrape.
+_CONNECTIONS_MAX = 200
+_BODY_BYTES_MAX = 1 << 10
+
+
 async def _for_ever() -> None:
     await asyncio.Event().wait()
 
@@ -61,12 +66,13 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
         jobs.add(job)
         job.add_done_callback(jobs.discard)
 
-    server = HttpServer(OperationRoutes(ready, answer_soon), ServerSettings(bind, port))
+    routes = OperationRoutes(ready, answer_soon)
+    server = HttpServer(routes, ServerSettings(bind, port, connections_max=_CONNECTIONS_MAX))
     await server.start()
     try:
         yield server.ended
     finally:
-        server.use(Refusing(SHUTTING_DOWN, 0))
+        server.use(Refusing(SHUTTING_DOWN, _BODY_BYTES_MAX, routes.allowed_methods))
         # Each answers when it is cancelled, once it has begun.
         await asyncio.sleep(0)
         await cancel(*jobs)

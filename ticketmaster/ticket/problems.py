@@ -60,7 +60,9 @@ def invalid_encoding() -> Problem:
 
 INVALID_ENCODING = invalid_encoding()
 INVALID_HOST = Problem(
-    400, "invalid_host", "A request of HTTP/1.1 has one Host header, of HTTP/2 an :authority; both hold a host and a port."
+    400,
+    "invalid_host",
+    "A request of HTTP/1.1 has one Host header, one of HTTP/2 no other than its :authority; both hold a host and a port.",
 )
 BODY_BROKE_OFF = Problem(400, "malformed_json", "The body broke off before its end.")
 NO_SUCH_PATH = Problem(404, "no_such_path", "There is nothing here; GET /docs lists what there is.")

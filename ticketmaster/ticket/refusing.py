@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import Responder, refuse
 from ticketmaster.ticket.routes import LIVE, PostTarget, Request, allowed_methods, answer_health
@@ -10,8 +12,10 @@ from ticketmaster.ticket.routes import LIVE, PostTarget, Request, allowed_method
 class Refusing:
     """Routes that refuse every request with the same problem. Only the probe that asks whether the process lives hears yes."""
 
-    def __init__(self, problem: Problem, body_bytes_max: int) -> None:
+    def __init__(self, problem: Problem, body_bytes_max: int, allowed: Callable[[str], str] = allowed_methods) -> None:
+        """``allowed`` tells the methods of a path."""
         self.body_bytes_max = body_bytes_max
+        self._allowed = allowed
         self._problem = problem
 
     def get(self, path: str, responder: Responder) -> bool:
@@ -28,7 +32,7 @@ class Refusing:
 
     def allowed_methods(self, path: str) -> str:
         """As at any time: which methods a path takes is no matter of who serves."""
-        return allowed_methods(path)
+        return self._allowed(path)
 
     def post_target(self, path: str) -> PostTarget:
         """Nobody: all that comes is refused."""

@@ -307,6 +307,9 @@ class HttpServer:
             (listener,) = listeners(settings.address, settings.port)
         address, port = listener.getsockname()[:2]
         limits = connection_limits(settings)
+        if watchable():
+            # Granian keeps the descriptor's number.
+            self.connections = ConnectionWatch(listener, limits, self._arrivals, self._clock)
         self._server = granian_private.new_server(
             listener,
             self._dispatcher.rsgi,
@@ -325,8 +328,7 @@ class HttpServer:
             ),
         )
         self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
-        if watchable():
-            self.connections = ConnectionWatch(port, limits, self._arrivals, self._clock)
+        if self.connections:
             # Where places are scarce each answer makes one free.
             self.connections.on_crowded = self._dispatcher.close_connections
             self.connections.start()
@@ -369,6 +371,8 @@ class HttpServer:
 
         A kept connection that is just closed may have a request on its way, which its proxy could not repeat.
         """
+        if self.connections:
+            self.connections.on_crowded = _ignore
         self._dispatcher.close_connections(True)  # noqa: FBT003
         await asyncio.sleep(self._settings.lame_duck_ms / 1000)
         self._is_retired = True

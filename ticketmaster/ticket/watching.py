@@ -70,10 +70,10 @@ def connection_limits(settings: ServerSettings) -> ConnectionLimits:
 
 
 class ConnectionWatch:
-    """Watches what is connected to a port of this process."""
+    """Watches what is connected to the port of a socket, which is about to be served under the same descriptor."""
 
-    def __init__(self, port: int, limits: ConnectionLimits, arrivals: Arrivals, clock: Clock) -> None:
-        self._port = port
+    def __init__(self, listener: socket.socket, limits: ConnectionLimits, arrivals: Arrivals, clock: Clock) -> None:
+        self._port = listener.getsockname()[1]
         self._clock = clock
         self._job: asyncio.Task[None] | None = None
         self._sockets = Sockets()
@@ -85,8 +85,8 @@ class ConnectionWatch:
         self.closed = Counter({reason.value: 0 for reason in Closed})
         self._said_s: dict[str, float] = {}
         # Granian's descriptor of the socket that listens, and our own.
-        self._listening = -1
-        self._listener: socket.socket | None = None
+        self._listening = listener.fileno()
+        self._listener: socket.socket | None = listener.dup()
         # Stands in its place while no connection may be accepted: one that nobody connects to.
         self._nobody = socket.socket(socket.AF_UNIX)
         self._nobody.bind("")
@@ -164,8 +164,6 @@ class ConnectionWatch:
         client = peer_of(number, self._port)
         if client:
             self._table.add(Connection(number, client, reading, now_s))
-        elif client == "" and self._listener is None:
-            self._listener, self._listening = socket.socket(fileno=os.dup(number)), number
         return bool(client)
 
     def _end(self, one: Connection, reason: Closed) -> None:
@@ -181,7 +179,7 @@ class ConnectionWatch:
         spare = self._table.spare() if excess > 0 else []
         for one in spare[:excess]:
             self._end(one, Closed.CROWDED)
-        is_crowded = len(spare) < excess
+        is_crowded = len(spare) < min(excess, count)
         if is_crowded != self.is_crowded:
             self.is_crowded = is_crowded
             self.on_crowded(is_crowded)
