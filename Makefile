@@ -32,7 +32,7 @@ check: $(DEV) ## Check format, lint, types and deployment
 
 .PHONY: test
 test: $(DEV) ## Run all tests
-	$(PYTHON_IN_VENV) -m pytest -q
+	$(PYTHON_IN_VENV) scripts/test
 
 .PHONY: test-versions
 test-versions: $(DEV) ## Run the suites that need no broker on every other Python of this machine (3.11 to 3.14)
