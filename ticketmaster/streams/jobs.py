@@ -21,11 +21,13 @@ async def cancel(*jobs: asyncio.Future[Any]) -> None:
     Once may not be enough: up to Python 3.11 an ``asyncio.wait_for`` whose result comes in the same moment swallows the cancellation, and
     aiokafka waits by it.
     """
-    pending = set(jobs)
+    # In the order given: a set's would be another one in each process.
+    pending = list(jobs)
     while pending:
         for job in pending:
             job.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+        await asyncio.wait(pending, timeout=_AGAIN_S)
+        pending = [job for job in pending if not job.done()]
     for job in jobs:
         if not job.cancelled():
             job.exception()

@@ -24,7 +24,8 @@ class Forwarding:
         self._owners: dict[int, str] = {}
         # Who was asked last for a reservation, and has not told.
         self._asked: dict[bytes, str] = {}
-        self._failed: set[bytes] = set()
+        # A dictionary, which has an order.
+        self._failed: dict[bytes, None] = {}
 
     def lives_elsewhere(self, partition: int) -> bool:
         """Whether another process is known to hold a partition."""
@@ -49,9 +50,9 @@ class Forwarding:
     def failed(self, key: bytes) -> None:
         """The owner has not answered, or not decided."""
         self._asked.pop(key, None)
-        self._failed.add(key)
+        self._failed[key] = None
 
-    def take_failed(self) -> set[bytes]:
+    def take_failed(self) -> list[bytes]:
         """What failed since the last time."""
-        failed, self._failed = self._failed, set()
+        failed, self._failed = list(self._failed), {}
         return failed

@@ -283,7 +283,8 @@ class EmbeddedBroker:
                 return
             if not written.done():
                 written.set_result(None)
-            self._cleaner.wake({*(batch.source for batch in write.batches), *(source for _, source in write.offsets)})
+            # Each once, in an order: a set's is another one in each process.
+            self._cleaner.wake(dict.fromkeys([*(batch.source for batch in write.batches), *(source for _, source in write.offsets)]))
             interval_s = min(records * self._pace.us_per_record / 1e6, self._pace.interval_max_ms / 1e3)
             if (rest_s := started + interval_s - loop.time()) > 0.001:
                 await asyncio.sleep(rest_s)
