@@ -32,7 +32,7 @@ class Module:
 
 
 def problems(root: Path) -> list[str]:
-    """What is wrong with a root module and those that it calls: one line each."""
+    """The faults of a root module and of those that it calls: one line each."""
     try:
         modules = _with_called(root)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What is asked of an HTTP server, as requests and their answers: tests hold them, ``reference.py`` writes them into docs/http.md.
+"""Requests to an HTTP server, and the answers to them: tests hold them, ``reference.py`` writes them into docs/http.md.
 
 The event ``concert`` has an area ``A`` with free seats.
 """

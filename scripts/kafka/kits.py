@@ -103,7 +103,7 @@ def provide(kits: Iterable[Kit], say: Say) -> None:
 
 
 def install(kits: Iterable[Kit], say: Say) -> None:
-    """Installs what is missing. Whoever comes second waits and then finds it done."""
+    """Installs missing kits. A second installation waits for the first, and then finds them there."""
     cache = cache_folder()
     java()
     try:

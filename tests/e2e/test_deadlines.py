@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from tests.e2e.site import TIMEOUT_S, Site, announce, client_of, seats, site
 from tests.e2e.test_connections import ASK, RESERVATION, head, raw, read_reply, until_waiting
-from ticketmaster.ticket import problems, watching
+from ticketmaster.ticket import watching
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.settings import ServerSettings
 
@@ -198,7 +198,7 @@ async def test_a_server_that_retires_answers_what_is_open_and_each_answer_closes
                 await asyncio.open_connection("127.0.0.1", one.port)
             one.storage.gate.set()
             assert (await read_reply(posted))[0] == 200
-            draining = asyncio.create_task(one.gateway._give_up(problems.SHUTTING_DOWN))
+            draining = asyncio.create_task(one.gateway.fail())
             assert (await read_reply(polled))[0] == 503
             await draining
 

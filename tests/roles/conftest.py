@@ -38,3 +38,12 @@ async def mix(tmp_path: Path, own_cluster: Cluster) -> AsyncIterator[Mix]:
                 yield Mix(fleet, broker, registry)
             finally:
                 fleet.kill_all()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
+    """Topics, and no process yet."""
+    fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, own_cluster.registry_url)
+    fleet.create_topics()
+    yield fleet
+    fleet.kill_all()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,14 +17,6 @@ BUYERS = 8
 DRAIN_MS = 1_000
 # On top of the drain: below the ten seconds after which a supervisor kills, and most of what Kubernetes gives to a pod.
 END_S = 9.0
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, own_cluster.registry_url)
-    fleet.create_topics()
-    yield fleet
-    fleet.kill_all()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

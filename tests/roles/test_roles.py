@@ -9,11 +9,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.buyers import Buyers
@@ -40,14 +37,6 @@ from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION, HOLDER_CHA
 BUYERS = 16
 # So long a worker may be gone. The supervisor's part is a second at most; the rest is a Python that starts on a busy machine.
 REPLACED_S = 10.0
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path, own_cluster.bootstrap_servers, own_cluster.registry_url)
-    fleet.create_topics()
-    yield fleet
-    fleet.kill_all()
 
 
 def started(fleet: Fleet, role: str, *options: str) -> Program:

@@ -23,11 +23,6 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
-
-
-@pytest.fixture
 async def peers(told: Told) -> AsyncIterator[Peers]:
     peers = Peers(told.on_answer, told.failures.append, 10_000)
     yield peers

@@ -142,11 +142,6 @@ async def peer() -> AsyncIterator[TroubledPeer]:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
-
-
-@pytest.fixture
 async def peers(told: Told) -> AsyncIterator[Peers]:
     peers = Peers(told.on_answer, told.failures.append, DEADLINE_MS)
     yield peers

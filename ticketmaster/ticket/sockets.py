@@ -93,7 +93,7 @@ def descriptors() -> list[int]:
 
 
 def peer_of(descriptor: int, port: int) -> str | None:
-    """Who is at the other end of a connection to a port, as Granian writes it; empty: it listens there; None: it is something else."""
+    """The other end of a connection to a port, as Granian writes it; None: it is something else."""
     try:
         # Addresses of IPv6 are the longest, and those of IPv4 are understood all the same.
         one = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=descriptor)
@@ -103,8 +103,6 @@ def peer_of(descriptor: int, port: int) -> str | None:
         name = one.getsockname()
         if not isinstance(name, tuple) or name[1] != port:
             return None
-        if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return ""
         peer = one.getpeername()
     except (OSError, IndexError):
         return None
