@@ -63,7 +63,7 @@ def left_records(ids: dict[str, int], left_out: tuple[str, ...]) -> dict[TopicPa
 
 
 # It knows nothing of holders, nor of dead letters.
-THEIRS = tuple(topic for topic in topics.ALL_TOPICS if topic != topics.HOLDER_CHANGELOG)
+THEIRS = topics.ORIGINAL_TOPICS
 
 
 class Left(NamedTuple):

@@ -87,8 +87,8 @@ class Registry:
                 return _NO_SCHEMA if schema is None else Answer(200, {"schema": json.dumps(schema)})
             case ["POST", "subjects", subject]:
                 return self._looked_up(unquote(subject), json.loads(body["schema"]))
-            case ["GET", "subjects", subject, "versions", "latest"]:
-                return self._latest(unquote(subject))
+            case ["GET", "subjects", subject, "versions", version]:
+                return self._version(unquote(subject), version)
             case ["POST", "subjects", subject, "versions"]:
                 if not self.may_register:
                     return Answer(403, {"error_code": 40301, "message": "read only"})
@@ -107,11 +107,13 @@ class Registry:
         found = next((number for number in self._versions[subject] if self._schemas[number] == schema), None)
         return _NO_SCHEMA if found is None else Answer(200, {"subject": subject, "id": found, "schema": json.dumps(schema)})
 
-    def _latest(self, subject: str) -> Answer:
+    def _version(self, subject: str, version: str) -> Answer:
         if subject not in self._versions:
             return _NO_SUBJECT
-        number = self._versions[subject][-1]
-        return Answer(200, {"subject": subject, "id": number, "version": 1, "schema": json.dumps(self._schemas[number])})
+        ids = self._versions[subject]
+        at = len(ids) if version == "latest" else int(version)
+        number = ids[at - 1]
+        return Answer(200, {"subject": subject, "id": number, "version": at, "schema": json.dumps(self._schemas[number])})
 
 
 @contextmanager

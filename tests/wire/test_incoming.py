@@ -63,7 +63,7 @@ def theirs_of(value: bytes, schema_id: int) -> bytes:
 
 @pytest.mark.parametrize(
     "topic",
-    [topic for topic in topics.ALL_TOPICS if topic not in (topics.AREA_REPARTITION, topics.HOLDER_CHANGELOG)],
+    [topic for topic in topics.ORIGINAL_TOPICS if topic != topics.AREA_REPARTITION],
     ids=lambda topic: topic.name,
 )
 async def test_every_record_of_the_original_becomes_ours_with_the_same_bytes(site: Site, topic: topics.Topic) -> None:

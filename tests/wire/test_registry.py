@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ticketmaster.errors import Fatal
-from ticketmaster.wire.registry import SCHEMA_IDS, frame, load_schema
+from ticketmaster.wire.registry import SCHEMA_IDS, SECOND_FORMS, frame, load_schema
 
 AVRO = Path(__file__).parents[2] / "avro"
 
@@ -21,6 +21,12 @@ def test_the_ids_are_what_they_always_were() -> None:
         "ReservationResult": 4,
         "AreaStatus": 5,
         "CreateEvent": 6,
+        "ChangeReservation": 7,
+        "ReleaseSeats": 8,
+        "Event": 9,
+        "Reservation.2": 10,
+        "ReservationResult.2": 11,
+        "CreateEvent.2": 12,
     }
 
 
@@ -29,7 +35,7 @@ def test_every_schema_file_is_registered_under_its_own_name() -> None:
     for name in SCHEMA_IDS:
         schema = load_schema(name)
         assert schema == json.loads((AVRO / f"{name}.avsc").read_text(encoding="utf-8"))
-        assert schema["name"] == name
+        assert schema["name"] == name.removesuffix(".2")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +55,15 @@ def test_the_fields_stand_in_the_order_that_others_read(record: str, fields: str
     assert [field["name"] for field in schema["fields"]] == fields.split()
     package = "event" if record in {"ReserveSeat", "AreaStatus", "CreateEvent"} else "reservation"
     assert schema["namespace"] == f"lab.tall15421542.app.avro.{package}"
+
+
+@pytest.mark.parametrize("record", SECOND_FORMS)
+def test_a_second_form_has_fields_with_defaults_behind_those_of_the_first(record: str) -> None:
+    first, second = load_schema(record)["fields"], load_schema(SECOND_FORMS[record])["fields"]
+
+    assert second[: len(first)] == first
+    assert len(second) > len(first)
+    assert all("default" in field for field in second[len(first) :])
 
 
 def test_a_frame_is_five_bytes() -> None:

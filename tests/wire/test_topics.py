@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ticketmaster.wire import topics
-from ticketmaster.wire.registry import SCHEMA_IDS
+from ticketmaster.wire.registry import SCHEMA_IDS, SECOND_FORMS
 
 
 def test_topics_have_the_names_records_and_clean_up_of_the_contract() -> None:
-    assert [tuple(topic) for topic in topics.ALL_TOPICS] == [
+    assert [topic[:3] for topic in topics.ALL_TOPICS] == [
         ("command.event.create_event", "CreateEvent", False),
         ("command.reservation.create_reservation", "CreateReservation", False),
         ("command.event.reserve_seat", "ReserveSeat", False),
@@ -16,9 +16,19 @@ def test_topics_have_the_names_records_and_clean_up_of_the_contract() -> None:
         ("state.user.reservation", "Reservation", True),
         ("event-service-KSTREAM-TOTABLE-0000000002-repartition", "AreaStatus", False),
         ("event-service-AreaStatus-changelog", "AreaStatus", True),
-        ("event-service-Holder-changelog", "", True),
         ("reservation-service-Reservation-changelog", "Reservation", True),
+        ("event-service-Holder-changelog", "", True),
+        ("command.reservation.change_reservation", "ChangeReservation", False),
+        ("command.event.release_seats", "ReleaseSeats", False),
+        ("state.event", "Event", True),
+        ("event-service-RuledArea-repartition", "", False),
+        ("event-service-AreaRules-changelog", "", True),
+        ("reservation-service-Deadline-changelog", "", True),
     ]
+
+
+def test_only_payments_are_ordered_by_the_clock_of_their_log() -> None:
+    assert [topic for topic in topics.ALL_TOPICS if topic.timed_by_log] == [topics.CHANGE_RESERVATION]
 
 
 def test_application_ids_are_those_of_the_contract() -> None:
@@ -29,5 +39,7 @@ def test_application_ids_are_those_of_the_contract() -> None:
     )
 
 
-def test_every_topic_but_that_of_holders_carries_a_registered_record() -> None:
-    assert {topic.record for topic in topics.ALL_TOPICS if topic != topics.HOLDER_CHANGELOG} == set(SCHEMA_IDS)
+def test_every_topic_carries_a_registered_record_or_bytes_of_our_own() -> None:
+    records = {topic.record for topic in topics.ALL_TOPICS if topic.record}
+
+    assert records | {SECOND_FORMS[record] for record in records if record in SECOND_FORMS} == set(SCHEMA_IDS)

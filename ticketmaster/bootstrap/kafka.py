@@ -31,7 +31,7 @@ from ticketmaster.statedir import Slot, held_slot, take_dead_members
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.logs import OccasionalLog
 from ticketmaster.telemetry.observer import Observer
-from ticketmaster.wire.frames import use_schema_ids
+from ticketmaster.wire.frames import FRAMES, use_schema_ids
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import SCHEMA_IDS
 from ticketmaster.wire.schema_registry import SchemaRegistry, known_schemas, register_schemas
@@ -107,6 +107,8 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
             if len(ids) < len(SCHEMA_IDS):
                 ids.update(await register_schemas(registry, on_registry))
             use_schema_ids(ids)
+            if not FRAMES.has_all:
+                log.warning("holds_are_off", note="the registry did not take all schemas: see docs/schemas.md")
             data_id = await until_answered(lambda: data_id_of(broker, ids), on_kafka)
             await leave_for_the_dead(broker, config, application_id)
             with held_slot(config.state_dir, application_id, data_id) as slot:
@@ -140,6 +142,8 @@ async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
                     raise UsageError(trouble)
                 ids.update(await registered_ids(registry, remedies))
             use_schema_ids(ids)
+            if not FRAMES.has_all:
+                log.warning("holds_are_off", note="the registry did not take all schemas: see docs/schemas.md")
             yield ReadingContext(broker, partitions, ids)
 
 

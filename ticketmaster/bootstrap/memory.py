@@ -29,7 +29,7 @@ _POLL_MS: Final = 100
 STATE_OF: Final[Mapping[str, Sequence[topics.Topic]]] = {
     topics.TICKET_SERVICE: (topics.AREA_STATUS, topics.USER_RESERVATION),
     topics.RESERVATION_SERVICE: (topics.AREA_STATUS, topics.RESERVATION_CHANGELOG),
-    topics.EVENT_SERVICE: (topics.AREA_CHANGELOG,),
+    topics.EVENT_SERVICE: (topics.AREA_CHANGELOG, topics.EVENT),
 }
 ALL_STATE: Final = tuple(topic for topic in topics.ALL_TOPICS if topic.compacted)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.running import run
 from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.wire.registry import ORIGINAL_RECORDS
 from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, subjects
 
 
@@ -56,6 +57,8 @@ async def registered_ids(registry: SchemaRegistry, remedies: Remedies) -> dict[s
     ids = {}
     for subject in subjects():
         schema_id = await registry.known_id(subject)
+        if schema_id is None and subject.record not in ORIGINAL_RECORDS:
+            continue
         if schema_id is None:
             raise UsageError(
                 f"the registry has no schema {subject.record} as {subject.name}; "

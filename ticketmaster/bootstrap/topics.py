@@ -25,6 +25,9 @@ from ticketmaster.wire import topics
 _PARTITIONS = 20
 # Of each record it is the time at which it was sent, by which lag is told and `trace` sorts.
 _TIMESTAMPS = "CreateTime"
+# But payments are ordered by one clock a partition, that of its leader.
+_LOG_TIMES = "LogAppendTime"
+_LATE = "lag and `trace` tell when a broker wrote a record"
 
 GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)
 # Who reads what, by consumer group.
@@ -36,6 +39,7 @@ class Wanted(NamedTuple):
 
     name: str
     compacted: bool
+    timestamps: str = _TIMESTAMPS
 
     @property
     def policy(self) -> str:
@@ -44,7 +48,7 @@ class Wanted(NamedTuple):
 
 
 WANTED = (
-    *(Wanted(topic.name, topic.compacted) for topic in topics.ALL_TOPICS),
+    *(Wanted(topic.name, topic.compacted, _LOG_TIMES if topic.timed_by_log else _TIMESTAMPS) for topic in topics.ALL_TOPICS),
     *(Wanted(dead_letter_topic(source), compacted=False) for topology in _TOPOLOGIES for source in topology.sources),
 )
 
@@ -90,11 +94,10 @@ def _wrong_settings(topic: Wanted, state: TopicState) -> Iterator[tuple[str, dic
     if not is_safe(state.replicas, state.min_in_sync):
         text = f"has min.insync.replicas {state.min_in_sync} with {state.replicas} replicas: a lost broker may take with it what is sold"
         yield text, {"min.insync.replicas": str(SAFE_MIN_IN_SYNC)}
-    if state.timestamp_type != _TIMESTAMPS:
-        text = (
-            f"has the message.timestamp.type {state.timestamp_type}, not {_TIMESTAMPS}: lag and `trace` tell when a broker wrote a record"
-        )
-        yield text, {"message.timestamp.type": _TIMESTAMPS}
+    if state.timestamp_type != topic.timestamps:
+        told = "payments are ordered by the clocks of many" if topic.timestamps == _LOG_TIMES else _LATE
+        text = f"has the message.timestamp.type {state.timestamp_type}, not {topic.timestamps}: {told}"
+        yield text, {"message.timestamp.type": topic.timestamps}
 
 
 async def check_topics(broker: KafkaBroker, warn: Callable[[str], None], remedies: Remedies) -> int:
@@ -162,7 +165,7 @@ async def create(broker: KafkaBroker, wanted: Sequence[Wanted], partitions: int 
                 f"topic {topic.name} has {state.partitions} partitions, not {partitions}; "
                 f"give --partitions {state.partitions}, or delete the topic with all that is in it"
             )
-    specs = [TopicSpec(topic.name, partitions, topic.compacted) for topic in wanted]
+    specs = [TopicSpec(topic.name, partitions, topic.compacted, topic.timestamps == _LOG_TIMES) for topic in wanted]
     created = await create_topics(admin, specs, replication_factor)
     changes = [Change(name, f"created with {partitions} partitions") for name in created]
     for topic in wanted:

@@ -30,11 +30,15 @@ def partitions_of(topic: str, partitions: int) -> list[TopicPartition]:
 
 
 class TopicSpec(NamedTuple):
-    """A topic to be: of a compacted one only the last value of each key is kept."""
+    """A topic to be: of a compacted one only the last value of each key is kept.
+
+    ``timed_by_log``: a record's time is when the log took it, not when it was sent. In the embedded log it always is.
+    """
 
     name: str
     partitions: int
     compacted: bool = False
+    timed_by_log: bool = False
 
 
 # The headers of those records that have any, by their place among the others; and the same of several partitions.

@@ -30,6 +30,9 @@ class Event(Struct, frozen=True):
     event_start_ns: int
     event_end_ns: int
     areas: tuple[Area, ...] = ()
+    # How long an unpaid reservation lasts, and how long at most when it is extended; 0: for ever.
+    hold_seconds: int = 0
+    hold_seconds_max: int = 0
 
 
 class EventLimits(Struct, frozen=True):

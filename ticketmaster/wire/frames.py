@@ -7,12 +7,31 @@ from collections.abc import Mapping
 from ticketmaster.wire.registry import SCHEMA_IDS, frame
 
 FRAME_BYTES = 5
+# Of a schema that this process's registry did not take: nothing is written by it, and no record has it.
+_NO_FRAME = b"\x00\xff\xff\xff\xff"
 
 
 class Frames:
-    """A frame of :data:`FRAME_BYTES` for each record. Hot code reads the attribute of its record each time: nobody may keep one."""
+    """A frame of :data:`FRAME_BYTES` for each record. Hot code reads the attribute of its record each time: nobody may keep one.
 
-    __slots__ = ("area_status", "by_record", "create_event", "create_reservation", "reservation", "reservation_result", "reserve_seat")
+    ``has_all``: holds, payments and changes can be used; otherwise the registry did not take the schemas of these.
+    """
+
+    __slots__ = (
+        "area_status",
+        "by_record",
+        "change_reservation",
+        "create_event",
+        "create_event_2",
+        "create_reservation",
+        "has_all",
+        "release_seats",
+        "reservation",
+        "reservation_2",
+        "reservation_result",
+        "reservation_result_2",
+        "reserve_seat",
+    )
 
     def __init__(self, ids: Mapping[str, int]) -> None:
         """``ids`` are the schema ids by record."""
@@ -20,12 +39,18 @@ class Frames:
 
     def use(self, ids: Mapping[str, int]) -> None:
         """Frames by these schema ids from now on."""
-        self.by_record = by_record = {record: frame(schema_id) for record, schema_id in ids.items()}
+        self.by_record = by_record = dict.fromkeys(SCHEMA_IDS, _NO_FRAME) | {record: frame(number) for record, number in ids.items()}
+        self.has_all = _NO_FRAME not in by_record.values()
         self.area_status = by_record["AreaStatus"]
+        self.change_reservation = by_record["ChangeReservation"]
         self.create_event = by_record["CreateEvent"]
+        self.create_event_2 = by_record["CreateEvent.2"]
         self.create_reservation = by_record["CreateReservation"]
+        self.release_seats = by_record["ReleaseSeats"]
         self.reservation = by_record["Reservation"]
+        self.reservation_2 = by_record["Reservation.2"]
         self.reservation_result = by_record["ReservationResult"]
+        self.reservation_result_2 = by_record["ReservationResult.2"]
         self.reserve_seat = by_record["ReserveSeat"]
 
 

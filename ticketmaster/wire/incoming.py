@@ -16,7 +16,7 @@ from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import is_in_layout
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.registry import MAGIC, frame, load_schema
+from ticketmaster.wire.registry import MAGIC, forms_of, frame, load_schema
 from ticketmaster.wire.schema_registry import SchemaRegistry
 from ticketmaster.wire.translation import Rewriter, canonical_form
 
@@ -33,9 +33,13 @@ _AT_ONCE_MAX: Final = 1_000
 class _Foreign:
     """How records of one kind that have one foreign schema become ours."""
 
-    def __init__(self, record: str, schema: Any) -> None:  # noqa: ANN401 - a schema is JSON of any type
-        """Any error: the schema is none."""
-        ours = load_schema(record)
+    def __init__(self, record: str, schema: Any, frames: Mapping[str, bytes]) -> None:  # noqa: ANN401 - a schema is JSON of any type
+        """``frames`` are ours, by form. Any error: the schema is none."""
+        # In the form that has all of its fields, lest some are lost.
+        first, *others = frames
+        form = next((other for other in others if _has_more(schema, load_schema(first))), first)
+        ours = load_schema(form)
+        self.frame = frames[form]
         self.has_our_bytes = canonical_form(schema) == canonical_form(ours)
         self._is_usual: Callable[[bytes], bool] = is_in_layout if record == topics.AREA_STATUS.record else _always
         self.rewriter = Rewriter(schema, ours)
@@ -49,6 +53,11 @@ def _always(_value: bytes) -> bool:
     return True
 
 
+def _has_more(schema: Any, first: Any) -> bool:  # noqa: ANN401
+    """Whether a record's schema has fields that its first form has not."""
+    return not {field["name"] for field in schema["fields"]} <= {field["name"] for field in first["fields"]}
+
+
 class Incoming:
     """The translator of a process. ``on_waiting(topic, reason)`` is told of an outage.
 
@@ -58,6 +67,7 @@ class Incoming:
     def __init__(self, registry: SchemaRegistry, ids: Mapping[str, int], on_waiting: Callable[[str, str], None]) -> None:
         self._registry = registry
         self._ids = ids
+        self._frames: dict[str, dict[str, bytes]] = {}
         self._foreign: dict[tuple[str, bytes], _Foreign | None] = {}
         self._unknown: dict[int, float] = {}
         self._on_waiting = on_waiting
@@ -67,9 +77,11 @@ class Incoming:
         record = _RECORDS.get(topic)
         if record is None:
             return records
-        ours = frame(self._ids[record])
+        ours = self._frames_of(record)
         found = {value[:FRAME_BYTES] for _, value in records if value is not None}
-        found.discard(ours)
+        if len(found) == 1 and ours[record] in found:
+            return records
+        found.difference_update(ours.values())
         if not found:
             return records
         if len(records) > _AT_ONCE_MAX:
@@ -88,9 +100,17 @@ class Incoming:
             if value is not None and (one := foreign.get(value[:FRAME_BYTES])):
                 if not one.only_framed_otherwise(value):
                     return None
-                pair = key, ours + value[FRAME_BYTES:]  # noqa: PLW2901
+                pair = key, one.frame + value[FRAME_BYTES:]  # noqa: PLW2901
             translated.append(pair)
         return translated
+
+    def _frames_of(self, record: str) -> dict[str, bytes]:
+        """Our frames of a record, by form."""
+        found = self._frames.get(record)
+        if found is None:
+            found = {form: frame(self._ids[form]) for form in forms_of(record) if form in self._ids}
+            self._frames[record] = found
+        return found
 
     async def translate(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
         """The records of a topic, all in our schema that can be. The loop is never held for long, however many they are."""
@@ -105,7 +125,6 @@ class Incoming:
 
     async def _one_by_one(self, topic: str, records: Sequence[_Pair]) -> Sequence[_Pair]:
         record, loop = _RECORDS[topic], asyncio.get_running_loop()
-        ours = frame(self._ids[record])
         foreign = {head: await self._known(topic, record, head) for head in {value[:FRAME_BYTES] for _, value in records if value}}
         translated: list[_Pair] = []
         since = loop.time()
@@ -116,10 +135,10 @@ class Incoming:
                 continue
             out: list[bytes] = []
             if one.only_framed_otherwise(value):
-                out.append(ours + value[FRAME_BYTES:])
+                out.append(one.frame + value[FRAME_BYTES:])
             else:
                 try:
-                    for _ in one.rewriter.rewritten(value, ours, out):
+                    for _ in one.rewriter.rewritten(value, one.frame, out):
                         if loop.time() - since >= _STEP_S:
                             await asyncio.sleep(0)
                             since = loop.time()
@@ -137,7 +156,7 @@ class Incoming:
 
     async def _known(self, topic: str, record: str, head: bytes) -> _Foreign | None:
         """What is behind a frame that is not ours, None if there is nothing that could be translated."""
-        if head == frame(self._ids[record]):
+        if head in self._frames_of(record).values():
             return None
         if (record, head) in self._foreign:
             return self._foreign[record, head]
@@ -152,7 +171,7 @@ class Incoming:
             self._unknown[schema_id] = asyncio.get_running_loop().time() + _UNKNOWN_S
             return None
         try:
-            foreign = _Foreign(record, schema)
+            foreign = _Foreign(record, schema, self._frames_of(record))
         # A registry keeps what it is given, and fastavro has many ways to say that it is no schema.
         except Exception:  # noqa: BLE001
             foreign = None

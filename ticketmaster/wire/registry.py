@@ -1,4 +1,4 @@
-"""The built-in schema registry: every subject has version 1 of its schema, under an id that never changes."""
+"""The built-in schema registry: every schema has an id that never changes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,26 @@ SCHEMA_IDS: dict[str, int] = {
     "ReservationResult": 4,
     "AreaStatus": 5,
     "CreateEvent": 6,
+    "ChangeReservation": 7,
+    "ReleaseSeats": 8,
+    "Event": 9,
+    "Reservation.2": 10,
+    "ReservationResult.2": 11,
+    "CreateEvent.2": 12,
 }
+# What the record has besides, behind its other fields, where something is set that the original system does not know. Until then
+# nothing is written by it, so that all is as the original has it, byte for byte.
+SECOND_FORMS: dict[str, str] = {record: second for second in SCHEMA_IDS if (record := second.removesuffix(".2")) != second}
+
+# Without an id for each of these nothing works. The others are of what the original does not have: without them it can't be used.
+ORIGINAL_RECORDS = frozenset(record for record, schema_id in SCHEMA_IDS.items() if schema_id <= 6)
 
 MAGIC = b"\x00"
+
+
+def forms_of(record: str) -> tuple[str, ...]:
+    """The schemas that the values of a record may have, the first form first."""
+    return (record, SECOND_FORMS[record]) if record in SECOND_FORMS else (record,)
 
 
 def frame(schema_id: int) -> bytes:

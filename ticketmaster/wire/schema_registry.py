@@ -22,7 +22,7 @@ from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.proxies import by_proxy, proxy_for
 from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
-from ticketmaster.wire.registry import load_schema
+from ticketmaster.wire.registry import ORIGINAL_RECORDS, forms_of, load_schema
 from ticketmaster.wire.translation import canonical_form
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -33,6 +33,9 @@ _SUBJECT_TOPICS = (
     topics.RESERVATION_RESULT,
     topics.AREA_STATUS,
     topics.USER_RESERVATION,
+    topics.CHANGE_RESERVATION,
+    topics.RELEASE_SEATS,
+    topics.EVENT,
 )
 _COMPATIBILITY = "FULL"
 _ID_MAX = 2**31 - 1
@@ -40,6 +43,9 @@ _MESSAGE_CHARS_MAX = 1_000
 # Roles that start together register together. After so long they are through, and who is still refused will be.
 _REGISTER_TRIES_MAX = 5
 _REGISTER_PAUSE_S = 0.1
+
+# A subject has few versions; of these the newest are looked at.
+_VERSIONS_SEEN_MAX = 20
 
 _T = TypeVar("_T")
 
@@ -56,7 +62,7 @@ class RegistrySettings:
 
 
 class Subject(NamedTuple):
-    """A subject of ours: its name, the record of its schema, and the schema's text."""
+    """A subject of ours: its name, the record of its schema (or that record's second form), and the schema's text."""
 
     name: str
     record: str
@@ -64,8 +70,15 @@ class Subject(NamedTuple):
 
 
 def subjects(folder: Path | None = None) -> list[Subject]:
-    """The subjects of the six topics, with the schemas of this release or those of a folder. UsageError: one can't be read there."""
-    return [Subject(f"{topic.name}-value", topic.record, json.dumps(load_schema(topic.record, folder))) for topic in _SUBJECT_TOPICS]
+    """The subjects, with the schemas of this release or those of a folder. UsageError: one can't be read there.
+
+    A subject whose record has a second form comes twice, that form behind the first.
+    """
+    return [
+        Subject(f"{topic.name}-value", form, json.dumps(load_schema(form, folder)))
+        for topic in _SUBJECT_TOPICS
+        for form in forms_of(topic.record)
+    ]
 
 
 class _Found(NamedTuple):
@@ -122,19 +135,29 @@ class SchemaRegistry:
         return [" ".join(str(reason).split()) for reason in reasons]
 
     async def known_id(self, subject: Subject) -> int | None:
-        """The id of a schema, or of the subject's latest one if its records have the very same bytes; None if there is neither."""
+        """The id of a schema, or of the subject's latest one whose records have the very same bytes; None if there is neither."""
         return (await self._find(subject)).known
 
     async def _find(self, subject: Subject) -> _Found:
         known = await self.lookup(subject)
         if known is not None:
             return _Found(known, is_new=False)
-        latest = await self._request("GET", f"/subjects/{quote(subject.name, safe='')}/versions/latest")
+        path = f"/subjects/{quote(subject.name, safe='')}/versions"
+        latest = await self._request("GET", f"{path}/latest")
         if latest is None:
             return _Found(None, is_new=True)
-        # Others may have registered it with another documentation: whatever differs is not in the records.
-        same = _same_form(self._field(latest, "schema", str), subject.schema)
-        return _Found(self._field(latest, "id", int) if same else None, is_new=False)
+        # Others may have registered it with another documentation: whatever differs is not in the records. And others, or we ourselves,
+        # may have registered another form of the record since.
+        seen, version = latest, int(latest.get("version") or 1)
+        for _ in range(_VERSIONS_SEEN_MAX):
+            if _same_form(self._field(seen, "schema", str), subject.schema):
+                return _Found(self._field(seen, "id", int), is_new=False)
+            version -= 1
+            older = await self._request("GET", f"{path}/{version}") if version > 0 else None
+            if older is None:
+                break
+            seen = older
+        return _Found(None, is_new=False)
 
     async def register(self, subject: Subject) -> int:
         """The id of a schema (as of :meth:`known_id`), registered if it is not yet. UsageError: it is incompatible with what is there."""
@@ -280,9 +303,20 @@ async def known_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], No
 
 
 async def register_schemas(registry: SchemaRegistry, on_waiting: Callable[[str], None]) -> dict[str, int]:
-    """The ids of our schemas by record. Waits for ever for a registry that is away; ``on_waiting`` is told each time why."""
+    """The ids of our schemas by record. Waits for ever for a registry that is away; ``on_waiting`` is told each time why.
+
+    UsageError: the registry refuses one of those without which nothing works. Others that it refuses, to a process that may only read, say,
+    are left out.
+    """
 
     async def registered() -> dict[str, int]:
-        return {subject.record: await registry.register(subject) for subject in subjects()}
+        ids = {}
+        for subject in subjects():
+            try:
+                ids[subject.record] = await registry.register(subject)
+            except UsageError:
+                if subject.record in ORIGINAL_RECORDS:
+                    raise
+        return ids
 
     return await until_answered(registered, on_waiting)

@@ -87,7 +87,9 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
                 spec.name,
                 spec.partitions,
                 replication_factor,
-                topic_configs=common | ({_POLICY: "compact"} if spec.compacted else {}),
+                topic_configs=common
+                | ({_POLICY: "compact"} if spec.compacted else {})
+                | ({_TIMESTAMPS: "LogAppendTime"} if spec.timed_by_log else {}),
             )
             for spec in missing
         ]
