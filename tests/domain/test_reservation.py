@@ -26,10 +26,10 @@ def test_the_words_stand_in_the_order_of_the_avro_enums() -> None:
 @pytest.mark.parametrize(
     ("state", "next_states"),
     [
-        (State.PROCESSING, {State.RESERVED, State.FAILED}),
+        (State.PROCESSING, {State.RESERVED, State.FAILED, State.CANCELLED}),
         (State.RESERVED, {State.PAID, State.CANCELLED}),
         (State.FAILED, set()),
-        (State.PAID, set()),
+        (State.PAID, {State.CANCELLED}),
         (State.CANCELLED, set()),
     ],
 )

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ticketmaster.domain.life import NO_LIFE, Change, Kind, Life
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType, State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.changes import Change, Kind, encode_change, read_change, read_release, release_seats
+from ticketmaster.wire.changes import encode_change, read_change, read_release, release_seats
 from ticketmaster.wire.holders import CLOSED, holder, holder_of, read_holder, result_of
 from ticketmaster.wire.holds import Hold, encode_rules, for_now, read_ruled_area, read_rules, ruled_area, without_hold
-from ticketmaster.wire.lives import NO_LIFE, Life, reserved_for_now, standing, stands
+from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import (
     decided,
     encode_create,

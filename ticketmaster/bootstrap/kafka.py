@@ -142,8 +142,6 @@ async def reading_context(loaded: Loaded) -> AsyncIterator[ReadingContext]:
                     raise UsageError(trouble)
                 ids.update(await registered_ids(registry, remedies))
             use_schema_ids(ids)
-            if not FRAMES.has_all:
-                log.warning("holds_are_off", note="the registry did not take all schemas: see docs/schemas.md")
             yield ReadingContext(broker, partitions, ids)
 
 

@@ -25,10 +25,10 @@ class State(IntEnum):
 
 
 LEGAL_MOVES: dict[State, frozenset[State]] = {
-    State.PROCESSING: frozenset({State.RESERVED, State.FAILED}),
+    State.PROCESSING: frozenset({State.RESERVED, State.FAILED, State.CANCELLED}),
     State.RESERVED: frozenset({State.PAID, State.CANCELLED}),
     State.FAILED: frozenset(),
-    State.PAID: frozenset(),
+    State.PAID: frozenset({State.CANCELLED}),
     State.CANCELLED: frozenset(),
 }
 

@@ -10,17 +10,20 @@ from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
+from ticketmaster.errors import InvalidRecord
 from ticketmaster.state.port import StateTable
 from ticketmaster.streams.topology import Look, Outputs, State, Store, Stores, Topology
 from ticketmaster.wire import events, topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.holders import holder, read_holder, result_of
-from ticketmaster.wire.reservations import Command, encode_run, encode_seats, read_reserve, read_seats, refused, succeeded
+from ticketmaster.wire.changes import Release, read_release
+from ticketmaster.wire.holders import CLOSED, holder, read_holder, result_of
+from ticketmaster.wire.holds import NO_HOLD, Hold, for_now, read_ruled_area, read_rules, ruled_area
+from ticketmaster.wire.reservations import Command, encode_run, encode_seats, read_names, read_reserve, read_seats, refused, succeeded
 
 _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be read")
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
-AREAS, HOLDERS = "AreaStatus", "Holder"
+AREAS, HOLDERS, RULES, EVENTS = "AreaStatus", "Holder", "AreaRules", "Event"
 _CACHED_BYTES_MAX = 64 << 20
 # So many holders are looked at in one go.
 _LOOKED_AT_ONCE = 1_000
@@ -30,12 +33,13 @@ _TRANSACTION_BYTES_MAX = 2 << 20
 
 
 class LiveArea:
-    """An area in memory: its seats, and the record they make."""
+    """An area in memory: its seats, the record they make, and how long they are held."""
 
-    __slots__ = ("image", "name", "seats", "size_bytes")
+    __slots__ = ("hold", "image", "name", "seats", "size_bytes")
 
-    def __init__(self, key: bytes, value: bytes) -> None:
+    def __init__(self, key: bytes, value: bytes, hold: Hold = NO_HOLD) -> None:
         self.name = key.decode()
+        self.hold = hold
         self.image, self.seats = AreaImage.parse(value)
         self.size_bytes = len(value) + len(self.seats.free)
 
@@ -73,6 +77,7 @@ class EventProcessor:
         self._statuses = TopicPartition(topics.AREA_STATUS.name, partition)
         self._results = partitions_of(topics.RESERVATION_RESULT.name, partitions)
         self._repartition = partitions_of(topics.AREA_REPARTITION.name, partitions)
+        self._ruled_repartition = partitions_of(topics.RULED_AREA_REPARTITION.name, partitions)
         self._cached_bytes_max = cached_bytes_max
         self._transaction_bytes_max = transaction_bytes_max
         # What the open transaction will write of areas, about.
@@ -83,53 +88,89 @@ class EventProcessor:
         self._changed: dict[bytes, LiveArea] = {}
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """Commands to announce events, announced areas, commands to take seats."""
+        """Commands to take seats and to give them back, announced areas, commands to announce events."""
         if topic == topics.RESERVE_SEAT.name:
-            self._reserve(records, stores[AREAS], stores[HOLDERS], outputs)
+            self._reserve(records, stores, outputs)
+        elif topic == topics.RELEASE_SEATS.name:
+            self._release(records, stores, outputs)
         elif topic == topics.AREA_REPARTITION.name:
-            self._open_areas(records, stores[AREAS], outputs)
+            self._open_areas(records, stores, outputs)
+        elif topic == topics.RULED_AREA_REPARTITION.name:
+            self._open_ruled_areas(records, stores, outputs)
         else:
-            self._announce(records, outputs)
+            self._announce(records, stores[EVENTS], outputs)
 
-    def _announce(self, records: Sequence[Pair], outputs: Outputs) -> None:
+    def _announce(self, records: Sequence[Pair], known: State, outputs: Outputs) -> None:
         """Sends each area of an event to the partition it lives on; what is too much for a transaction is left to the next one.
 
-        A crash in between sends the first areas again, which changes nothing: they are there already.
+        A crash in between sends the first areas again, which changes nothing: they are there already. An event's rules stay as they
+        were announced first.
         """
         for at, (_, value) in enumerate(records):
             if value is None:
                 continue
             try:
-                event_id, areas = events.read_areas(value)
+                event_id, areas, hold, rules = events.read_announcement(value)
+                name = event_id.encode()
+                there = known.get(name)
+                if there is not None:
+                    hold = events.read_hold(there)
             except UNREADABLE as reason:
-                outputs.reject(at, f"no CreateEvent: {reason}")
+                outputs.reject(at, f"no CreateEvent, or one whose rules can't be read: {reason}")
                 continue
+            if there is None and hold.seconds:
+                known.put(name, rules)
             for place, area in enumerate(areas):
                 if self._written_bytes >= self._transaction_bytes_max:
                     outputs.leave(at, events.without_areas(value, place))
                     return
                 key = area_key(event_id, area.area_id).encode()
-                image = AreaImage.all_free(event_id.encode(), area.area_id.encode(), area.price, area.row_count, area.col_count)
+                image = AreaImage.all_free(name, area.area_id.encode(), area.price, area.row_count, area.col_count)
                 announced = image.value(area.row_count * area.col_count)
-                outputs[self._repartition[partition_of(key, self._partitions)]].append((key, announced))
+                partition = partition_of(key, self._partitions)
+                if hold.seconds:
+                    outputs[self._ruled_repartition[partition]].append((key, ruled_area(hold, announced)))
+                else:
+                    outputs[self._repartition[partition]].append((key, announced))
                 self._written_bytes += len(announced)
 
-    def _open_areas(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def _open_ruled_areas(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        """As :meth:`_open_areas`, of areas that come with rules."""
+        for at, (key, value) in enumerate(records):
+            if value is None:
+                continue
+            try:
+                rules, status = read_ruled_area(value)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no area with rules: {reason}")
+                continue
+            if not self._open(at, key, status, rules, stores, outputs):
+                return
+
+    def _open_areas(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
         for at, (key, value) in enumerate(records):
-            if self._written_bytes >= self._transaction_bytes_max:
-                outputs.leave(at)
+            if value is not None and not self._open(at, key, value, b"", stores, outputs):
                 return
-            try:
-                if value is not None and self._area(key, state) is None:
-                    area = self._changed[key] = self._cache(key, value)
-                    # Once as state, once for those who follow it.
-                    self._written_bytes += 2 * area.size_bytes
-            except UNREADABLE as reason:
-                outputs.reject(at, f"no AreaStatus: {reason}")
 
-    def _reserve(self, records: Sequence[Pair], state: State, holders: State, outputs: Outputs) -> None:
-        partitions, results = self._partitions, self._results
+    def _open(self, at: int, key: bytes, value: bytes, rules: bytes, stores: Stores, outputs: Outputs) -> bool:
+        """Whether the transaction has room for the area that was announced at this place, if there is none yet."""
+        if self._written_bytes >= self._transaction_bytes_max:
+            outputs.leave(at)
+            return False
+        try:
+            if self._area(key, stores) is None:
+                area = self._changed[key] = self._cache(key, value, read_rules(rules) if rules else NO_HOLD)
+                if rules:
+                    stores[RULES].put(key, rules)
+                # Once as state, once for those who follow it.
+                self._written_bytes += 2 * area.size_bytes
+        except UNREADABLE as reason:
+            outputs.reject(at, f"no AreaStatus: {reason}")
+        return True
+
+    def _reserve(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        partitions, results, holders = self._partitions, self._results, stores[HOLDERS]
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
@@ -140,32 +181,64 @@ class EventProcessor:
                 command = read_reserve(value)
                 who = command.who
                 given = holders.get(who)
+                if given == CLOSED:
+                    # It came before, and has given its seats back since: nobody waits for an answer.
+                    continue
                 result = None if given is None else result_of(who, given)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no ReserveSeat, or one whose holder can't be read: {reason}")
                 continue
             if result is None:
                 try:
-                    result = self._decide(key, value, command, state, holders)
+                    result = self._decide(key, value, command, stores)
                 except UNREADABLE as reason:
                     # Put aside for whoever mends it, and answered: nobody waits for ever.
                     outputs.reject(at, f"the state of its area can't be read: {reason}")
                     result = refused(who, _UNREADABLE_AREA)
             outputs[results[partition_of(who, partitions)]].append((who, result))
 
-    def _decide(self, key: bytes, value: bytes, command: Command, state: State, holders: State) -> bytes:
+    def _decide(self, key: bytes, value: bytes, command: Command, stores: Stores) -> bytes:
         """The result of a command that comes for the first time. UNREADABLE: its area's key or state is."""
-        area = self._areas.get(key) or self._area(key, state)
+        area = self._areas.get(key) or self._area(key, stores)
         if area is None:
             result = refused(command.who, unknown_area(key.decode()))
         else:
             result, taken = area.reserve(value, command)
-            if taken and key not in self._changed:
-                self._changed[key] = area
-                self._written_bytes += 2 * area.size_bytes
+            if taken:
+                self._note_changed(key, area)
+                if area.hold.seconds:
+                    result = for_now(result, area.hold)
         # A refusal too: the area may be announced later, or name another seat that is not free.
-        holders.put(command.who, holder(command, result))
+        stores[HOLDERS].put(command.who, holder(command, result))
         return result
+
+    def _note_changed(self, key: bytes, area: LiveArea) -> None:
+        if key not in self._changed:
+            self._changed[key] = area
+            self._written_bytes += 2 * area.size_bytes
+
+    def _release(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        """Frees what a reservation holds, once, however often it is told to give it back."""
+        holders = stores[HOLDERS]
+        for at, (key, value) in enumerate(records):
+            if value is None:
+                continue
+            if self._written_bytes >= self._transaction_bytes_max:
+                outputs.leave(at)
+                return
+            try:
+                release = read_release(value)
+                given = holders.get(release.reservation_id)
+                if given == CLOSED:
+                    continue
+                seats = _held(release, given)
+                area = self._area(key, stores)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no ReleaseSeats, or its holder or its area can't be read: {reason}")
+                continue
+            holders.put(release.reservation_id, CLOSED)
+            if area is not None and area.release(seats):
+                self._note_changed(key, area)
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
         """A command whose area can't be written any more is answered; whoever announced an area that can't be is not waiting."""
@@ -198,18 +271,30 @@ class EventProcessor:
             self._areas.move_to_end(key)
         self._changed.clear()
 
-    def _area(self, key: bytes, state: State) -> LiveArea | None:
+    def _area(self, key: bytes, stores: Stores) -> LiveArea | None:
         area = self._areas.get(key)
         if area is None:
-            value = state.get(key)
+            value = stores[AREAS].get(key)
             if value is not None:
-                area = self._cache(key, value)
+                rules = stores[RULES].get(key)
+                area = self._cache(key, value, NO_HOLD if rules is None else read_rules(rules))
         return area
 
-    def _cache(self, key: bytes, value: bytes) -> LiveArea:
-        area = self._areas[key] = LiveArea(key, value)
+    def _cache(self, key: bytes, value: bytes, hold: Hold) -> LiveArea:
+        area = self._areas[key] = LiveArea(key, value, hold)
         self._cached_bytes += area.size_bytes
         return area
+
+
+def _held(release: Release, given: bytes | None) -> list[tuple[int, int]]:
+    """The seats to free. UNREADABLE: the holder, or a release of another area."""
+    if given is None:
+        # Taken before there were holders: the reservation role knows what it has.
+        return release.seats
+    event_id, area_id, seats = read_holder(release.reservation_id, given)
+    if (event_id, area_id) != read_names(release.names):
+        raise InvalidRecord("it names another area than its holder")
+    return seats
 
 
 def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) -> Look:
@@ -223,7 +308,7 @@ def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) 
             taken += area.rows * area.cols - area.available
             yield
         for number, (key, value) in enumerate(tables[HOLDERS].items()):
-            held += len(read_holder(key, value)[2])
+            held += 0 if value == CLOSED else len(read_holder(key, value)[2])
             if number % _LOOKED_AT_ONCE == 0:
                 yield
     except UNREADABLE as reason:
@@ -240,8 +325,20 @@ def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BY
     """The event role on topics of ``partitions`` partitions."""
     return Topology(
         application_id=topics.EVENT_SERVICE,
-        sources=(topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name),
-        stores=(Store(AREAS, topics.AREA_CHANGELOG.name), Store(HOLDERS, topics.HOLDER_CHANGELOG.name)),
+        sources=(
+            topics.CREATE_EVENT.name,
+            topics.AREA_REPARTITION.name,
+            topics.RESERVE_SEAT.name,
+            topics.RELEASE_SEATS.name,
+            topics.RULED_AREA_REPARTITION.name,
+        ),
+        stores=(
+            Store(AREAS, topics.AREA_CHANGELOG.name),
+            Store(HOLDERS, topics.HOLDER_CHANGELOG.name),
+            Store(RULES, topics.AREA_RULES_CHANGELOG.name),
+            # Its changelog is the table that the other roles read.
+            Store(EVENTS, topics.EVENT.name),
+        ),
         new_processor=lambda partition: EventProcessor(partition, partitions, transaction_bytes_max=transaction_bytes_max),
         against_repeating=against_repeating,
     )

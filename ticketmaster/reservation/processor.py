@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
 from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
+from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.holds import without_hold
 from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
 
 _SEPARATOR = KEY_SEPARATOR.encode()
 # Short names of the reasons why no area was asked, as they are counted.
 _OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE", CANT_BE_WRITTEN: "INTERNAL_ERROR"}
-RESERVATIONS = "Reservation"
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
@@ -29,14 +31,29 @@ class ReservationProcessor:
         self._decisions = TopicPartition(topics.USER_RESERVATION.name, partition)
         self._commands = partitions_of(topics.RESERVE_SEAT.name, partitions)
         self._areas = areas
+        self._lives = Lives(partition, partitions)
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When a hold ends next, by the log's time."""
+        return self._lives.deadline_ms
+
+    def restored(self, tables: Mapping[str, StateTable]) -> Steps:
+        """Finds the holds that are open."""
+        return self._lives.restored(tables[DEADLINES])
+
+    def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:
+        """Ends some of the holds that are over."""
+        self._lives.on_time(now_ms, stores, outputs)
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """Commands to reserve, results of the event role."""
-        state = stores[RESERVATIONS]
+        """Commands to reserve, results of the event role, changes of what is reserved."""
         if topic == topics.CREATE_RESERVATION.name:
-            self._create(records, state, outputs)
+            self._create(records, stores, outputs)
+        elif topic == topics.RESERVATION_RESULT.name:
+            self._finish(records, stores, outputs)
         else:
-            self._finish(records, state, outputs)
+            self._lives.change(records, stores, outputs)
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
         """A command that no area can be asked for has failed. What is too large to be told of a decision can't be told."""
@@ -53,7 +70,8 @@ class ReservationProcessor:
     def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Nothing is written once a transaction."""
 
-    def _create(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def _create(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        state, cancelled_early = stores[RESERVATIONS], self._lives.cancelled_early
         for at, (key, create) in enumerate(records):
             # A repeated command is the same reservation, not another one.
             if create is None or state.get(key) is not None:
@@ -63,6 +81,9 @@ class ReservationProcessor:
                 check_id(key)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no CreateReservation: {reason}")
+                continue
+            if cancelled_early and key in cancelled_early:
+                self._lives.cancel_at_once(key, create, stores, outputs)
                 continue
             kind, names = command.kind, command.names
             if kind not in _SUPPORTED:
@@ -84,19 +105,27 @@ class ReservationProcessor:
         outputs.decided(_OUTCOMES[reason])
         self._decide(key, failed_at_once(key, create, reason), state, outputs)
 
-    def _finish(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+    def _finish(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        state = stores[RESERVATIONS]
         for at, (key, result) in enumerate(records):
             if result is None:
                 continue
+            reservation = state.get(key)
             try:
+                first_form, hold = without_hold(result)
                 # A decision is final: a second result, or one for an id nobody asked about, changes nothing.
-                decision = decided(state.get(key), result)
+                decision = decided(reservation, first_form)
+                if decision is None:
+                    self._lives.give_back(key, reservation, first_form, outputs)
+                    continue
             except UNREADABLE as reason:
                 outputs.reject(at, f"no ReservationResult: {reason}")
                 continue
-            if decision is not None:
-                outputs.decided(decision.outcome)
-                self._decide(key, decision.reservation, state, outputs)
+            outputs.decided(decision.outcome)
+            decided_now = decision.reservation
+            if hold.seconds and not decision.outcome:
+                decided_now = self._lives.hold(key, decided_now, hold, stores, outputs)
+            self._decide(key, decided_now, state, outputs)
 
     def _decide(self, key: bytes, reservation: bytes, state: State, outputs: Outputs) -> None:
         state.put(key, reservation)
@@ -107,7 +136,7 @@ def reservation_topology(partitions: int, areas: AreaCache) -> Topology:
     """The reservation role on topics of ``partitions`` partitions; ``areas`` is fed with the status of every area."""
     return Topology(
         application_id=topics.RESERVATION_SERVICE,
-        sources=(topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name),
-        stores=(Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name),),
+        sources=(topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name, topics.CHANGE_RESERVATION.name),
+        stores=(Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name), Store(DEADLINES, topics.DEADLINE_CHANGELOG.name)),
         new_processor=lambda partition: ReservationProcessor(partition, partitions, areas),
     )

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import NamedTuple
 
 from ticketmaster.domain.event import area_key
+from ticketmaster.domain.life import Change, Kind
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 from ticketmaster.wire.reservations import check_frame, read_seats
-
-
-class Kind(IntEnum):
-    """What is asked for. The values are the positions in the Avro enum."""
-
-    PAY = 0
-    CANCEL = 1
-    EXTEND = 2
-
-
-class Change(NamedTuple):
-    """A ``ChangeReservation``. ``change_id`` is ASCII; ``seconds`` count from the time of the record."""
-
-    change_id: bytes
-    kind: Kind
-    reference: bytes = b""
-    seconds: int = 0
-    refund: bool = False
 
 
 def encode_change(change: Change) -> bytes:

@@ -7,25 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ticketmaster.domain.life import NO_LIFE, Life
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 from ticketmaster.wire.reservations import read_seats, seats_of
-
-
-class Life(NamedTuple):
-    """What the second form has besides; times are milliseconds since 1970, 0 is none."""
-
-    hold_expires_ms: int = 0
-    hold_expires_max_ms: int = 0
-    payment_reference: bytes = b""
-    # The last change that was asked for, and why it changed nothing.
-    change_id: bytes = b""
-    change_refusal: bytes = b""
-
-
-NO_LIFE = Life()
 
 
 class Standing(NamedTuple):

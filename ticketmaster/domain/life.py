@@ -1,0 +1,130 @@
+"""The life of a reservation that has its seats: paid, extended, cancelled, expired. Times are milliseconds since 1970."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from ticketmaster.domain.reservation import State
+
+HOLD_EXPIRED = "[HOLD_EXPIRED]: the hold ended before a payment"
+CANCELLED = "[CANCELLED]: cancelled on request"
+REFUNDED = "[REFUNDED]: refunded on request"
+
+
+class Kind(IntEnum):
+    """What is asked for. The values are the positions in the Avro enum."""
+
+    PAY = 0
+    CANCEL = 1
+    EXTEND = 2
+
+
+class Change(NamedTuple):
+    """What somebody asks of a reservation. ``seconds`` count from the time at which the log took it."""
+
+    change_id: bytes
+    kind: Kind
+    reference: bytes = b""
+    seconds: int = 0
+    # Whether a paid reservation may be cancelled.
+    refund: bool = False
+
+
+class ChangeRefusal:
+    """Why a change did nothing: what the answer says as its code."""
+
+    HOLD_EXPIRED = "hold_expired"
+    HOLD_LIMIT = "hold_limit"
+    ALREADY_PAID = "already_paid"
+    CANCELLED = "reservation_cancelled"
+    FAILED = "reservation_failed"
+
+
+class Life(NamedTuple):
+    """What a reservation has besides what was asked for and given; 0 and nothing where it has none."""
+
+    hold_expires_ms: int = 0
+    # However often it is extended.
+    hold_expires_max_ms: int = 0
+    payment_reference: bytes = b""
+    # The last change that was worked off, and why it did nothing.
+    change_id: bytes = b""
+    change_refusal: bytes = b""
+
+
+NO_LIFE = Life()
+
+
+class Moved(NamedTuple):
+    """Where a reservation stands after a change, and whether its seats are free from now on."""
+
+    state: State
+    reason: str
+    life: Life
+    frees: bool = False
+
+
+def is_over(state: State, life: Life, time_ms: int) -> bool:
+    """Whether the hold of a reservation has ended at this time of its log. The instant itself is no part of the hold."""
+    return state is State.RESERVED and 0 < life.hold_expires_ms <= time_ms
+
+
+def expired(life: Life) -> Moved:
+    """A reservation whose hold is over."""
+    return Moved(State.CANCELLED, HOLD_EXPIRED, life._replace(hold_expires_ms=0, hold_expires_max_ms=0), frees=True)
+
+
+def changed(change: Change, state: State, reason: str, life: Life, time_ms: int) -> Moved | None:
+    """What a change that the log took at ``time_ms`` makes of a reservation; None: it has no decision that could be changed.
+
+    What comes to nothing is answered, too: with the reservation as it is, and with why.
+    """
+    life = life._replace(change_id=change.change_id, change_refusal=b"")
+    if is_over(state, life, time_ms):
+        moved = expired(life)
+        return moved if change.kind is Kind.CANCEL else _refused(moved, ChangeRefusal.HOLD_EXPIRED)
+    as_it_is = Moved(state, reason, life)
+    if change.kind is Kind.CANCEL:
+        return _cancelled(change, as_it_is)
+    if state is State.PROCESSING:
+        return None
+    if state is State.RESERVED:
+        return _paid(change, as_it_is) if change.kind is Kind.PAY else _extended(change, as_it_is, time_ms)
+    if state is State.PAID:
+        is_repeated = change.kind is Kind.PAY and change.reference == life.payment_reference
+        return as_it_is if is_repeated else _refused(as_it_is, ChangeRefusal.ALREADY_PAID)
+    if state is State.FAILED:
+        return _refused(as_it_is, ChangeRefusal.FAILED)
+    return _refused(as_it_is, ChangeRefusal.HOLD_EXPIRED if reason == HOLD_EXPIRED else ChangeRefusal.CANCELLED)
+
+
+def _refused(moved: Moved, refusal: str) -> Moved:
+    return moved._replace(life=moved.life._replace(change_refusal=refusal.encode()))
+
+
+def _paid(change: Change, now: Moved) -> Moved:
+    life = now.life._replace(hold_expires_ms=0, hold_expires_max_ms=0, payment_reference=change.reference)
+    return Moved(State.PAID, "", life)
+
+
+def _extended(change: Change, now: Moved, time_ms: int) -> Moved:
+    life, wanted_ms = now.life, time_ms + change.seconds * 1000
+    # What is held for ever, or longer than asked for, is extended already.
+    if not life.hold_expires_ms or wanted_ms <= life.hold_expires_ms:
+        return now
+    if wanted_ms > life.hold_expires_max_ms:
+        return _refused(now, ChangeRefusal.HOLD_LIMIT)
+    return now._replace(life=life._replace(hold_expires_ms=wanted_ms))
+
+
+def _cancelled(change: Change, now: Moved) -> Moved:
+    life = now.life._replace(hold_expires_ms=0, hold_expires_max_ms=0)
+    if now.state is State.PROCESSING:
+        # Its area was asked: seats that it gives nevertheless are given back when they come.
+        return Moved(State.CANCELLED, CANCELLED, life)
+    if now.state is State.RESERVED:
+        return Moved(State.CANCELLED, CANCELLED, life, frees=True)
+    if now.state is State.PAID:
+        return Moved(State.CANCELLED, REFUNDED, life, frees=True) if change.refund else _refused(now, ChangeRefusal.ALREADY_PAID)
+    return now if now.state is State.CANCELLED else _refused(now, ChangeRefusal.FAILED)

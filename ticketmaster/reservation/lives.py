@@ -1,0 +1,174 @@
+"""What becomes of the reservations of a partition once they are decided: changes that are asked for, and holds that end.
+
+Payments are ordered against the end of a hold by one clock, that of the log. A hold is ended when everything was read that the log took
+before its end. That is known as soon as something was read that it took later. If nobody sends anything, the task does: a record without a
+value, which has nothing but a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
+from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, changed, expired, is_over
+from ticketmaster.domain.reservation import State as ReservationState
+from ticketmaster.reservation.deadlines import EARLY_CANCEL, HOLD, Deadline, Deadlines, read_deadline
+from ticketmaster.state.port import StateTable, Steps
+from ticketmaster.streams.topology import Outputs, State, Stores
+from ticketmaster.wire import topics
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.changes import read_change, release_seats
+from ticketmaster.wire.holds import Hold
+from ticketmaster.wire.lives import reserved_for_now, standing, stands
+from ticketmaster.wire.reservations import check_id, processing, read_result
+
+RESERVATIONS, DEADLINES = "Reservation", "Deadline"
+# So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments.
+_ENDED_MAX = 500
+_RESTORED_AT_ONCE = 1_000
+# A tick that was sent comes back in milliseconds. After so long it is not waited for any more.
+_TICK_MS = 5_000
+# So long a cancellation waits for its reservation, which may be read a moment later; and so many may wait.
+_EARLY_MS = 600_000
+_EARLY_MAX = 100_000
+_TICK: Pair = (b"", None)
+
+
+class Lives:
+    """Changes and holds of one partition."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self._partitions = partitions
+        self._decisions = TopicPartition(topics.USER_RESERVATION.name, partition)
+        self._changes = TopicPartition(topics.CHANGE_RESERVATION.name, partition)
+        self._releases = partitions_of(topics.RELEASE_SEATS.name, partitions)
+        self._deadlines = Deadlines()
+        # All that the log took before this time was read.
+        self._read_ms = 0
+        # By this process's clock: when the last tick was sent, and until when it is waited for; how far this clock is ahead of the log's.
+        self._tick_sent_ms = 0
+        self._tick_awaited_ms = 0
+        self._ahead_ms = 0
+        self.cancelled_early: dict[bytes, bytes] = {}
+        """The ids of changes that cancel reservations which have not come yet."""
+
+    def restored(self, deadlines: StateTable) -> Steps:
+        """Reads all that is due some time."""
+        for number, (key, value) in enumerate(deadlines.items()):
+            self._note(key, read_deadline(value))
+            if number % _RESTORED_AT_ONCE == 0:
+                yield
+
+    def _note(self, key: bytes, deadline: Deadline) -> None:
+        self._deadlines.add(key, deadline.at_ms)
+        if deadline.kind == EARLY_CANCEL:
+            self.cancelled_early[key] = deadline.change_id
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When something is to be done: what is due is ended, or a tick is sent to learn what the log's time is."""
+        due_ms = self._deadlines.next_ms
+        return due_ms if due_ms is None or due_ms <= self._read_ms else max(due_ms + self._ahead_ms, self._tick_awaited_ms)
+
+    def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:
+        """Ends some of the holds that are over, or sends a tick that will tell whether they are."""
+        due_ms = self._deadlines.next_ms
+        if due_ms is None:
+            return
+        if due_ms > self._read_ms:
+            outputs[self._changes].append(_TICK)
+            self._tick_sent_ms, self._tick_awaited_ms = now_ms, now_ms + _TICK_MS
+            return
+        state, deadlines = stores[RESERVATIONS], stores[DEADLINES]
+        for key in self._deadlines.take_due(self._read_ms, _ENDED_MAX):
+            self._end(key, state, deadlines, outputs)
+
+    def _end(self, key: bytes, state: State, deadlines: State, outputs: Outputs) -> None:
+        if self.cancelled_early.pop(key, None) is not None:
+            deadlines.put(key, None)
+            return
+        reservation = state.get(key)
+        if reservation is None:
+            deadlines.put(key, None)
+            return
+        where = standing(reservation)
+        if is_over(where.state, where.life, self._read_ms):
+            self._move(key, reservation, where.seats_end, where.seats, expired(where.life), state, outputs)
+            deadlines.put(key, None)
+        elif where.life.hold_expires_ms:
+            # It was extended meanwhile.
+            self._deadlines.add(key, where.life.hold_expires_ms)
+
+    def hold(self, key: bytes, reservation: bytes, hold: Hold, stores: Stores, outputs: Outputs) -> bytes:
+        """The reservation, which was decided just now, with its hold."""
+        until_ms = outputs.time_ms + hold.seconds * 1000
+        until_max_ms = outputs.time_ms + hold.seconds_max * 1000
+        self._keep(key, Deadline(HOLD, until_ms), stores[DEADLINES])
+        # Behind its seats a reservation that was decided just now has two bytes: RESERVED, and an empty reason.
+        return reserved_for_now(reservation, len(reservation) - 2, until_ms, until_max_ms)
+
+    def _keep(self, key: bytes, deadline: Deadline, deadlines: State) -> None:
+        deadlines.put(key, deadline.encoded())
+        self._note(key, deadline)
+
+    def change(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        """Works off what is asked of reservations; each is answered by the reservation as it is then, with the id of the change."""
+        self._read_ms = max(self._read_ms, outputs.time_ms)
+        state = stores[RESERVATIONS]
+        for at, (key, value) in enumerate(records):
+            if value is None:
+                self._ahead_ms, self._tick_awaited_ms = max(0, self._tick_sent_ms - outputs.time_ms), 0
+                continue
+            try:
+                change = read_change(value)
+                check_id(key)
+                self._change(key, change, state, stores[DEADLINES], outputs)
+            except UNREADABLE as reason:
+                outputs.reject(at, f"no ChangeReservation, or one of a reservation that can't be read: {reason}")
+
+    def _change(self, key: bytes, change: Change, state: State, deadlines: State, outputs: Outputs) -> None:
+        reservation = state.get(key)
+        if reservation is None:
+            if change.kind is Kind.CANCEL and len(self.cancelled_early) < _EARLY_MAX:
+                self._keep(key, Deadline(EARLY_CANCEL, outputs.time_ms + _EARLY_MS, change.change_id), deadlines)
+            return
+        where = standing(reservation)
+        moved = changed(change, where.state, where.reason.decode(), where.life, outputs.time_ms)
+        if moved is None:
+            return
+        until_ms = moved.life.hold_expires_ms
+        if until_ms != where.life.hold_expires_ms:
+            deadlines.put(key, Deadline(HOLD, until_ms).encoded() if until_ms else None)
+        self._move(key, reservation, where.seats_end, where.seats, moved, state, outputs)
+
+    def _move(
+        self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs
+    ) -> None:
+        value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)
+        state.put(key, value)
+        outputs[self._decisions].append((key, value))
+        if moved.frees:
+            self._give_back(key, reservation, seats, outputs)
+
+    def cancel_at_once(self, key: bytes, create: bytes, stores: Stores, outputs: Outputs) -> None:
+        """A reservation whose cancellation was read before it: no area is asked."""
+        change_id = self.cancelled_early.pop(key)
+        stores[DEADLINES].put(key, None)
+        reservation = processing(key, create)
+        where = standing(reservation)
+        moved = Moved(ReservationState.CANCELLED, CANCELLED, Life(change_id=change_id))
+        self._move(key, reservation, where.seats_end, where.seats, moved, stores[RESERVATIONS], outputs)
+        outputs.decided("CANCELLED")
+
+    def give_back(self, key: bytes, reservation: bytes | None, result: bytes, outputs: Outputs) -> None:
+        """Seats that come for a reservation that was cancelled meanwhile. They are given back once, however often this is told."""
+        if reservation is None:
+            return
+        seats, reason = read_result(result)
+        if reason is None and standing(reservation).state is ReservationState.CANCELLED:
+            self._give_back(key, reservation, seats, outputs)
+
+    def _give_back(self, key: bytes, reservation: bytes, seats: bytes, outputs: Outputs) -> None:
+        area_key, release = release_seats(key, reservation, seats)
+        outputs[self._releases[partition_of(area_key, self._partitions)]].append((area_key, release))
