@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.reservation.role import Role
 from tests.support.records import area_status, create_reservation, failure, reserve_seat, success
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor
+from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import RESERVATIONS, ReservationProcessor, reservation_topology
-from ticketmaster.state.memory import MemoryStores
-from ticketmaster.state.overlay import Overlays
-from ticketmaster.streams.topology import Outputs, Processor
+from ticketmaster.reservation.processor import ReservationProcessor, reservation_topology
+from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.registry import SCHEMA_IDS, frame
 
@@ -26,26 +25,6 @@ KEY = b"51998dfc-abe9-4429-bce7-255ede8d55db"
 ID = KEY.decode()
 DECISIONS = TopicPartition(topics.USER_RESERVATION.name, PARTITION)
 COMMANDS = TopicPartition(topics.RESERVE_SEAT.name, partition_of(b"show#A", PARTITIONS))
-
-
-class Role:
-    """One task of a role on a store in memory."""
-
-    def __init__(self, processor: Processor, *names: str) -> None:
-        self.processor = processor
-        self.overlays = Overlays(MemoryStores(), names or (RESERVATIONS,))
-        self.overlay = next(iter(self.overlays.values()))
-        self.position = 0
-
-    def run(self, topic: topics.Topic, records: Sequence[Pair]) -> Outputs:
-        """What a transaction of these records writes; it is then committed."""
-        outputs = Outputs()
-        self.processor.process(topic.name, records, self.overlays, outputs)
-        self.processor.end_transaction(self.overlays, outputs)
-        for overlay in self.overlays.values():
-            self.position += len(overlay.open_writes)
-            overlay.commit(self.position)
-        return outputs
 
 
 @pytest.fixture
@@ -57,7 +36,7 @@ def areas() -> AreaCache:
 @pytest.fixture
 def role(areas: AreaCache) -> Role:
     """A task of the reservation role."""
-    return Role(ReservationProcessor(PARTITION, PARTITIONS, areas))
+    return Role(reservation_topology(PARTITIONS, areas), PARTITION)
 
 
 def reservation(create: bytes, state: str, reason: str = "", **changed: object) -> bytes:
@@ -201,8 +180,8 @@ class Sale:
 
     def __init__(self) -> None:
         self.areas = AreaCache(1)
-        self.reservation = Role(ReservationProcessor(0, 1, self.areas))
-        self.event = Role(EventProcessor(0, 1), AREAS, HOLDERS)
+        self.reservation = Role(reservation_topology(1, self.areas), 0)
+        self.event = Role(event_topology(1), 0)
         self.log: dict[str, list[Pair]] = {}
 
     def append(self, outputs: Outputs) -> None:
