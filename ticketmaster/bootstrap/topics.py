@@ -28,7 +28,7 @@ _TIMESTAMPS = "CreateTime"
 
 GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)
 # Who reads what, by consumer group.
-_TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1)))
+_TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1, lambda: True)))
 
 
 class Wanted(NamedTuple):

@@ -54,6 +54,8 @@ class ReservationProcessor:
         """Nothing is written once a transaction."""
 
     def _create(self, records: Sequence[Pair], state: State, outputs: Outputs) -> None:
+        # Where the filter may be behind, the area itself decides.
+        filters = self._areas.is_fresh()
         for at, (key, create) in enumerate(records):
             # A repeated command is the same reservation, not another one.
             if create is None or state.get(key) is not None:
@@ -72,7 +74,7 @@ class ReservationProcessor:
             if area is None:
                 area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
-            elif area.admits(create, command.seat_count, kind, command.seats_at):
+            elif not filters or area.admits(create, command.seat_count, kind, command.seats_at):
                 area_key, partition = area.key, area.partition
             else:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
