@@ -14,7 +14,7 @@ from tests.support.records import Seat, area_status, create_event, failure, rese
 from tests.support.stores import done, write
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
-from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, event_topology
+from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, LiveArea, event_topology
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import Update
@@ -22,6 +22,7 @@ from ticketmaster.streams.task import Task
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.holders import read_holder
+from ticketmaster.wire.reservations import read_reserve
 
 
 def test_an_announced_event_is_sent_area_by_area_to_where_each_lives() -> None:
@@ -254,6 +255,30 @@ def test_what_is_not_committed_is_not_sold() -> None:
 def cached(role: Role) -> list[bytes]:
     """The areas that the processor holds in memory, the least recently changed first."""
     return list(role.processor._areas)
+
+
+def test_an_area_releases_those_seats_that_it_has_and_that_are_taken() -> None:
+    area = LiveArea(b"show#A", area_status(2, 3, {(0, 0), (0, 1), (1, 2)}))
+
+    released = area.release([(0, 1), (0, 2), (1, 2), (0, 1), (2, 0), (0, 3), (-1, 0)])
+
+    assert released == [(0, 1), (1, 2)]
+    assert area.seats.available == area.seats.count_free() == 5
+    assert area.image.value(5) == area_status(2, 3, {(0, 0)})
+    assert area.release(released) == []
+
+
+def test_a_released_seat_is_given_away_again() -> None:
+    area = LiveArea(b"show#A", area_status(2, 2))
+    commands = [reserve_seat(f"r{number}", count=2) for number in range(4)]
+    first, second, refused, again = ((command, read_reserve(command)) for command in commands)
+    assert area.reserve(*first) == (success("r0", [(0, 0), (0, 1)]), True)
+    assert area.reserve(*second) == (success("r1", [(1, 0), (1, 1)]), True)
+    assert area.reserve(*refused)[1] is False
+
+    area.release([(1, 0), (1, 1)])
+
+    assert area.reserve(*again) == (success("r3", [(1, 0), (1, 1)]), True)
 
 
 def test_the_least_recently_changed_areas_leave_memory_and_lose_nothing() -> None:

@@ -40,7 +40,7 @@ class Beside:
         create = self._theirs("CreateReservation", create_reservation())
         keys = [str(UUID(int=number)).encode() for number in range(BATCH * BATCHES)]
         results = [self._theirs("ReservationResult", success(key.decode(), [(0, 1)])) for key in keys]
-        areas = AreaCache(1)
+        areas = AreaCache(1, lambda: True)
         processor, overlays = ReservationProcessor(0, 1, areas), Overlays(MemoryStores(), (RESERVATIONS,))
         decided = 0
         for at in range(0, len(keys), BATCH):

@@ -30,7 +30,7 @@ COMMANDS = TopicPartition(topics.RESERVE_SEAT.name, partition_of(b"show#A", PART
 @pytest.fixture
 def areas() -> AreaCache:
     """What the filter knows: nothing yet."""
-    return AreaCache(PARTITIONS)
+    return AreaCache(PARTITIONS, lambda: True)
 
 
 @pytest.fixture
@@ -80,6 +80,21 @@ def test_what_the_area_can_not_serve_fails_at_once(role: Role, areas: AreaCache,
     failed = reservation(create, "FAILED", "request rejected at cache level")
     assert outputs == {DECISIONS: [(KEY, failed)]}
     assert role.overlay.get(KEY) == failed
+
+
+@pytest.mark.parametrize("create", [create_reservation(count=2), create_reservation("SELF_PICK", 1, [(0, 0)])])
+def test_where_the_filter_may_be_behind_the_area_is_asked_itself(create: bytes) -> None:
+    fresh = [False]
+    areas = AreaCache(PARTITIONS, lambda: fresh[-1])
+    role = Role(reservation_topology(PARTITIONS, areas), PARTITION)
+    areas.apply([(b"show#A", area_status(1, 2, {(0, 0)}))])
+
+    asked = role.run(topics.CREATE_RESERVATION, [(KEY, create)])
+
+    assert [(source, [key for key, _ in records]) for source, records in asked.items()] == [(COMMANDS, [b"show#A"])]
+    assert role.overlay.get(KEY) == reservation(create, "PROCESSING")
+    fresh.append(True)
+    assert list(role.run(topics.CREATE_RESERVATION, [(KEY[:-1] + b"0", create)])) == [DECISIONS]
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -179,7 +194,7 @@ class Sale:
     """Both roles side by side, one task each on one partition; each step is a transaction of each role."""
 
     def __init__(self) -> None:
-        self.areas = AreaCache(1)
+        self.areas = AreaCache(1, lambda: True)
         self.reservation = Role(reservation_topology(1, self.areas), 0)
         self.event = Role(event_topology(1), 0)
         self.log: dict[str, list[Pair]] = {}

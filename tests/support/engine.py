@@ -70,6 +70,10 @@ class Notes(Observer):
         self.repeated: list[str] = []
         self.not_written: list[str] = []
         self.letters: list[DeadLetter] = []
+        self.failed_reads: list[str] = []
+
+    def reading_failed(self, application_id: str, reason: str) -> None:
+        self.failed_reads.append(reason)
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self.assigned.append(tuple(partitions))

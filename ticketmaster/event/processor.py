@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
@@ -61,6 +61,14 @@ class LiveArea:
             self.image.take(chosen)
             return succeeded(command.who, encode_seats(chosen)), True
         return refused(command.who, UNKNOWN_TYPE), False
+
+    def release(self, seats: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Frees those of the seats that the area has and that are taken, and returns them."""
+        area = self.seats
+        released = [seat for seat in dict.fromkeys(seats) if area.has(*seat) and not area.is_free(*seat)]
+        area.release(released)
+        self.image.release(released)
+        return released
 
 
 class EventProcessor:

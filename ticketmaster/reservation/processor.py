@@ -72,6 +72,8 @@ class ReservationProcessor:
 
     def _create(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         state, cancelled_early = stores[RESERVATIONS], self._lives.cancelled_early
+        # Where the filter may be behind, the area itself decides.
+        filters = self._areas.is_fresh()
         for at, (key, create) in enumerate(records):
             # A repeated command is the same reservation, not another one.
             if create is None or state.get(key) is not None:
@@ -93,7 +95,7 @@ class ReservationProcessor:
             if area is None:
                 area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
-            elif area.admits(create, command.seat_count, kind, command.seats_at):
+            elif not filters or area.admits(create, command.seat_count, kind, command.seats_at):
                 area_key, partition = area.key, area.partition
             else:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
