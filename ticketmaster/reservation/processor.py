@@ -9,7 +9,7 @@ from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
+from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
@@ -21,7 +21,7 @@ RESERVATIONS = "Reservation"
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
-class ReservationProcessor:
+class ReservationProcessor(Processor):
     """One partition of the reservation role."""
 
     def __init__(self, partition: int, partitions: int, areas: AreaCache) -> None:
