@@ -364,8 +364,20 @@ def test_the_role_is_what_its_names_say() -> None:
     topology = event_topology(PARTITIONS)
 
     assert topology.application_id == "event-service"
-    assert topology.sources == (topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name)
-    assert topology.stores == (("AreaStatus", "event-service-AreaStatus-changelog"), ("Holder", "event-service-Holder-changelog"))
+    # Those of the original first, then those that it does not have.
+    assert topology.sources == (
+        topics.CREATE_EVENT.name,
+        topics.AREA_REPARTITION.name,
+        topics.RESERVE_SEAT.name,
+        topics.RELEASE_SEATS.name,
+        topics.RULED_AREA_REPARTITION.name,
+    )
+    assert topology.stores == (
+        ("AreaStatus", "event-service-AreaStatus-changelog"),
+        ("Holder", "event-service-Holder-changelog"),
+        ("AreaRules", "event-service-AreaRules-changelog"),
+        ("Event", "state.event"),
+    )
     assert isinstance(topology.new_processor(0), EventProcessor)
     assert topology.new_processor(0) is not topology.new_processor(0)
 

@@ -11,7 +11,8 @@ from tests.support.records import area_status, create_reservation, success
 from tests.support.registry import registry_of_tests
 from ticketmaster.broker.port import Pair
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import RESERVATIONS, ReservationProcessor
+from ticketmaster.reservation.lives import RESERVATIONS
+from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.topology import Outputs

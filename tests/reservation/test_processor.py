@@ -185,8 +185,11 @@ def test_the_role_is_what_its_names_say(areas: AreaCache) -> None:
     topology = reservation_topology(PARTITIONS, areas)
 
     assert topology.application_id == "reservation-service"
-    assert topology.sources == (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name)
-    assert topology.stores == (("Reservation", "reservation-service-Reservation-changelog"),)
+    assert topology.sources == (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name, topics.CHANGE_RESERVATION.name)
+    assert topology.stores == (
+        ("Reservation", "reservation-service-Reservation-changelog"),
+        ("Deadline", "reservation-service-Deadline-changelog"),
+    )
     assert isinstance(topology.new_processor(0), ReservationProcessor)
 
 

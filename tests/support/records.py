@@ -46,9 +46,9 @@ def success(reservation_id: str, seats: Sequence[Seat], hold: tuple[int, int] | 
     return avro.encode("ReservationResult.2", fields | {"holdSeconds": hold[0], "holdSecondsMax": hold[1]})
 
 
-def change(kind: str, change_id: str = "change-1", **fields: object) -> bytes:
+def change(kind: str, **fields: object) -> bytes:
     """A framed ``ChangeReservation``."""
-    return avro.encode("ChangeReservation", {"changeId": change_id, "change": kind, **fields})
+    return avro.encode("ChangeReservation", {"changeId": "change-1", "change": kind, **fields})
 
 
 def release_seats(reservation_id: str, seats: Sequence[Seat], *, event: str = "show", area: str = "A") -> bytes:

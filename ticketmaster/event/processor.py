@@ -12,7 +12,7 @@ from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.state.port import StateTable
-from ticketmaster.streams.topology import Look, Outputs, State, Store, Stores, Topology
+from ticketmaster.streams.topology import Look, Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import events, topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
@@ -71,7 +71,7 @@ class LiveArea:
         return released
 
 
-class EventProcessor:
+class EventProcessor(Processor):
     """One partition of the event role. A ``ReserveSeat`` that comes again, whatever happened to offsets, is answered as it was."""
 
     def __init__(

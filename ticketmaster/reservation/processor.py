@@ -11,7 +11,7 @@ from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER,
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
 from ticketmaster.state.port import StateTable, Steps
-from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
+from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.holds import without_hold
@@ -23,7 +23,7 @@ _OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
-class ReservationProcessor:
+class ReservationProcessor(Processor):
     """One partition of the reservation role."""
 
     def __init__(self, partition: int, partitions: int, areas: AreaCache) -> None:

@@ -15,14 +15,14 @@ from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.topology import Outputs, Store, Stores, Topology
+from ticketmaster.streams.topology import Outputs, Processor, Store, Stores, Topology
 from ticketmaster.streams.worker import StreamWorker
 
 PARTITIONS = 4
 RECORDS = 1_200
 
 
-class Counting:
+class Counting(Processor):
     """Counts by key, and tells each count."""
 
     def __init__(self, output: TopicPartition) -> None:
@@ -36,9 +36,6 @@ class Counting:
             outputs[self._output].append((key, count))
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
-        """Nothing."""
-
-    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Nothing."""
 
 
