@@ -66,12 +66,18 @@ class SteadyClock:
     def now_ns(self) -> int:
         elapsed_ns = self._clock.elapsed_ns()
         passed_ns = elapsed_ns - self._read_at_ns
-        straight_ns = self._now_ns + passed_ns
+        now_ns = self._now_ns + passed_ns
         if self._drawn_per_mille:
             drawn_ns = passed_ns * self._drawn_per_mille // 1_000
-            straight_ns = min(max(self._clock.now_ns(), straight_ns - drawn_ns), straight_ns + drawn_ns)
-        self._now_ns, self._read_at_ns = straight_ns, elapsed_ns
-        return straight_ns
+            off_ns = self._clock.now_ns() - now_ns
+            # Not min and max: it is asked for each append.
+            if off_ns > drawn_ns:
+                off_ns = drawn_ns
+            elif off_ns < -drawn_ns:
+                off_ns = -drawn_ns
+            now_ns += off_ns
+        self._now_ns, self._read_at_ns = now_ns, elapsed_ns
+        return now_ns
 
     def now_ms(self) -> int:
         return self.now_ns() // 1_000_000

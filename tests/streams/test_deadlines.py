@@ -137,6 +137,27 @@ def test_a_task_that_sleeps_is_woken_when_its_deadline_has_come() -> None:
     on_virtual_time(test)
 
 
+def test_a_worker_tells_how_long_its_oldest_deadline_is_overdue() -> None:
+    async def test(work: Work) -> None:
+        work.topology = HOLDING
+        worker = work.start()
+        assert worker.overdue_ms == 0
+        await work.hold({b"a": 10_000, b"b": 20_000})
+        await asyncio.sleep(9.0 - now_s())
+        assert worker.overdue_ms == 0
+        work.broker.gate.clear()
+        await asyncio.sleep(4.0)
+        # Of what a transaction is under way about nothing is known to be over.
+        assert worker.overdue_ms == 0
+        await asyncio.sleep(12.0)
+        assert worker.overdue_ms == pytest.approx(5_000, abs=10)
+        work.broker.gate.set()
+        assert await ended(work, 2) == [b"a", b"b"]
+        assert worker.overdue_ms == 0
+
+    on_virtual_time(test)
+
+
 def test_a_deadline_that_has_passed_when_it_is_set_comes_at_once() -> None:
     async def test(work: Work) -> None:
         one = await running(work)

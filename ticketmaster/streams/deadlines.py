@@ -63,12 +63,14 @@ class Deadlines:
         """Whether the deadline has passed, and comes as soon as the task has read on."""
         return self._deadline_ms is not None and self._asked_ms >= self._deadline_ms
 
-    def watch(self, deadline_ms: int | None) -> None:
-        """Wakes the task when it is to look at this deadline, which has not come yet. Fatal: the log is gone."""
-        if deadline_ms is None:
+    def forget(self) -> None:
+        """There is no deadline."""
+        if self._deadline_ms is not None:
             self._deadline_ms = None
             self._cancel_timer()
-            return
+
+    def watch(self, deadline_ms: int) -> None:
+        """Wakes the task when it is to look at this deadline, which has not come yet. Fatal: the log is gone."""
         if self._asking and self._asking.done():
             asked, self._asking = self._asking, None
             asked.result()
@@ -134,7 +136,7 @@ class Deadlines:
 
     async def stop(self) -> None:
         """Wakes nobody any more, and has asked nothing: the task starts over."""
-        self.watch(None)
+        self.forget()
         self._asked_ms, self._ends = -1, {}
         asking, self._asking = self._asking, None
         if asking:

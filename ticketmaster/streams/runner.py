@@ -170,7 +170,7 @@ class TaskRunner(PartitionWork):
         if plan.deadline_ms is not None:
             self._deadlines.worked_off(stays=deadline_ms == plan.deadline_ms)
         if deadline_ms is None or not self.serving:
-            self._deadlines.watch(None)
+            self._deadlines.forget()
             return
         self._clock.note(plan.outputs.time_ms)
         if self._reached(deadline_ms) is None:
@@ -220,6 +220,12 @@ class TaskRunner(PartitionWork):
     def _resume_paused(self) -> None:
         while self._paused:
             self._consumer.seek(*self._paused.popitem())
+
+    @property
+    def overdue_ms(self) -> int:
+        """How long ago the next deadline has passed, while the partition is served; 0: there is none, or it lies ahead."""
+        deadline_ms = self.task.deadline_ms if self.serving else None
+        return 0 if deadline_ms is None else max(self._clock.now_ms() - deadline_ms, 0)
 
     def lags(self) -> Iterator[Lag]:
         """How far each source is behind its log, while the partition is served: before that nobody here knows."""

@@ -52,6 +52,11 @@ class StreamWorker:
         """How many partitions it owns."""
         return len(self.member.works)
 
+    @property
+    def overdue_ms(self) -> int:
+        """How long ago the oldest deadline of its tasks has passed; 0: none has."""
+        return max([work.overdue_ms for work in self.member.works.values()], default=0)
+
     def lags(self) -> Iterator[Lag]:
         """How far it is behind, by source of each task."""
         return self.member.lags()
