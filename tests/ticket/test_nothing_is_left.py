@@ -80,7 +80,7 @@ class Storm:
             PARTITIONS,
             Clock(),
             limits,
-            lambda _, key: self.asked.append(key),
+            lambda _, key, _post=None: self.asked.append(key),
             observer,
         )
         self.gateway.on_assigned(Assignment([0, 1], 1, {2: OTHER, 3: OTHER}))

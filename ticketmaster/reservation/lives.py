@@ -142,9 +142,7 @@ class Lives:
             deadlines.put(key, Deadline(HOLD, until_ms).encoded() if until_ms else None)
         self._move(key, reservation, where.seats_end, where.seats, moved, state, outputs)
 
-    def _move(
-        self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs
-    ) -> None:
+    def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs) -> None:
         value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)
         state.put(key, value)
         outputs[self._decisions].append((key, value))
