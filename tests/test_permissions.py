@@ -16,7 +16,7 @@ from ticketmaster.streams.topology import Topology
 from ticketmaster.wire import topics
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
-RESERVATION, EVENT = reservation_topology(1, AreaCache(1)), event_topology(1)
+RESERVATION, EVENT = reservation_topology(1, AreaCache(1, lambda: True)), event_topology(1)
 
 
 def granted() -> dict[tuple[str, str], set[str]]:

@@ -84,6 +84,42 @@ async def test_a_transaction_may_move_offsets_only(broker: Broker, source: Topic
     assert await broker.end_offsets([source]) == {source: 0}
 
 
+async def test_a_transaction_may_write_records_only_and_moves_no_offset(
+    cluster: Cluster, broker: Broker, topic: str, group: str, transactional_id: str
+) -> None:
+    one, other, read = TopicPartition(topic, 0), TopicPartition(topic, 1), TopicPartition(topic, 3)
+    producer = await started(broker, transactional_id)
+    await producer.commit({one: [(b"k", b"1")]}, {}, group)
+    producer = await started(broker, transactional_id)
+    assert await producer.committed(group, [read]) == {}
+    await producer.commit({one: [(b"k", b"2")]}, {read: 17}, group)
+    for number in (3, 4):
+        await producer.commit({one: [(b"k", b"%d" % number)], other: [(b"l", b"%d" % number)]}, {}, group)
+    await producer.commit({one: [(b"k", b"5")]}, {read: 18}, group)
+    await producer.commit({other: [(b"l", b"6")]}, {}, group)
+    await settled(broker, transactional_id)
+
+    for _ in range(2):
+        assert await read_records(broker, one) == [(b"k", b"%d" % number) for number in (1, 2, 3, 4, 5)]
+        assert await read_records(broker, other) == [(b"l", b"3"), (b"l", b"4"), (b"l", b"6")]
+        assert await committed(broker, group, read) == 18
+        broker = await cluster.reopen()
+
+
+async def test_a_fenced_producer_commits_no_records_only_either(
+    broker: Broker, source: TopicPartition, group: str, transactional_id: str
+) -> None:
+    earlier = await started(broker, transactional_id)
+    await earlier.commit({source: [(b"k", b"earlier")]}, {}, group)
+    later = await started(broker, transactional_id)
+    with pytest.raises(TaskMigrated):
+        await earlier.commit({source: [(b"k", b"too late")]}, {}, group)
+
+    await later.commit({source: [(b"k", b"later")]}, {}, group)
+    await settled(broker, transactional_id)
+    assert await read_records(broker, source) == [(b"k", b"earlier"), (b"k", b"later")]
+
+
 async def test_a_transaction_may_be_empty(broker: Broker, source: TopicPartition, group: str, transactional_id: str) -> None:
     producer = await started(broker, transactional_id)
 

@@ -12,6 +12,8 @@ from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.domain.seat_picking import pick_chosen, pick_random
 from ticketmaster.wire.area_status import AreaImage
 
+FROM_TEXT = bytes.maketrans(b"#.", b"\x00\x01")
+
 
 def test_a_new_area_is_free() -> None:
     seats = SeatMap(2, 3)
@@ -73,6 +75,45 @@ def test_an_area_of_100_000_seats_is_sold_to_the_last_one(rows: int, cols: int) 
     assert seats.find_run(1) is None
 
 
+def test_released_seats_are_found_again() -> None:
+    seats = SeatMap(2, 4)
+    seats.take([(row, col) for row in range(2) for col in range(4)])
+    assert [seats.find_run(count) for count in (1, 2, 3)] == [None] * 3
+
+    seats.release([(1, 2), (0, 3), (1, 1)])
+
+    assert seats.row_strings() == ["###.", "#..#"]
+    assert seats.available == seats.count_free() == 3
+    assert [seats.find_run(count) for count in (1, 2, 3)] == [(0, 3), (1, 1), None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "released", "places"),
+    [
+        # Where each length goes on: back to where it fits, and no further.
+        (["#####", "#####"], [(1, 2)], {1: (1, 2)}),
+        (["#####", "##..#"], [(1, 1)], {1: (1, 1), 2: (1, 1), 3: (1, 1)}),
+        (["#####", "..#.."], [(1, 2)], {1: (1, 0), 2: (1, 0), 3: (1, 0), 5: (1, 0)}),
+        (["#####", ".#.##"], [(0, 0)], {1: (0, 0)}),
+        # Across a row's end no run goes.
+        (["####.", "#####"], [(1, 0)], {1: (0, 4)}),
+        (["#####", ".####"], [(0, 4)], {1: (0, 4)}),
+        # Of several, to the first one that is long enough.
+        (["#.###", "#####"], [(1, 4), (1, 3), (1, 2), (0, 2), (0, 4)], {1: (0, 1), 2: (0, 1), 3: (1, 2)}),
+    ],
+)
+def test_a_search_goes_back_to_the_first_run_that_released_seats_make(
+    rows: list[str], released: list[tuple[int, int]], places: dict[int, tuple[int, int]]
+) -> None:
+    seats = SeatMap.from_free(len(rows), len(rows[0]), bytearray(b"".join(row.encode() + b"#" for row in rows).translate(FROM_TEXT)))
+    for count in (1, 2, 3, 5):
+        seats.find_run(count)
+
+    seats.release(released)
+
+    assert {count: divmod(at, seats.stride) for count, at in seats._search_from.items() if at < len(seats.free)} == places
+
+
 class AreaModel(RuleBasedStateMachine):
     """A plain set of free seats, the seat map, and the record that is kept in step with it."""
 
@@ -124,6 +165,26 @@ class AreaModel(RuleBasedStateMachine):
             self.reserve_chosen(data.draw(st.lists(st.sampled_from(sorted(self.free)), min_size=1, max_size=4, unique=True)))
 
     @rule()
+    def sell_out(self) -> None:
+        self.seats.take(sorted(self.free))
+        self.image.take(sorted(self.free))
+        self.free.clear()
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        taken = [(row, col) for row in range(self.rows) for col in range(self.cols) if (row, col) not in self.free]
+        released = data.draw(st.lists(st.sampled_from(taken), max_size=6, unique=True)) if taken else []
+        before = dict(self.seats._search_from)
+
+        self.seats.release(released)
+        self.image.release(released)
+
+        self.free |= set(released)
+        for count, at in self.seats._search_from.items():
+            # A search that went back went to where it finds something at once.
+            assert at == before[count] or divmod(at, self.cols + 1) == self.first_run(count)
+
+    @rule()
     def restart(self) -> None:
         self.image, self.seats = AreaImage.parse(self.image.value(self.seats.available))
 
@@ -133,6 +194,11 @@ class AreaModel(RuleBasedStateMachine):
         assert self.seats.row_strings() == [
             "".join(".#"[(row, col) not in self.free] for col in range(self.cols)) for row in range(self.rows)
         ]
+
+    @invariant()
+    def no_search_has_passed_a_run(self) -> None:
+        for count, at in self.seats._search_from.items():
+            assert self.seats.free.find(b"\x01" * count) in (-1, *range(at, len(self.seats.free)))
 
     @invariant()
     def the_record_gives_the_same_map(self) -> None:

@@ -44,7 +44,7 @@ class Site:
         self.port = 0
         self.storage = GatedStorage()
         self._broker = broker = EmbeddedBroker(self.storage, clock)
-        areas = AreaCache(PARTITIONS)
+        areas = AreaCache(PARTITIONS, lambda: self._areas.fresh)
         self._event = StreamWorker(event_topology(PARTITIONS), broker, self._open_stores, streams, observer)
         self._reservation = StreamWorker(reservation_topology(PARTITIONS, areas), broker, self._open_stores, streams, observer)
         self._reservations = OwnedTable(

@@ -9,55 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.event.role import PARTITION, PARTITIONS, STATUSES, STORES, Role, objection, tables_of
 from tests.support.records import Seat, area_status, create_event, failure, reserve_seat, success
 from tests.support.stores import done, write
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
-from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, against_repeating, event_topology
+from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, LiveArea, event_topology
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
-from ticketmaster.state.port import StateTable, Update
+from ticketmaster.state.port import Update
 from ticketmaster.streams.task import Task
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.holders import read_holder
-
-PARTITION, PARTITIONS = 3, 20
-STATUSES = TopicPartition(topics.AREA_STATUS.name, PARTITION)
-
-
-class Role:
-    """One task of the event role on a store in memory. Each call is a transaction of its own."""
-
-    def __init__(self, cached_bytes_max: int = 1 << 20) -> None:
-        self.overlays = Overlays(MemoryStores(), (AREAS, HOLDERS))
-        self.overlay = self.overlays[AREAS]
-        self.processor = EventProcessor(PARTITION, PARTITIONS, cached_bytes_max)
-        self.position = 0
-
-    def run(self, *batches: tuple[topics.Topic, Sequence[Pair]]) -> Outputs:
-        """What a transaction of these batches writes; it is then committed."""
-        outputs = Outputs()
-        for topic, records in batches:
-            self.processor.process(topic.name, records, self.overlays, outputs)
-        self.processor.end_transaction(self.overlays, outputs)
-        for overlay in self.overlays.values():
-            self.position += len(overlay.open_writes)
-            overlay.commit(self.position)
-        return outputs
-
-    def open(self, rows: int, cols: int, area: str = "A") -> None:
-        """Opens an area in which every seat is free."""
-        self.run((topics.AREA_REPARTITION, [(f"show#{area}".encode(), area_status(rows, cols, area=area))]))
-
-    def reserve(self, *values: bytes, area: str = "A") -> list[bytes]:
-        """The results of commands to one area, in one transaction."""
-        outputs = self.run((topics.RESERVE_SEAT, [(f"show#{area}".encode(), value) for value in values]))
-        return [value for source, records in outputs.items() if source != STATUSES for _, value in records if value is not None]
-
-    def status(self, area: str = "A") -> bytes | None:
-        """The area as the store has it."""
-        return self.overlay.get(f"show#{area}".encode())
+from ticketmaster.wire.reservations import read_reserve
 
 
 def test_an_announced_event_is_sent_area_by_area_to_where_each_lives() -> None:
@@ -115,7 +80,7 @@ def in_transactions(topic: topics.Topic, records: list[Pair], bytes_max: int, ar
     """What a task writes that works records off in transactions of about so many bytes; ``areas`` are there before."""
     task, stores = Task(event_topology(1, bytes_max), 0), MemoryStores()
     write(stores, {AREAS: Update(dict(areas), 1)})
-    task.start(Overlays(stores, (AREAS, HOLDERS)))
+    task.start(Overlays(stores, STORES))
     task.queue(Batch(TopicPartition(topic.name, 0), records, range(len(records)), len(records), 0))
     found = []
     while task.queued_records:
@@ -292,6 +257,30 @@ def cached(role: Role) -> list[bytes]:
     return list(role.processor._areas)
 
 
+def test_an_area_releases_those_seats_that_it_has_and_that_are_taken() -> None:
+    area = LiveArea(b"show#A", area_status(2, 3, {(0, 0), (0, 1), (1, 2)}))
+
+    released = area.release([(0, 1), (0, 2), (1, 2), (0, 1), (2, 0), (0, 3), (-1, 0)])
+
+    assert released == [(0, 1), (1, 2)]
+    assert area.seats.available == area.seats.count_free() == 5
+    assert area.image.value(5) == area_status(2, 3, {(0, 0)})
+    assert area.release(released) == []
+
+
+def test_a_released_seat_is_given_away_again() -> None:
+    area = LiveArea(b"show#A", area_status(2, 2))
+    commands = [reserve_seat(f"r{number}", count=2) for number in range(4)]
+    first, second, refused, again = ((command, read_reserve(command)) for command in commands)
+    assert area.reserve(*first) == (success("r0", [(0, 0), (0, 1)]), True)
+    assert area.reserve(*second) == (success("r1", [(1, 0), (1, 1)]), True)
+    assert area.reserve(*refused)[1] is False
+
+    area.release([(1, 0), (1, 1)])
+
+    assert area.reserve(*again) == (success("r3", [(1, 0), (1, 1)]), True)
+
+
 def test_the_least_recently_changed_areas_leave_memory_and_lose_nothing() -> None:
     size = len(area_status(2, 2)) + 2 * 3
     role = Role(cached_bytes_max=2 * size)
@@ -375,8 +364,20 @@ def test_the_role_is_what_its_names_say() -> None:
     topology = event_topology(PARTITIONS)
 
     assert topology.application_id == "event-service"
-    assert topology.sources == (topics.CREATE_EVENT.name, topics.AREA_REPARTITION.name, topics.RESERVE_SEAT.name)
-    assert topology.stores == (("AreaStatus", "event-service-AreaStatus-changelog"), ("Holder", "event-service-Holder-changelog"))
+    # Those of the original first, then those that it does not have.
+    assert topology.sources == (
+        topics.CREATE_EVENT.name,
+        topics.AREA_REPARTITION.name,
+        topics.RESERVE_SEAT.name,
+        topics.RELEASE_SEATS.name,
+        topics.RULED_AREA_REPARTITION.name,
+    )
+    assert topology.stores == (
+        ("AreaStatus", "event-service-AreaStatus-changelog"),
+        ("Holder", "event-service-Holder-changelog"),
+        ("AreaRules", "event-service-AreaRules-changelog"),
+        ("Event", "state.event"),
+    )
     assert isinstance(topology.new_processor(0), EventProcessor)
     assert topology.new_processor(0) is not topology.new_processor(0)
 
@@ -475,21 +476,6 @@ def test_a_command_whose_holder_cant_be_read_is_put_aside() -> None:
     assert role.status() == area_status(1, 1)
 
 
-def objection(tables: dict[str, StateTable], sources: list[str]) -> str:
-    """What speaks against reading again, at the end of the look."""
-    look = against_repeating(tables, sources)
-    while True:
-        try:
-            next(look)
-        except StopIteration as end:
-            return str(end.value)
-
-
-def tables_of(overlays: Overlays) -> dict[str, StateTable]:
-    """The stores as they are restored."""
-    return {name: overlay.table for name, overlay in overlays.items()}
-
-
 def test_commands_may_be_read_again_where_every_taken_seat_has_its_holder() -> None:
     role = Role()
     role.open(2, 2)
@@ -501,7 +487,7 @@ def test_commands_may_be_read_again_where_every_taken_seat_has_its_holder() -> N
     assert objection(tables_of(role.overlays), sources) == ""
     stores = MemoryStores()
     write(stores, {AREAS: Update({b"show#A": area_status(2, 2, {(0, 0), (0, 1), (1, 1)})}, 1)})
-    unheld = Overlays(stores, (AREAS, HOLDERS))
+    unheld = Overlays(stores, STORES)
     assert "3 of 3 taken seats have no known holder" in objection(tables_of(unheld), sources)
     assert "ticketmaster topics refill" in objection(tables_of(unheld), sources)
     assert objection(tables_of(unheld), [topics.AREA_REPARTITION.name]) == ""

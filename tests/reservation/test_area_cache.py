@@ -26,7 +26,7 @@ def admits(area: KnownArea, create: bytes) -> bool:
 
 def known(rows: int, cols: int, taken: set[Seat]) -> KnownArea:
     """An area that the cache knows."""
-    cache = AreaCache(PARTITIONS)
+    cache = AreaCache(PARTITIONS, lambda: True)
     cache.apply([(b"show#A", area_status(rows, cols, taken))])
     area = cache.get(names())
     assert area is not None
@@ -34,7 +34,7 @@ def known(rows: int, cols: int, taken: set[Seat]) -> KnownArea:
 
 
 def test_an_area_is_found_by_the_very_bytes_of_a_command() -> None:
-    cache = AreaCache(PARTITIONS)
+    cache = AreaCache(PARTITIONS, lambda: True)
     cache.apply([("zoë#東京".encode(), area_status(1, 1, event="zoë", area="東京"))])
     create = create_reservation(event="zoë", area="東京")
 
@@ -80,7 +80,7 @@ def test_random_needs_no_more_seats_than_a_row_has() -> None:
 
 
 def test_a_newer_status_replaces_the_last_one() -> None:
-    cache = AreaCache(PARTITIONS)
+    cache = AreaCache(PARTITIONS, lambda: True)
     cache.apply([(b"show#A", area_status(1, 2))])
     area = cache.get(names())
     assert area is not None
@@ -95,14 +95,14 @@ def test_a_newer_status_replaces_the_last_one() -> None:
 
 
 def test_a_tombstone_changes_nothing() -> None:
-    cache = AreaCache(PARTITIONS)
+    cache = AreaCache(PARTITIONS, lambda: True)
     cache.apply([(b"show#A", area_status(1, 2)), (b"show#A", None)])
 
     assert cache.get(names()) is not None
 
 
 def test_the_least_recently_used_area_makes_room() -> None:
-    cache = AreaCache(PARTITIONS, areas_max=3)
+    cache = AreaCache(PARTITIONS, lambda: True, areas_max=3)
     cache.apply([(f"show#{area}".encode(), area_status(1, 1, area=area)) for area in "ABC"])
     assert cache.get(names("A")) is not None
 
@@ -112,7 +112,7 @@ def test_the_least_recently_used_area_makes_room() -> None:
 
 
 def test_the_cache_never_holds_more_areas_than_it_may() -> None:
-    cache = AreaCache(PARTITIONS, areas_max=10)
+    cache = AreaCache(PARTITIONS, lambda: True, areas_max=10)
 
     cache.apply([(f"show#{number}".encode(), area_status(1, 1, area=str(number))) for number in range(100)] * 2)
 
@@ -120,7 +120,7 @@ def test_the_cache_never_holds_more_areas_than_it_may() -> None:
 
 
 def test_a_thousand_areas_are_known_unless_somebody_says_otherwise() -> None:
-    cache = AreaCache(PARTITIONS)
+    cache = AreaCache(PARTITIONS, lambda: True)
 
     cache.apply([(f"show#{number}".encode(), area_status(1, 1, area=str(number))) for number in range(1_001)])
 
@@ -129,7 +129,7 @@ def test_a_thousand_areas_are_known_unless_somebody_says_otherwise() -> None:
 
 
 def test_an_area_that_made_room_is_known_again_with_its_next_status() -> None:
-    cache = AreaCache(PARTITIONS, areas_max=1)
+    cache = AreaCache(PARTITIONS, lambda: True, areas_max=1)
     cache.apply([(b"show#A", area_status(1, 1)), (b"show#B", area_status(1, 1, area="B"))])
     assert cache.get(names("A")) is None
 
@@ -138,3 +138,18 @@ def test_an_area_that_made_room_is_known_again_with_its_next_status() -> None:
     area = cache.get(names("A"))
     assert area is not None
     assert not admits(area, create_reservation())
+
+
+def test_of_an_area_whose_last_status_cant_be_read_nothing_is_known() -> None:
+    cache = AreaCache(PARTITIONS, lambda: True)
+    sold = [(f"{event}#{area}".encode(), area_status(1, 1, {(0, 0)}, event=event, area=area)) for event, area in EVENTS_AREAS]
+    cache.apply(sold)
+
+    assert [at for at, _ in cache.apply([(b"the#show#A#1", b"rubbish")])] == [0]
+
+    assert [cache.get(names(area, event)) is None for event, area in EVENTS_AREAS] == [True, True, True, False]
+    cache.apply(sold[:1])
+    assert cache.get(names("1", "the#show#A")) is not None
+
+
+EVENTS_AREAS = [("the#show#A", "1"), ("the#show", "A#1"), ("the", "show#A#1"), ("the#show", "B#1")]

@@ -11,7 +11,8 @@ from tests.support.records import area_status, create_reservation, success
 from tests.support.registry import registry_of_tests
 from ticketmaster.broker.port import Pair
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import RESERVATIONS, ReservationProcessor
+from ticketmaster.reservation.lives import RESERVATIONS
+from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.topology import Outputs
@@ -40,7 +41,7 @@ class Beside:
         create = self._theirs("CreateReservation", create_reservation())
         keys = [str(UUID(int=number)).encode() for number in range(BATCH * BATCHES)]
         results = [self._theirs("ReservationResult", success(key.decode(), [(0, 1)])) for key in keys]
-        areas = AreaCache(1)
+        areas = AreaCache(1, lambda: True)
         processor, overlays = ReservationProcessor(0, 1, areas), Overlays(MemoryStores(), (RESERVATIONS,))
         decided = 0
         for at in range(0, len(keys), BATCH):

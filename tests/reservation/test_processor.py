@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.reservation.role import Role
 from tests.support.records import area_status, create_reservation, failure, reserve_seat, success
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor
+from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import RESERVATIONS, ReservationProcessor, reservation_topology
-from ticketmaster.state.memory import MemoryStores
-from ticketmaster.state.overlay import Overlays
-from ticketmaster.streams.topology import Outputs, Processor
+from ticketmaster.reservation.processor import ReservationProcessor, reservation_topology
+from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.registry import SCHEMA_IDS, frame
 
@@ -28,36 +27,16 @@ DECISIONS = TopicPartition(topics.USER_RESERVATION.name, PARTITION)
 COMMANDS = TopicPartition(topics.RESERVE_SEAT.name, partition_of(b"show#A", PARTITIONS))
 
 
-class Role:
-    """One task of a role on a store in memory."""
-
-    def __init__(self, processor: Processor, *names: str) -> None:
-        self.processor = processor
-        self.overlays = Overlays(MemoryStores(), names or (RESERVATIONS,))
-        self.overlay = next(iter(self.overlays.values()))
-        self.position = 0
-
-    def run(self, topic: topics.Topic, records: Sequence[Pair]) -> Outputs:
-        """What a transaction of these records writes; it is then committed."""
-        outputs = Outputs()
-        self.processor.process(topic.name, records, self.overlays, outputs)
-        self.processor.end_transaction(self.overlays, outputs)
-        for overlay in self.overlays.values():
-            self.position += len(overlay.open_writes)
-            overlay.commit(self.position)
-        return outputs
-
-
 @pytest.fixture
 def areas() -> AreaCache:
     """What the filter knows: nothing yet."""
-    return AreaCache(PARTITIONS)
+    return AreaCache(PARTITIONS, lambda: True)
 
 
 @pytest.fixture
 def role(areas: AreaCache) -> Role:
     """A task of the reservation role."""
-    return Role(ReservationProcessor(PARTITION, PARTITIONS, areas))
+    return Role(reservation_topology(PARTITIONS, areas), PARTITION)
 
 
 def reservation(create: bytes, state: str, reason: str = "", **changed: object) -> bytes:
@@ -101,6 +80,21 @@ def test_what_the_area_can_not_serve_fails_at_once(role: Role, areas: AreaCache,
     failed = reservation(create, "FAILED", "request rejected at cache level")
     assert outputs == {DECISIONS: [(KEY, failed)]}
     assert role.overlay.get(KEY) == failed
+
+
+@pytest.mark.parametrize("create", [create_reservation(count=2), create_reservation("SELF_PICK", 1, [(0, 0)])])
+def test_where_the_filter_may_be_behind_the_area_is_asked_itself(create: bytes) -> None:
+    fresh = [False]
+    areas = AreaCache(PARTITIONS, lambda: fresh[-1])
+    role = Role(reservation_topology(PARTITIONS, areas), PARTITION)
+    areas.apply([(b"show#A", area_status(1, 2, {(0, 0)}))])
+
+    asked = role.run(topics.CREATE_RESERVATION, [(KEY, create)])
+
+    assert [(source, [key for key, _ in records]) for source, records in asked.items()] == [(COMMANDS, [b"show#A"])]
+    assert role.overlay.get(KEY) == reservation(create, "PROCESSING")
+    fresh.append(True)
+    assert list(role.run(topics.CREATE_RESERVATION, [(KEY[:-1] + b"0", create)])) == [DECISIONS]
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -191,8 +185,11 @@ def test_the_role_is_what_its_names_say(areas: AreaCache) -> None:
     topology = reservation_topology(PARTITIONS, areas)
 
     assert topology.application_id == "reservation-service"
-    assert topology.sources == (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name)
-    assert topology.stores == (("Reservation", "reservation-service-Reservation-changelog"),)
+    assert topology.sources == (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name, topics.CHANGE_RESERVATION.name)
+    assert topology.stores == (
+        ("Reservation", "reservation-service-Reservation-changelog"),
+        ("Deadline", "reservation-service-Deadline-changelog"),
+    )
     assert isinstance(topology.new_processor(0), ReservationProcessor)
 
 
@@ -200,9 +197,9 @@ class Sale:
     """Both roles side by side, one task each on one partition; each step is a transaction of each role."""
 
     def __init__(self) -> None:
-        self.areas = AreaCache(1)
-        self.reservation = Role(ReservationProcessor(0, 1, self.areas))
-        self.event = Role(EventProcessor(0, 1), AREAS, HOLDERS)
+        self.areas = AreaCache(1, lambda: True)
+        self.reservation = Role(reservation_topology(1, self.areas), 0)
+        self.event = Role(event_topology(1), 0)
         self.log: dict[str, list[Pair]] = {}
 
     def append(self, outputs: Outputs) -> None:

@@ -32,8 +32,8 @@ mutant = MUTANTS.add
 def _store_first() -> AbstractContextManager[Any]:
     decide = Task.decide
 
-    def decide_and_write(self: Task, records_max: int) -> Any:
-        plan = decide(self, records_max)
+    def decide_and_write(self: Task, records_max: int, *more: Any) -> Any:
+        plan = decide(self, records_max, *more)
         for name, overlay in self.overlays.items():
             if overlay.open_writes and overlay.position is not None:
                 update = Update(dict(overlay.open_writes), overlay.position + len(overlay.open_writes))

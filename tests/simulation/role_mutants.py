@@ -12,6 +12,7 @@ from ticketmaster.broker.port import Pair
 from ticketmaster.event import processor as event_role
 from ticketmaster.event.processor import HOLDERS, EventProcessor
 from ticketmaster.reservation import processor as reservation_role
+from ticketmaster.reservation.lives import RESERVATIONS
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.task import Task
@@ -21,6 +22,7 @@ from ticketmaster.ticket.ids import IdMint
 from ticketmaster.wire import reservations
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.holds import NO_HOLD
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -30,11 +32,11 @@ mutant = MUTANTS.add
 
 @mutant("an event that is announced again is new")
 def _created_again() -> AbstractContextManager[Any]:
-    def open_areas(self: EventProcessor, records: Sequence[Pair], state: Any, outputs: Any) -> None:
+    def open_areas(self: EventProcessor, records: Sequence[Pair], stores: Any, outputs: Any) -> None:
         for at, (key, value) in enumerate(records):
             try:
                 if value is not None:
-                    self._changed[key] = self._cache(key, value)
+                    self._changed[key] = self._cache(key, value, NO_HOLD)
             except UNREADABLE as reason:
                 outputs.reject(at, f"{reason}")
 
@@ -52,8 +54,8 @@ def _repeated() -> AbstractContextManager[Any]:
         def get(self, _: bytes) -> None:
             return None
 
-    def create_again(self: ReservationProcessor, records: Sequence[Pair], state: Any, outputs: Any) -> None:
-        create(self, records, Forgetful(state), outputs)
+    def create_again(self: ReservationProcessor, records: Sequence[Pair], stores: Any, outputs: Any) -> None:
+        create(self, records, {**stores, RESERVATIONS: Forgetful(stores[RESERVATIONS])}, outputs)
 
     return replaced(ReservationProcessor, "_create", create_again)
 
@@ -85,8 +87,8 @@ def _holders_unknown() -> AbstractContextManager[Any]:
         def get(self, _: bytes) -> None:
             return None
 
-    def reserve_again(self: EventProcessor, records: Sequence[Pair], state: Any, holders: Any, outputs: Any) -> None:
-        reserve(self, records, state, Forgetful(holders), outputs)
+    def reserve_again(self: EventProcessor, records: Sequence[Pair], stores: Any, outputs: Any) -> None:
+        reserve(self, records, {**stores, HOLDERS: Forgetful(stores[HOLDERS])}, outputs)
 
     return replaced(EventProcessor, "_reserve", reserve_again)
 

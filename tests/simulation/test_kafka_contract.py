@@ -12,7 +12,9 @@ import pytest
 from tests.contract.test_broker_groups import *  # noqa: F403 - the whole suite
 from tests.contract.test_broker_log import *  # noqa: F403
 from tests.contract.test_broker_transactions import *  # noqa: F403
-from ticketmaster.broker.port import Broker, TopicPartition
+from tests.support.consuming import read_records
+from tests.support.engine import HOLDING, Notes
+from ticketmaster.broker.port import Broker, TopicPartition, partitions_of
 from ticketmaster.simulation.checker import Checker
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.hosting import ConnectedBroker
@@ -20,6 +22,9 @@ from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.kafka.host import KafkaHost
 from ticketmaster.simulation.kafka.virtual import DialingLoop, aiokafka_on
 from ticketmaster.simulation.network import Weather
+from ticketmaster.state.memory import MemoryStores
+from ticketmaster.streams.settings import StreamSettings
+from ticketmaster.streams.worker import StreamWorker
 
 PARTITIONS = 4
 # What is to come in its place is for whole sessions, not for one module.
@@ -114,3 +119,24 @@ def topic(host: KafkaHost) -> str:
 def source(topic: str) -> TopicPartition:
     """One partition of it."""
     return TopicPartition(topic, 2)
+
+
+async def test_what_is_due_comes_in_transactions_without_records(host: KafkaHost, broker: Broker) -> None:
+    topics = [*HOLDING.sources, "counts", *(store.changelog for store in HOLDING.stores)]
+    for topic in topics:
+        host.cluster.create_topic(topic, PARTITIONS)
+    loop, notes = asyncio.get_running_loop(), Notes()
+    job = asyncio.create_task(StreamWorker(HOLDING, broker, lambda *_: MemoryStores(), StreamSettings(), notes).run())
+    writer = broker.transactional_producer("writer")
+    await writer.start()
+    began_s, until_ms = loop.time(), b"%d" % (broker.now_ms() + 60_000)
+    await writer.commit({source: [(b"a", until_ms)] for source in partitions_of(HOLDING.sources[0], PARTITIONS)}, {}, "nobody")
+    told = partitions_of("counts", PARTITIONS)
+    while not all([len(await read_records(broker, source)) == 2 for source in told]):
+        assert loop.time() < began_s + 70, notes.restarted
+        await asyncio.sleep(1.0)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+    assert 60.5 <= loop.time() - began_s < 65
+    assert notes.restarted == []

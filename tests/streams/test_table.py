@@ -397,3 +397,183 @@ def test_a_global_table_waits_for_a_broker_that_does_not_answer_when_it_begins()
         assert not failures
 
     on_virtual_time(test)
+
+
+class CutOff(EmbeddedBroker):
+    """A broker some of whose answers get lost: those of fetches, which then bring nothing and say nothing; those about the ends of logs."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStorage(), VirtualClock())
+        self.fetches_lost = False
+        self.ends_lost = False
+        self.ends_held_s = 0.0
+        self.fetches_held_s = 0.0
+        self.asked = 0
+
+    def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
+        reader = super().reader(sources)
+        poll = reader.poll
+
+        async def cut_off(timeout_ms: int) -> list[Batch]:
+            if self.fetches_lost:
+                await asyncio.sleep(timeout_ms / 1000)
+                return []
+            batches = await poll(timeout_ms)
+            await asyncio.sleep(self.fetches_held_s)
+            return batches
+
+        reader.poll = cut_off  # type: ignore[method-assign]
+        return reader
+
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self.asked += 1
+        if self.ends_lost:
+            await asyncio.sleep(5)
+            raise Retriable("no answer")
+        ends = await super().end_offsets(sources)
+        await asyncio.sleep(self.ends_held_s)
+        return ends
+
+
+AGE_MAX_S = SETTINGS.table_age_max_ms / 1000
+
+
+class Watch:
+    """A table that is asked every 10 ms how old it may be."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.table, self.seen = lab.global_table()
+        self.ages_s: list[float] = []
+        lab.jobs.append(asyncio.create_task(self._look()))
+
+    async def _look(self) -> None:
+        while True:
+            self.ages_s.append(self.table.age_s)
+            assert self.table.fresh == (self.table.age_s <= AGE_MAX_S)
+            await asyncio.sleep(0.01)
+
+    async def oldest_s(self, within_s: float) -> float:
+        """How old it was at most while so much time went by."""
+        self.ages_s.clear()
+        await asyncio.sleep(within_s)
+        return max(self.ages_s)
+
+
+def on_cut_off_broker(test: Callable[[Lab, CutOff, Watch], Coroutine[None, None, None]]) -> None:
+    async def run() -> None:
+        broker = CutOff()
+        await broker.start()
+        await broker.create_topics([TopicSpec("table", PARTITIONS, compacted=True)])
+        lab = Lab(broker)
+        await lab.send(1, (b"k", b"first"))
+        watch = Watch(lab)
+        assert not watch.table.fresh
+        await until(lambda: watch.table.ready, "ready")
+        try:
+            await test(lab, broker, watch)
+        finally:
+            for job in lab.jobs:
+                await lab.stop(job)
+            await broker.close()
+
+    run_virtual(run())
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_table_that_is_followed_stays_fresh_whether_records_come_or_not(*, busy: bool) -> None:
+    async def test(lab: Lab, broker: CutOff, watch: Watch) -> None:
+        async def write() -> None:
+            while True:
+                await lab.send(2, (b"k", b"v"))
+                await asyncio.sleep(0.001)
+
+        if busy:
+            lab.jobs.append(asyncio.create_task(write()))
+
+        assert await watch.oldest_s(60) < AGE_MAX_S / 3
+        # It costs a question now and then.
+        assert broker.asked <= 60 / AGE_MAX_S * 4 + 3
+
+    on_cut_off_broker(test)
+
+
+def test_a_table_whose_fetches_fail_without_a_word_is_not_fresh_once_it_misses_a_record() -> None:
+    async def test(lab: Lab, broker: CutOff, watch: Watch) -> None:
+        broker.fetches_lost = True
+        # There is nothing that it could miss.
+        assert await watch.oldest_s(60) < AGE_MAX_S
+        await lab.send(0, (b"k", b"news"))
+        missing_since_s = asyncio.get_running_loop().time()
+        while watch.table.fresh:
+            assert asyncio.get_running_loop().time() - missing_since_s <= AGE_MAX_S
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(60)
+        assert not watch.table.fresh
+
+        broker.fetches_lost = False
+        await until(lambda: watch.table.fresh, "fresh again")
+        assert watch.seen[-1] == (b"k", b"news")
+
+    on_cut_off_broker(test)
+
+
+def test_a_table_is_not_fresh_while_nobody_says_where_the_logs_end() -> None:
+    async def test(lab: Lab, broker: CutOff, watch: Watch) -> None:
+        broker.ends_lost = True
+        assert await watch.oldest_s(60) > 50
+        assert not watch.table.fresh
+        # It is followed all the same.
+        await lab.send(0, (b"k", b"news"))
+        await until(lambda: watch.seen[-1] == (b"k", b"news"), "it is seen")
+        assert not watch.table.fresh
+
+        broker.ends_lost = False
+        await until(lambda: watch.table.fresh, "fresh again")
+        assert "no answer" in lab.notes.failed_reads
+
+    on_cut_off_broker(test)
+
+
+def test_an_answer_that_comes_late_is_as_old_as_its_question() -> None:
+    async def test(_: Lab, broker: CutOff, watch: Watch) -> None:
+        broker.ends_held_s = 1.9 * AGE_MAX_S
+        await asyncio.sleep(10)
+        watch.ages_s.clear()
+        await asyncio.sleep(30)
+        assert min(watch.ages_s) >= 1.9 * AGE_MAX_S
+        assert not watch.table.fresh
+
+    on_cut_off_broker(test)
+
+
+def test_a_table_that_is_always_a_little_behind_is_fresh() -> None:
+    async def test(lab: Lab, broker: CutOff, watch: Watch) -> None:
+        async def write() -> None:
+            while True:
+                await lab.send(2, (b"k", b"v"))
+                await asyncio.sleep(0.01)
+
+        lab.jobs.append(asyncio.create_task(write()))
+        # Longer than it takes until the broker is asked again.
+        broker.fetches_held_s = AGE_MAX_S / 5
+        assert await watch.oldest_s(60) < AGE_MAX_S
+
+    on_cut_off_broker(test)
+
+
+def test_a_table_of_which_retention_removes_what_was_not_read_is_fresh_again() -> None:
+    async def test(lab: Lab, broker: CutOff, watch: Watch) -> None:
+        source = TopicPartition("table", 1)
+        broker.fetches_lost = True
+        # The fetch that is under way gets through.
+        await asyncio.sleep(1)
+        await lab.send(1, (b"k", b"second"))
+        await asyncio.sleep(10)
+        assert not watch.table.fresh
+        log = next(log for log in broker.logs if log.source == source)
+        await broker.replace(Replacement(source, log.start, 2))
+        log.start, log.tail = 2, deque()
+
+        await until(lambda: watch.table.fresh, "nothing is left to be read")
+
+    on_cut_off_broker(test)

@@ -14,7 +14,7 @@ from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.lifecycle import LEGAL_MOVES, Lifecycle, PartitionState
 from ticketmaster.streams.task import Task, Undone
-from ticketmaster.streams.topology import Outputs, Stores
+from ticketmaster.streams.topology import Outputs, Processor, Stores
 from ticketmaster.telemetry.observer import DeadLetter
 from ticketmaster.telemetry.tracing import NO_TRACER, Kind, Span, Tracer
 
@@ -159,7 +159,7 @@ class Always(Tracer):
         return Span()
 
 
-class Sparing:
+class Sparing(Processor):
     """Takes two records a transaction; of a record in several parts, as b"x+y", one part."""
 
     def __init__(self, partition: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
 
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
@@ -11,9 +13,9 @@ from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, RecordHeade
 from ticketmaster.errors import Refused, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock
 from ticketmaster.state.memory import MemoryStores, MemoryTable
-from ticketmaster.state.port import Steps, Update
+from ticketmaster.state.port import StateTable, Steps, Update
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.streams.topology import Outputs, Store, Stores, Topology
+from ticketmaster.streams.topology import Outputs, Processor, Store, Stores, Topology
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 
 PARTITIONS = 2
@@ -23,7 +25,7 @@ SETTINGS = StreamSettings(transaction_records_max=5, queued_records_max=10)
 COUNTS_STORE = "Counts"
 
 
-class CountingProcessor:
+class CountingProcessor(Processor):
     """Counts by key; a key b"fail" is a defect."""
 
     def __init__(self, partition: int) -> None:
@@ -50,7 +52,47 @@ class CountingProcessor:
         self._records = 0
 
 
+class HoldingProcessor(Processor):
+    """Holds each key until its value says (in milliseconds of the log's time), then tells that it has ended; some in one piece."""
+
+    PIECE_MAX = 3
+
+    def __init__(self, partition: int) -> None:
+        self._told = TopicPartition("counts", partition)
+        self._holds: list[tuple[int, bytes]] = []
+
+    @property
+    def deadline_ms(self) -> int | None:
+        return self._holds[0][0] if self._holds else None
+
+    def restored(self, tables: Mapping[str, StateTable]) -> Steps:
+        for key, value in tables[COUNTS_STORE].items():
+            self._holds.append((int(value), key))
+            yield
+        heapify(self._holds)
+
+    def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
+        for key, value in records:
+            assert value is not None
+            stores[COUNTS_STORE].put(key, value)
+            heappush(self._holds, (int(value), key))
+            outputs[self._told].append((key, b"held at %d" % outputs.time_ms))
+
+    def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:
+        for _ in range(self.PIECE_MAX):
+            if not self._holds or self._holds[0][0] > now_ms:
+                break
+            _, key = heappop(self._holds)
+            stores[COUNTS_STORE].put(key, None)
+            outputs[self._told].append((key, b"ended"))
+
+    def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
+        """Tells which record it was."""
+        outputs[self._told].append((record[0], b"given up"))
+
+
 TOPOLOGY = Topology("counting", ("words", "more-words"), (Store(COUNTS_STORE, "counts-changelog"),), CountingProcessor)
+HOLDING = replace(TOPOLOGY, new_processor=HoldingProcessor)
 CHANGELOG = TopicPartition("counts-changelog", 0)
 WORDS = TopicPartition("words", 0)
 MORE_WORDS = TopicPartition("more-words", 0)
@@ -70,6 +112,10 @@ class Notes(Observer):
         self.repeated: list[str] = []
         self.not_written: list[str] = []
         self.letters: list[DeadLetter] = []
+        self.failed_reads: list[str] = []
+
+    def reading_failed(self, application_id: str, reason: str) -> None:
+        self.failed_reads.append(reason)
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self.assigned.append(tuple(partitions))
@@ -99,11 +145,25 @@ class Notes(Observer):
         self.not_written.append(reason)
 
 
+class SetClock(VirtualClock):
+    """Somebody sets it."""
+
+    def __init__(self) -> None:
+        self.set_by_s = 0.0
+
+    def now_ns(self) -> int:
+        return super().now_ns() + int(self.set_by_s * 1e9)
+
+    def elapsed_ns(self) -> int:
+        return super().now_ns()
+
+
 class FailingBroker(EmbeddedBroker):
     """Fails commits as it is told: each error of ``failures`` is raised once, before the transaction is written."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryStorage(), VirtualClock())
+        self.clock = SetClock()
+        super().__init__(MemoryStorage(), self.clock)
         self.failures: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -112,6 +172,8 @@ class FailingBroker(EmbeddedBroker):
         # Where logs start, other than where they do.
         self.starts: dict[TopicPartition, int] = {}
         self.slow_stop = False
+        # Raised, each once, when a task asks where its logs end.
+        self.ends_failures: list[Exception] = []
         self.commits: list[dict[TopicPartition, int]] = []
         # What was asked for, and of which partition.
         self.steps: list[tuple[str, int]] = []
@@ -133,6 +195,8 @@ class FailingBroker(EmbeddedBroker):
         return await super().start_offsets(sources) | {at: start for at, start in self.starts.items() if at in sources}
 
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        if self.ends_failures and WORDS in sources:
+            raise self.ends_failures.pop(0)
         (partition,) = {source.partition for source in sources}
         self.steps.append((f"end of {next(iter(sources)).topic}", partition))
         return await super().end_offsets(sources)

@@ -38,9 +38,23 @@ def reserve_seat(
     return avro.encode("ReserveSeat", fields)
 
 
-def success(reservation_id: str, seats: Sequence[Seat]) -> bytes:
-    """A framed ``ReservationResult`` that gives seats."""
-    return avro.encode("ReservationResult", {"reservationId": reservation_id, "result": "SUCCESS", "seats": seat_fields(seats)})
+def success(reservation_id: str, seats: Sequence[Seat], hold: tuple[int, int] | None = None) -> bytes:
+    """A framed ``ReservationResult`` that gives seats, with a hold (seconds, at most) in its second form."""
+    fields = {"reservationId": reservation_id, "result": "SUCCESS", "seats": seat_fields(seats)}
+    if hold is None:
+        return avro.encode("ReservationResult", fields)
+    return avro.encode("ReservationResult.2", fields | {"holdSeconds": hold[0], "holdSecondsMax": hold[1]})
+
+
+def change(kind: str, **fields: object) -> bytes:
+    """A framed ``ChangeReservation``."""
+    return avro.encode("ChangeReservation", {"changeId": "change-1", "change": kind, **fields})
+
+
+def release_seats(reservation_id: str, seats: Sequence[Seat], *, event: str = "show", area: str = "A") -> bytes:
+    """A framed ``ReleaseSeats``."""
+    fields = {"reservationId": reservation_id, "eventId": event, "areaId": area, "seats": seat_fields(seats)}
+    return avro.encode("ReleaseSeats", fields)
 
 
 def failure(reservation_id: str, code: str, message: str) -> bytes:
@@ -69,9 +83,9 @@ def area_status(rows: int, cols: int, taken: Collection[Seat] = (), *, price: in
     return avro.encode("AreaStatus", area_fields(rows, cols, taken, price=price, event=event, area=area))
 
 
-def create_event(name: str, areas: Sequence[tuple[str, int, int, int]]) -> bytes:
-    """A framed ``CreateEvent``; ``areas`` are (area id, price, rows, columns)."""
-    fields = {
+def create_event(name: str, areas: Sequence[tuple[str, int, int, int]], hold: tuple[int, int] | None = None) -> bytes:
+    """A framed ``CreateEvent``; ``areas`` are (area id, price, rows, columns). With a hold it has its second form."""
+    fields: dict[str, Any] = {
         "artist": "",
         "eventName": name,
         "reservationOpeningTime": 0,
@@ -80,4 +94,6 @@ def create_event(name: str, areas: Sequence[tuple[str, int, int, int]]) -> bytes
         "eventEndTime": 0,
         "areas": [{"areaId": area, "price": price, "rowCount": rows, "colCount": cols} for area, price, rows, cols in areas],
     }
-    return avro.encode("CreateEvent", fields)
+    if hold is None:
+        return avro.encode("CreateEvent", fields)
+    return avro.encode("CreateEvent.2", fields | {"holdSeconds": hold[0], "holdSecondsMax": hold[1]})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from tests.support.consuming import read_records, until
 from tests.support.engine import (
     PARTITIONS,
     SETTINGS,
     TOPOLOGY,
+    WORDS,
     FailingBroker,
     FragileStores,
     NoConsumer,
@@ -20,6 +21,7 @@ from ticketmaster.broker.port import Pair, TopicPartition
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.state.port import StateStores
 from ticketmaster.streams.lifecycle import PartitionState
+from ticketmaster.streams.log_clock import LogClock
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.partition import Surroundings
 from ticketmaster.streams.runner import TaskRunner
@@ -54,6 +56,14 @@ class Work:
 
     async def send(self, source: TopicPartition, keys: Sequence[bytes]) -> None:
         await self.broker.producer().send({source: [(key, b"") for key in keys]})
+
+    async def hold(self, until_ms: Mapping[bytes, int], source: TopicPartition = WORDS) -> None:
+        """Holds keys, if the role is one that does."""
+        await self.broker.producer().send({source: [(key, b"%d" % time_ms) for key, time_ms in until_ms.items()]})
+
+    async def ended(self, partition: int = 0) -> list[bytes]:
+        """What is held no more."""
+        return [key for key, told in await self.counts(partition) if told == b"ended"]
 
     async def counts(self, partition: int = 0) -> list[Pair]:
         return await read_records(self.broker, TopicPartition("counts", partition))
@@ -95,8 +105,8 @@ class OneTask:
 
     def __init__(self, work: Work) -> None:
         self.consumer = NoConsumer()
-        around = Surroundings(TOPOLOGY.application_id, work.broker, self.consumer, SETTINGS, work.notes, lambda: None)
-        self.runner = TaskRunner(TOPOLOGY, 0, around, lambda: work.open_stores("", (), 0), Pace(0))
+        around = Surroundings(work.topology.application_id, work.broker, self.consumer, SETTINGS, work.notes, lambda: None)
+        self.runner = TaskRunner(work.topology, 0, around, lambda: work.open_stores("", (), 0), Pace(0), LogClock(work.broker.now_ms))
         self.job = asyncio.create_task(self.runner.run())
 
     async def running(self) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from aiokafka.record.default_records import DefaultRecordBatch
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,11 +15,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.audit.sale import ANSWERS, COMMANDS, DECISIONS, LOG, QUESTIONS, Sale
+from tests.support.consuming import read_batches
 from ticketmaster.audit.trace import trace
 from ticketmaster.bootstrap.measuring import _Ages
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage
+from ticketmaster.broker.kafka.batches import NOBODY, Unsent
+from ticketmaster.broker.kafka.broker import KafkaBroker
+from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import TopicPartition, TopicSpec
+from ticketmaster.clock import SteadyClock
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.pace import Pace
@@ -56,6 +62,9 @@ class Clock:
 
     def now_ms(self) -> int:
         return int(self.wall_s * 1e3)
+
+    def elapsed_ns(self) -> int:
+        return int(self.passed_s * 1e9)
 
     def monotonic_s(self) -> float:
         return self.passed_s
@@ -169,7 +178,8 @@ def test_a_span(by_s: float, waited_s: float) -> None:
 @SET
 def test_the_age_of_what_waits(by_s: float) -> None:
     clock, source = Clock(), TopicPartition("t", 0)
-    ages, oldest_ms = _Ages(clock), clock.now_ms()
+    log, ages = SteadyClock(clock), _Ages(SteadyClock(clock))
+    oldest_ms = log.now_ms()
     clock.pass_s(3.0)
     assert ages.age_s(Lag(source, 5, oldest_ms)) == pytest.approx(3.0)
     clock.wall_s += by_s
@@ -177,9 +187,9 @@ def test_the_age_of_what_waits(by_s: float) -> None:
     assert ages.age_s(Lag(source, 5, oldest_ms)) == pytest.approx(7.0)
 
     # What was written since the clock was set.
-    oldest_ms = clock.now_ms()
+    oldest_ms = log.now_ms()
     clock.pass_s(1.0)
-    assert ages.age_s(Lag(source, 1, oldest_ms)) == pytest.approx(1.0)
+    assert ages.age_s(Lag(source, 1, oldest_ms)) == pytest.approx(1.0, abs=0.1)
     assert ages.age_s(Lag(source, 0, None)) == 0.0
 
 
@@ -213,6 +223,41 @@ def test_numbers_that_are_sent_to_a_collector_begin_before_they_are_read(by_s: f
         data = push._data()
         point = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0]
         assert point.start_time_unix_nano < point.time_unix_nano == clock.now_ns()
+
+
+@SET
+async def test_the_times_of_records_in_the_embedded_log(by_s: float) -> None:
+    clock, source = Clock(), TopicPartition("t", 0)
+    broker = EmbeddedBroker(MemoryStorage(), clock)
+    await broker.start()
+    await broker.create_topics([TopicSpec("t", 1)])
+    began_ms = clock.now_ms()
+    for _ in range(10):
+        clock.pass_s(30.0)
+        await broker.producer().send({source: [(b"k", b"v")]})
+        clock.wall_s += by_s
+    times_s = [(batch.timestamp_ms - began_ms) / 1_000 for batch in await read_batches(broker, source)]
+    now_s = (broker.now_ms() - began_ms) / 1_000
+    await broker.close()
+
+    assert times_s == pytest.approx([30.0 * number for number in range(1, 11)], abs=3.0)
+    assert now_s == times_s[-1]
+
+
+@SET
+def test_the_times_of_records_that_are_sent_to_kafka(by_s: float) -> None:
+    clock = Clock()
+    broker = KafkaBroker(KafkaSettings(compression=None), clock)
+    began_ms = clock.now_ms()
+    clock.wall_s += by_s
+    clock.pass_s(100.0)
+    for producer in (broker.producer(), broker.transactional_producer("task")):
+        unsent = Unsent(TopicPartition("t", 0), [(b"k", b"v")], {})
+        batch = DefaultRecordBatch(producer._encoder.encoded(unsent, NOBODY, 0).data)  # type: ignore[union-attr]
+        assert batch.max_timestamp - began_ms == pytest.approx(100_000, abs=1_000)
+
+    # What the time is for the log does not depend on this host's clock at all.
+    assert broker.now_ms() - began_ms == 100_000
 
 
 @SET

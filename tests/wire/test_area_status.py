@@ -44,6 +44,21 @@ def test_an_area_with_seats_taken_is_what_fastavro_writes(area: tuple[int, int, 
 
 
 @settings(max_examples=60)
+@given(area=areas(), data=st.data())
+def test_seats_that_are_released_are_shown_free_again(area: tuple[int, int, set[Seat]], data: st.DataObject) -> None:
+    rows, cols, taken = area
+    image, seats = AreaImage.parse(area_status(rows, cols, taken))
+    released = data.draw(st.sets(st.sampled_from(sorted(taken)))) if taken else set()
+
+    image.release(list(released))
+    seats.release(released)
+
+    value = image.value(seats.available)
+    assert value == area_status(rows, cols, taken - released)
+    assert AreaImage.parse(value)[1].free == seats.free
+
+
+@settings(max_examples=60)
 @given(area=areas())
 def test_what_fastavro_writes_is_parsed_into_the_same_seats(area: tuple[int, int, set[Seat]]) -> None:
     rows, cols, taken = area

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.clock import Clock
+from ticketmaster.clock import Clock, SteadyClock
 from ticketmaster.config.telemetry import TelemetrySettings
 from ticketmaster.errors import UsageError
 from ticketmaster.streams.jobs import cancel
@@ -102,7 +102,7 @@ class Measuring:
 
     def watch_partitions(self, part: StreamWorker | OwnedTable) -> None:
         """Which partitions a role has, and how far it is behind."""
-        role, ages = part.application_id.removesuffix("-service"), _Ages(self._clock)
+        role, ages = part.application_id.removesuffix("-service"), _Ages(SteadyClock(self._clock))
         # A rise from nothing at all is no rise to who looks at rates.
         for counter in (metrics.TASKS_FENCED, metrics.TASKS_RESTARTED, metrics.READS_FAILED):
             self._metrics.add(counter, 0, role)
@@ -133,7 +133,7 @@ class Measuring:
 
 
 class _Ages:
-    """How old the oldest records are that wait. Their times are the wall clock's; once seen they age by one that is never set."""
+    """How old the oldest records are that wait. Their times are of clocks that don't jump; once seen they age by one that is never set."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -68,7 +68,7 @@ class _Standalone:
             SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
         )
         limits = ticket_limits(config)
-        areas = AreaCache(partitions)
+        areas = AreaCache(partitions, lambda: self._areas.fresh)
         self._event = StreamWorker(event_topology(partitions), broker, self._open_stores, settings, observer)
         self._reservation = StreamWorker(reservation_topology(partitions, areas), broker, self._open_stores, settings, observer)
         self._reservations = OwnedTable(

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.event.processor import AREAS, HOLDERS
-from ticketmaster.reservation.processor import RESERVATIONS
+from ticketmaster.event.processor import event_topology
+from ticketmaster.reservation.area_cache import AreaCache
+from ticketmaster.reservation.lives import RESERVATIONS
+from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.streams import topology
 from ticketmaster.wire import topics
 
 # The stores in a file of each role, which is called like the first one, and their logs.
 STORES: Final = {
-    topics.EVENT_SERVICE: ((AREAS, topics.AREA_CHANGELOG), (HOLDERS, topics.HOLDER_CHANGELOG)),
-    topics.RESERVATION_SERVICE: ((RESERVATIONS, topics.RESERVATION_CHANGELOG),),
-    topics.TICKET_SERVICE: ((RESERVATIONS, topics.USER_RESERVATION),),
+    topics.EVENT_SERVICE: event_topology(1).stores,
+    topics.RESERVATION_SERVICE: reservation_topology(1, AreaCache(1, lambda: True)).stores,
+    topics.TICKET_SERVICE: (topology.Store(RESERVATIONS, topics.USER_RESERVATION.name),),
 }
 
 
@@ -36,7 +39,7 @@ def stores_below(folder: Path, pattern: str, application_at: int) -> list[Store]
     for file in sorted(folder.rglob(pattern)):
         application_id, partition = file.parts[application_at], file.parts[-2]
         stores = STORES.get(application_id, ())
-        if stores and file.stem == stores[0][0] and partition.isdecimal():
-            for number, (name, log) in enumerate(stores):
-                found.append(Store(file, number, name, TopicPartition(log.name, int(partition))))
+        if stores and file.stem == stores[0].name and partition.isdecimal():
+            for number, (name, changelog) in enumerate(stores):
+                found.append(Store(file, number, name, TopicPartition(changelog, int(partition))))
     return found

@@ -84,7 +84,7 @@ def _parts(application_id: str, context: RoleContext) -> list[StreamWorker | Glo
 
     if application_id == topics.EVENT_SERVICE:
         return [worker(event_topology(context.partitions))]
-    areas = AreaCache(context.partitions)
+    areas = AreaCache(context.partitions, lambda: table.fresh)
     table = GlobalTable(
         context.broker, topics.AREA_STATUS.name, context.partitions, areas.apply, context.settings, context.observer, rest=True
     )

@@ -31,7 +31,7 @@ _LATE = "lag and `trace` tell when a broker wrote a record"
 
 GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)
 # Who reads what, by consumer group.
-_TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1)))
+_TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1, lambda: True)))
 
 
 class Wanted(NamedTuple):

@@ -53,7 +53,8 @@ class Batch(NamedTuple):
 
     ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap. ``headers``
     are the traced records'; a broker may forget them. ``follows`` is where the consumer stood that delivers it, the ``next_offset`` of the
-    batch before or what was sought; None: at the first record.
+    batch before or what was sought; None: at the first record. ``timestamp_ms`` is the
+    oldest record's; what a group reads has none in it that is a second younger.
     """
 
     source: TopicPartition
@@ -218,3 +219,9 @@ class Broker(Protocol):
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset of the first record that is still there, for each partition."""
+
+    def now_ms(self) -> int:
+        """What time it is for the log, in milliseconds since 1970, as far as this process knows without asking: it never goes back.
+
+        A wall clock that is set meanwhile does not matter.
+        """

@@ -29,8 +29,8 @@ class SeatMap:
         self.stride = cols + 1
         self.free = bytearray((FREE * cols + b"\x00") * rows)
         self.available = rows * cols
-        # Seats are taken, never freed: the first run of n free seats only moves to the right, so each length
-        # remembers where its last search ended.
+        # Before this place no run of so many free seats begins. A search that ends moves it on, and seats that
+        # come back move it back.
         self._search_from: dict[int, int] = {}
 
     @classmethod
@@ -72,6 +72,33 @@ class SeatMap:
             free[row * stride + col] = TAKEN
             taken += 1
         self.available -= taken
+
+    def release(self, seats: Iterable[tuple[int, int]]) -> None:
+        """Frees seats that exist, are taken and differ from each other."""
+        free, stride = self.free, self.stride
+        places = sorted(row * stride + col for row, col in seats)
+        for place in places:
+            free[place] = 1
+        self.available += len(places)
+        self._search_again(places)
+
+    def _search_again(self, places: Iterable[int]) -> None:
+        """Moves each search back to the first run that seats at these places, in order and free by now, make long enough for it.
+
+        All other runs were there before: no search has passed them.
+        """
+        free, search_from = self.free, self._search_from
+        end = longest = 0
+        for place in places:
+            if place < end:
+                # Of the same run as the place before.
+                continue
+            start, end = free.rfind(TAKEN, 0, place) + 1, free.find(TAKEN, place)
+            # What fits further left need not go back to here.
+            for count, passed in search_from.items():
+                if longest < count <= end - start and start < passed:
+                    search_from[count] = start
+            longest = max(longest, end - start)
 
     def count_free(self) -> int:
         """Free seats, counted in the map: what ``available`` must equal."""

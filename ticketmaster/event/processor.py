@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
@@ -12,7 +12,7 @@ from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.state.port import StateTable
-from ticketmaster.streams.topology import Look, Outputs, State, Store, Stores, Topology
+from ticketmaster.streams.topology import Look, Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import events, topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
@@ -62,8 +62,16 @@ class LiveArea:
             return succeeded(command.who, encode_seats(chosen)), True
         return refused(command.who, UNKNOWN_TYPE), False
 
+    def release(self, seats: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Frees those of the seats that the area has and that are taken, and returns them."""
+        area = self.seats
+        released = [seat for seat in dict.fromkeys(seats) if area.has(*seat) and not area.is_free(*seat)]
+        area.release(released)
+        self.image.release(released)
+        return released
 
-class EventProcessor:
+
+class EventProcessor(Processor):
     """One partition of the event role. A ``ReserveSeat`` that comes again, whatever happened to offsets, is answered as it was."""
 
     def __init__(

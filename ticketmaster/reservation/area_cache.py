@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.admission import admits_chosen, admits_random
+from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import ReservationType
 from ticketmaster.streams.table import Unreadable
 from ticketmaster.wire.area_status import AreaHeader, area_names, seat_is_free
-from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.binary import UNREADABLE, encode_string
 from ticketmaster.wire.reservations import read_seats
 
+_SEPARATOR = KEY_SEPARATOR.encode()
 _AREAS_MAX = 1_000
 
 
@@ -49,7 +51,9 @@ class KnownArea:
 class AreaCache:
     """Areas by the encoded names of event and area: the very bytes that a command carries."""
 
-    def __init__(self, partitions: int, areas_max: int = _AREAS_MAX) -> None:
+    def __init__(self, partitions: int, is_fresh: Callable[[], bool], areas_max: int = _AREAS_MAX) -> None:
+        """``is_fresh()``: whether every status of a moment ago has come. If not, seats may have come back that nobody here knows of."""
+        self.is_fresh = is_fresh
         self._partitions = partitions
         self._areas_max = areas_max
         self._areas: OrderedDict[bytes, KnownArea] = OrderedDict()
@@ -64,6 +68,7 @@ class AreaCache:
                 names = area_names(value)
             except UNREADABLE as reason:
                 unreadable.append((at, f"no AreaStatus: {reason}"))
+                self._forget(key)
                 continue
             area = areas.get(names)
             if area is None:
@@ -73,6 +78,14 @@ class AreaCache:
             else:
                 area.update(value)
         return unreadable
+
+    def _forget(self, key: bytes) -> None:
+        """What is known of an area is not its last status any more, so it must not be refused by."""
+        parts = key.split(_SEPARATOR)
+        # Names may have the separator in them.
+        for at in range(1, len(parts)):
+            event_id, area_id = _SEPARATOR.join(parts[:at]), _SEPARATOR.join(parts[at:])
+            self._areas.pop(encode_string(event_id) + encode_string(area_id), None)
 
     def get(self, names: bytes) -> KnownArea | None:
         """The area of these encoded names, which counts as a use."""

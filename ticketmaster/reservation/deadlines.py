@@ -30,7 +30,8 @@ def read_deadline(value: bytes) -> Deadline:
     """The deadline of such a value. UNREADABLE: it is none."""
     if len(value) < _HEAD.size or value[0] not in (HOLD, EARLY_CANCEL):
         raise InvalidRecord(f"no Deadline: {value[: _HEAD.size].hex()}")
-    return Deadline(*_HEAD.unpack_from(value), value[_HEAD.size :])
+    kind, at_ms = _HEAD.unpack_from(value)
+    return Deadline(kind, at_ms, value[_HEAD.size :])
 
 
 class Deadlines:

@@ -11,7 +11,7 @@ from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER,
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
 from ticketmaster.state.port import StateTable, Steps
-from ticketmaster.streams.topology import Outputs, State, Store, Stores, Topology
+from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.holds import without_hold
@@ -23,7 +23,7 @@ _OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
-class ReservationProcessor:
+class ReservationProcessor(Processor):
     """One partition of the reservation role."""
 
     def __init__(self, partition: int, partitions: int, areas: AreaCache) -> None:
@@ -72,6 +72,8 @@ class ReservationProcessor:
 
     def _create(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         state, cancelled_early = stores[RESERVATIONS], self._lives.cancelled_early
+        # Where the filter may be behind, the area itself decides.
+        filters = self._areas.is_fresh()
         for at, (key, create) in enumerate(records):
             # A repeated command is the same reservation, not another one.
             if create is None or state.get(key) is not None:
@@ -93,7 +95,7 @@ class ReservationProcessor:
             if area is None:
                 area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
-            elif area.admits(create, command.seat_count, kind, command.seats_at):
+            elif not filters or area.admits(create, command.seat_count, kind, command.seats_at):
                 area_key, partition = area.key, area.partition
             else:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)

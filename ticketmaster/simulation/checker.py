@@ -11,8 +11,8 @@ from ticketmaster.audit.books import Books
 from ticketmaster.broker.embedded.storage import Write
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
-from ticketmaster.event.processor import AREAS, HOLDERS
-from ticketmaster.reservation.processor import RESERVATIONS
+from ticketmaster.event.processor import AREAS, EVENTS, HOLDERS, RULES
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
@@ -25,7 +25,10 @@ from ticketmaster.wire.binary import UNREADABLE
 LOGS = {
     (topics.EVENT_SERVICE, AREAS): topics.AREA_CHANGELOG.name,
     (topics.EVENT_SERVICE, HOLDERS): topics.HOLDER_CHANGELOG.name,
+    (topics.EVENT_SERVICE, RULES): topics.AREA_RULES_CHANGELOG.name,
+    (topics.EVENT_SERVICE, EVENTS): topics.EVENT.name,
     (topics.RESERVATION_SERVICE, RESERVATIONS): topics.RESERVATION_CHANGELOG.name,
+    (topics.RESERVATION_SERVICE, DEADLINES): topics.DEADLINE_CHANGELOG.name,
     (topics.TICKET_SERVICE, RESERVATIONS): topics.USER_RESERVATION.name,
 }
 _SHOWN_MAX = 5

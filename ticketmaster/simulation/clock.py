@@ -8,6 +8,11 @@ from random import Random
 _START_S = 1_700_000_000.0
 
 
+def true_ms() -> int:
+    """What time it is for a clock that is right, as the brokers' are."""
+    return int((_START_S + asyncio.get_running_loop().time()) * 1e3)
+
+
 class SimulatedClock:
     """A machine's clock, ``shift_s`` ahead of the others or behind them."""
 
@@ -23,6 +28,9 @@ class SimulatedClock:
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def elapsed_ns(self) -> int:
+        return int(self.monotonic_s() * 1e9)
 
     def random_bits(self, count: int) -> int:
         return self._random.getrandbits(count)

@@ -110,9 +110,9 @@ class Host:
         """A process's way to this machine."""
         return Link(name, weather, random, self._journal)
 
-    def connect(self, process: Process, link: Link, _clock: SimulatedClock) -> LinkedBroker:
+    def connect(self, process: Process, link: Link, clock: SimulatedClock) -> LinkedBroker:
         """The broker as a process sees it, which must be heard of from now on, or its members are expelled from their groups."""
-        broker = LinkedBroker(self.broker, link, self._once_committed)
+        broker = LinkedBroker(self.broker, link, self._once_committed, clock)
         self._connected.append(_Connected(process, broker, link))
         return broker
 

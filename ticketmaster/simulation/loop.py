@@ -186,6 +186,9 @@ class VirtualClock:
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def elapsed_ns(self) -> int:
+        return self.now_ns()
+
     def random_bits(self, count: int) -> int:
         raise AssertionError("nothing here draws by chance of its own")
 

@@ -27,6 +27,7 @@ from ticketmaster.broker.port import (
     TopicSpec,
     TransactionalProducer,
 )
+from ticketmaster.clock import Clock, SteadyClock
 from ticketmaster.errors import Retriable, TicketmasterError
 from ticketmaster.simulation.journal import Journal
 
@@ -127,8 +128,11 @@ class Link:
 class LinkedBroker:
     """The broker as one process sees it over its link."""
 
-    def __init__(self, broker: EmbeddedBroker, link: Link, once_committed: Callable[[str, TopicPartition], int | None]) -> None:
-        """``once_committed(group, source)`` is an offset that need not be the newest."""
+    def __init__(
+        self, broker: EmbeddedBroker, link: Link, once_committed: Callable[[str, TopicPartition], int | None], clock: Clock
+    ) -> None:
+        """``once_committed(group, source)`` is an offset that need not be the newest; ``clock`` is the process's."""
+        self.now_ms = SteadyClock(clock, drawn_per_mille=0).now_ms
         self._broker = broker
         self._link = link
         self._once_committed = once_committed

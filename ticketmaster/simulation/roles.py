@@ -40,6 +40,7 @@ SETTINGS = StreamSettings(
     write_behind_records=25,
     write_behind_interval_ms=2_000,
     poll_timeout_ms=4_000,
+    table_age_max_ms=8_000,
 )
 # A few areas.
 TRANSACTION_BYTES_MAX = 400
@@ -182,10 +183,11 @@ class RoleProcess:
         return [self._added(self._worker(event_topology(self._around.partitions, TRANSACTION_BYTES_MAX))).run()]
 
     def _reservation(self) -> list[Coroutine[Any, Any, None]]:
-        areas = AreaCache(self._around.partitions)
+        areas = AreaCache(self._around.partitions, lambda: table.fresh)
+        table = self._table(topics.AREA_STATUS, areas.apply, rest=True)
         return [
             self._added(self._worker(reservation_topology(self._around.partitions, areas))).run(),
-            self._added(self._table(topics.AREA_STATUS, areas.apply, rest=True)).run(),
+            self._added(table).run(),
         ]
 
     def _ticket(self) -> list[Coroutine[Any, Any, None]]:

@@ -9,7 +9,9 @@ from ticketmaster.broker.port import Batch, TopicPartition, TransactionalProduce
 from ticketmaster.errors import Fatal, Refused, TicketmasterError
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateStores
+from ticketmaster.streams.deadlines import Deadlines
 from ticketmaster.streams.lifecycle import PartitionState
+from ticketmaster.streams.log_clock import LogClock
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings
 from ticketmaster.streams.task import Task
@@ -21,12 +23,20 @@ class TaskRunner(PartitionWork):
     """The asynchronous half of a task."""
 
     def __init__(
-        self, topology: Topology, partition: int, around: Surroundings, open_stores: Callable[[], StateStores], pace: Pace
+        self,
+        topology: Topology,
+        partition: int,
+        around: Surroundings,
+        open_stores: Callable[[], StateStores],
+        pace: Pace,
+        clock: LogClock,
     ) -> None:
         self.task = Task(topology, partition, around.observer.tracer)
         super().__init__(around, partition, self.task.changelogs, open_stores)
         self._topology = topology
         self._pace = pace
+        self._clock = clock
+        self._deadlines = Deadlines(around.broker, self.task.sources, clock, around.settings, self._wake.set)
         self._producer: TransactionalProducer | None = None
         # What the group has committed, as the task that starts was told.
         self._committed: dict[TopicPartition, int] = {}
@@ -46,6 +56,8 @@ class TaskRunner(PartitionWork):
             # Markers of transactions only move on where the next batch must follow: they are worth no transaction.
             if batch.source in self._paused:
                 self._paused[batch.source] = batch.next_offset
+            if self._deadlines.wait_for_records:
+                self._wake.set()
             return
         self.task.queue(batch)
         self._wake.set()
@@ -88,52 +100,83 @@ class TaskRunner(PartitionWork):
                 self._positions[source] = offset
         if forgotten:
             await self._repeat(forgotten, overlays)
+        self.task.start(overlays)
+        await self._in_steps(self.task.restored())
 
     async def _repeat(self, forgotten: list[TopicPartition], overlays: Overlays) -> None:
         """The records of these sources come again though there is state that was made of them. Fatal: that would do harm."""
         named = ", ".join(f"{source.topic}-{source.partition} from {self._positions[source]}" for source in forgotten)
         tables = {name: overlay.table for name, overlay in overlays.items()}
         look = self._topology.against_repeating(tables, [source.topic for source in forgotten])
-        objection: str | None = None
-        while objection is None:
-            try:
-                next(look)
-            except StopIteration as end:
-                objection = end.value
-            await asyncio.sleep(0)
-            self._check_assigned()
-        if objection:
+        if objection := await self._in_steps(look):
             raise Fatal(f"{self.name} has state, but its group has no committed offsets for {named}: {objection}")
         self._observer.records_repeated(self.name, named)
 
     def _begin(self, overlays: Overlays) -> None:
         self._uncommitted = {source: at for source, at in self._positions.items() if self._committed.get(source) != at}
-        self.task.start(overlays)
 
     def _seek(self) -> None:
         self._paused.clear()
         self._following.seek(self._positions)
+        if self.task.deadline_ms is not None:
+            # It is looked at again: nothing was begun while the partition was away.
+            self._wake.set()
 
     async def _work(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                await self._transact()
+        finally:
+            await self._deadlines.stop()
+
+    async def _transact(self) -> None:
+        """One transaction of what waits and what is due, if there is anything."""
         task, settings, loop = self.task, self._settings, asyncio.get_running_loop()
-        while True:
-            await self._wake.wait()
-            self._raise_found()
-            queued = task.queued_records
-            plan = task.decide(self._records_max)
-            self._pace.note(queued - task.queued_records, loop.time())
-            if plan.dead_letters:
-                self._observer.dead_letters(self.name, plan.dead_letters)
-            if not task.queued_records:
-                self._wake.clear()
-                self._resume_paused()
-            if not plan.offsets:
-                continue
+        self._raise_found()
+        queued = task.queued_records
+        plan = task.decide(self._records_max, self._reached)
+        self._pace.note(queued - task.queued_records, loop.time())
+        if plan.dead_letters:
+            self._observer.dead_letters(self.name, plan.dead_letters)
+        if not task.queued_records:
+            self._wake.clear()
+            self._resume_paused()
+        if not plan.is_empty:
             await self._commit(plan)
-            await self._write_behind_if_due()
-            # Not while more waits than one transaction takes.
-            if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
-                await asyncio.sleep(rest_s)
+        self._watch_deadline(plan)
+        if plan.is_empty:
+            # A deadline may have brought nothing, and the next one be due.
+            await asyncio.sleep(0)
+            return
+        await self._write_behind_if_due()
+        # Not while more waits than one transaction takes.
+        if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
+            await asyncio.sleep(rest_s)
+
+    def _reached(self, deadline_ms: int) -> int | None:
+        """As :meth:`Deadlines.reached`. After a failure, deadlines and records have transactions of their own: one shows which it was."""
+        if not self.serving or (self._records_max < self._settings.transaction_records_max and self.task.in_plan):
+            return None
+        return self._deadlines.reached(deadline_ms, self._read_to)
+
+    def _read_to(self) -> dict[TopicPartition, int]:
+        """The offset of each source behind what is worked off, if the transaction that is decided about commits."""
+        return {source: self._following.position(source) for source in self.task.sources} | self.task.queued_from
+
+    def _watch_deadline(self, plan: CommitPlan) -> None:
+        """Wakes the task again when there is something due."""
+        deadline_ms = self.task.deadline_ms
+        if plan.deadline_ms is not None:
+            self._deadlines.worked_off(stays=deadline_ms == plan.deadline_ms)
+        if deadline_ms is None or not self.serving:
+            self._deadlines.forget()
+            return
+        self._clock.note(plan.outputs.time_ms)
+        if self._reached(deadline_ms) is None:
+            self._deadlines.watch(deadline_ms)
+        else:
+            self._wake.set()
 
     async def _commit(self, plan: CommitPlan) -> None:
         assert self._producer is not None
@@ -153,12 +196,16 @@ class TaskRunner(PartitionWork):
 
     def _note_failure(self, reason: TicketmasterError) -> None:
         """What failed may have been too much, or one record of it can't be written: the next transaction shows it, with fewer."""
-        planned = self.task.in_plan
+        planned, is_timed = self.task.in_plan, self.task.is_timed
         if isinstance(reason, Refused):
-            # Found out step by step, each with fewer records: no step is a failure of its own.
-            self._failures = 0
-            if planned and self._records_max == 1:
+            if is_timed:
+                # Whether it is this that is refused will be seen when records go on without it.
+                self._deadlines.refused()
+            elif planned and self._records_max == 1:
                 self.task.give_up(str(reason))
+            if planned:
+                # Found out step by step, each with fewer records: no step is a failure of its own.
+                self._failures = 0
         if planned:
             self._records_max = max(1, min(self._records_max, sum(planned.values())) // 2)
 
@@ -173,6 +220,12 @@ class TaskRunner(PartitionWork):
     def _resume_paused(self) -> None:
         while self._paused:
             self._consumer.seek(*self._paused.popitem())
+
+    @property
+    def overdue_ms(self) -> int:
+        """How long ago the next deadline has passed, while the partition is served; 0: there is none, or it lies ahead."""
+        deadline_ms = self.task.deadline_ms if self.serving else None
+        return 0 if deadline_ms is None else max(self._clock.now_ms() - deadline_ms, 0)
 
     def lags(self) -> Iterator[Lag]:
         """How far each source is behind its log, while the partition is served: before that nobody here knows."""

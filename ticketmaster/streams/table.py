@@ -7,13 +7,26 @@ by every process, which keeps of it what it likes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 
-from ticketmaster.broker.port import NO_CLAIMS, Assignment, Batch, Broker, Membership, Pair, PlacedHeaders, TopicPartition, partitions_of
+from ticketmaster.broker.port import (
+    NO_CLAIMS,
+    Assignment,
+    Batch,
+    Broker,
+    Consumer,
+    Membership,
+    Pair,
+    PlacedHeaders,
+    TopicPartition,
+    partitions_of,
+)
 from ticketmaster.errors import Retriable, TaskCorrupted, TicketmasterError
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateStores
+from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.member import Member
 from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings
 from ticketmaster.streams.settings import StreamSettings
@@ -24,6 +37,8 @@ from ticketmaster.telemetry.observer import DeadLetter, Observer
 _MANY = 5_000
 # A poll of Kafka may have all that was prefetched: so many records are applied until the loop's other jobs get a turn.
 _STEP_RECORDS = 2_000
+# How often a broker is asked where logs end, within the age that a fresh table may have.
+_ASKED_PER_AGE = 4
 # Records that can be looked up from now on, with the headers of those that have any.
 OnRecords = Callable[[Sequence[Pair], PlacedHeaders], None]
 # Where in a batch a record stands that can't be read, and why.
@@ -56,64 +71,107 @@ class GlobalTable:
         self._apply = apply
         self._settings = settings
         self._rest_s = settings.table_rest_ms / 1000 if rest else 0.0
-        self._behind: dict[TopicPartition, int] | None = None
+        # How far each partition is applied.
+        self._positions = dict.fromkeys(self._sources, 0)
+        # Where logs ended when the broker was last asked, of those that are not applied so far.
+        self._behind: dict[TopicPartition, int] = {}
+        self._caught_up = asyncio.Event()
+        # By the loop's time, a moment whose every record it has.
+        self._has_all_of_s = -inf
 
     @property
     def ready(self) -> bool:
         """Whether it has all that was there when it began."""
-        return self._behind is not None and not self._behind
+        return self._has_all_of_s > -inf
+
+    @property
+    def age_s(self) -> float:
+        """It has every record that could be read so long ago; what came since it may not have."""
+        return asyncio.get_running_loop().time() - self._has_all_of_s
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is not older than ``table_age_max_ms``: what it says was so a moment ago."""
+        return self.age_s * 1000 <= self._settings.table_age_max_ms
 
     async def run(self) -> None:
         """Follows the topic until cancelled."""
-        behind = self._behind = await self._ends()
         reader = self._broker.reader(dict.fromkeys(self._sources, 0))
+        jobs = [asyncio.create_task(work) for work in (self._follow(reader), self._ask())]
         try:
-            while True:
-                try:
-                    batches = await reader.poll(self._settings.poll_timeout_ms)
-                except Retriable as reason:
-                    await self._back_off(reason)
-                    continue
-                if behind and not batches:
-                    # Retention may have removed meanwhile what is waited for.
-                    await self._skip_removed(behind)
-                applied = 0
-                for batch in batches:
-                    if applied >= _STEP_RECORDS:
-                        applied = 0
-                        await asyncio.sleep(0)
-                    applied += len(batch.records)
-                    if batch.records and (unreadable := self._apply(batch.records)):
-                        source, offsets = batch.source, batch.offsets
-                        letters = [DeadLetter(*source, offsets[at], reason) for at, reason in unreadable]
-                        self._observer.dead_letters(self._topic, letters)
-                    if behind and batch.next_offset >= behind.get(batch.source, batch.next_offset + 1):
-                        del behind[batch.source]
-                # Not while it is far behind.
-                if self._rest_s and batches and not behind and sum(len(batch.records) for batch in batches) < _MANY:
-                    await asyncio.sleep(self._rest_s)
+            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            for job in done:
+                job.result()
         finally:
+            await cancel(*jobs)
             await reader.stop()
 
-    async def _skip_removed(self, behind: dict[TopicPartition, int]) -> None:
-        with suppress(Retriable):
-            for source, start in (await self._broker.start_offsets(list(behind))).items():
-                if start >= behind[source]:
-                    del behind[source]
-
-    async def _ends(self) -> dict[TopicPartition, int]:
-        """Where the partitions that have something end now; retention may have left nothing, with an end above 0."""
+    async def _follow(self, reader: Consumer) -> None:
         while True:
             try:
-                starts, ends = await self._broker.start_offsets(self._sources), await self._broker.end_offsets(self._sources)
+                batches = await reader.poll(self._settings.poll_timeout_ms)
             except Retriable as reason:
-                await self._back_off(reason)
-            else:
-                return {source: end for source, end in ends.items() if end > starts[source]}
+                self._observer.reading_failed(self._topic, str(reason))
+                await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+                continue
+            applied = 0
+            for batch in batches:
+                if applied >= _STEP_RECORDS:
+                    applied = 0
+                    await asyncio.sleep(0)
+                applied += len(batch.records)
+                if batch.records and (unreadable := self._apply(batch.records)):
+                    source, offsets = batch.source, batch.offsets
+                    letters = [DeadLetter(*source, offsets[at], reason) for at, reason in unreadable]
+                    self._observer.dead_letters(self._topic, letters)
+                self._applied(batch.source, batch.next_offset)
+            # Not while it is far behind.
+            if self._rest_s and batches and self.ready and sum(len(batch.records) for batch in batches) < _MANY:
+                await asyncio.sleep(self._rest_s)
 
-    async def _back_off(self, reason: Retriable) -> None:
-        self._observer.reading_failed(self._topic, str(reason))
-        await asyncio.sleep(self._settings.restart_backoff_ms / 1000)
+    def _applied(self, source: TopicPartition, position: int) -> None:
+        self._positions[source] = position
+        if self._behind and position >= self._behind.get(source, position + 1):
+            del self._behind[source]
+            if not self._behind:
+                self._caught_up.set()
+
+    async def _ask(self) -> None:
+        """Asks again and again where the logs end: a table that has come so far has all that was there when the broker was asked.
+
+        A poll that returns nothing proves nothing: a fetch may have failed without a word.
+        """
+        interval_s = self._settings.table_age_max_ms / 1000 / _ASKED_PER_AGE
+        time = asyncio.get_running_loop().time
+        while True:
+            # The answer may be late: it is true of this moment, or a later one.
+            asked_s = time()
+            try:
+                ends = await self._broker.end_offsets(self._sources)
+            except Retriable as reason:
+                self._observer.reading_failed(self._topic, str(reason))
+            else:
+                # Nothing newer is asked before it is there: a table that is always a little behind would never be.
+                await self._catch_up(ends, interval_s)
+                self._has_all_of_s = asked_s
+            await asyncio.sleep(asked_s + interval_s - time())
+
+    async def _catch_up(self, ends: Mapping[TopicPartition, int], interval_s: float) -> None:
+        """Waits until all before these offsets is applied."""
+        self._behind = {source: end for source, end in ends.items() if self._positions[source] < end}
+        self._caught_up.clear()
+        while self._behind:
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._caught_up.wait()
+            except TimeoutError:
+                # Retention may have removed what is waited for.
+                await self._skip_removed()
+
+    async def _skip_removed(self) -> None:
+        with suppress(Retriable):
+            for source, start in (await self._broker.start_offsets(list(self._behind))).items():
+                self._applied(source, max(start, self._positions[source]))
 
 
 class OwnedTable:

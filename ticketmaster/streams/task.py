@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.state.overlay import Overlays
+from ticketmaster.state.port import Steps
 from ticketmaster.streams.dead_letters import dead_letter_topic, letter_value
 from ticketmaster.streams.topology import CommitPlan, Outputs, Topology
 from ticketmaster.streams.tracing import process_traced
@@ -20,6 +21,10 @@ class Undone(NamedTuple):
 
     records: int
     oldest_ms: int
+
+
+def _never(_deadline_ms: int) -> None:
+    """No deadline has come."""
 
 
 class Task:
@@ -38,12 +43,23 @@ class Task:
         # A record whose consequences can't be written, where it is and why: it is put aside the next time it comes.
         self._given_up: tuple[TopicPartition, int, str] | None = None
         self._letter_has_record = True
+        self.is_timed = False
+        """Whether a deadline had a part in the last plan."""
 
     def start(self, overlays: Overlays) -> None:
-        """Begins to run on restored state, with nothing in the queue."""
+        """Begins to run on restored state, with nothing in the queue; :meth:`restored` is to follow."""
         self.overlays = overlays
         self._processor = self._topology.new_processor(self.partition)
         self.drop_queue()
+
+    def restored(self) -> Steps:
+        """Lets the processor rebuild what it keeps in memory."""
+        return self._processor.restored({name: overlay.table for name, overlay in self.overlays.items()})
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """The next one, in the log's time."""
+        return self._processor.deadline_ms
 
     @property
     def queued_records(self) -> int:
@@ -61,8 +77,11 @@ class Task:
         self._in_plan = []
         self._queued_records = 0
 
-    def decide(self, records_max: int) -> CommitPlan:
-        """The next transaction: of all that is queued, of up to ``records_max`` records, or of what the processor takes."""
+    def decide(self, records_max: int, reached: Callable[[int], int | None] = _never) -> CommitPlan:
+        """The next transaction: of all that is queued, of up to ``records_max`` records, or of what the processor takes.
+
+        Behind them comes what is due by now, if ``reached`` knows the time when it is asked whether a deadline has come.
+        """
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
         letters: list[DeadLetter] = []
@@ -72,6 +91,7 @@ class Task:
         while self._queue and taken < records_max:
             batch = self._next_batch(records_max - taken)
             left = None
+            outputs.time_ms = batch.timestamp_ms
             if self._given_up and batch.offsets and self._given_up[:2] == (batch.source, batch.offsets[0]):
                 letters += self._put_aside_given_up(batch, outputs)
             else:
@@ -89,11 +109,17 @@ class Task:
             if left:
                 break
         self._queued_records -= taken
-        self._processor.end_transaction(self.overlays, outputs)
+        deadline_ms = self._processor.deadline_ms
+        now_ms = None if deadline_ms is None else reached(deadline_ms)
+        self.is_timed = now_ms is not None
+        if now_ms is not None:
+            self._processor.on_time(now_ms, self.overlays, outputs)
+        if in_plan or self.is_timed:
+            self._processor.end_transaction(self.overlays, outputs)
         for name, changelog in self.changelogs.items():
             if writes := self.overlays[name].open_writes:
                 outputs[changelog] = list(writes.items())
-        return CommitPlan(outputs, offsets, letters, spans)
+        return CommitPlan(outputs, offsets, letters, spans, deadline_ms if self.is_timed else None)
 
     def _next_batch(self, records_max: int) -> Batch:
         """The first batch of the queue, or its first records; one that was given up comes alone."""
@@ -141,6 +167,11 @@ class Task:
         if self._given_up and any(self._given_up[:2] == (batch.source, *batch.offsets[:1]) for batch in self._in_plan):
             self._given_up = None
         self._in_plan = []
+
+    @property
+    def queued_from(self) -> dict[TopicPartition, int]:
+        """The first offset of each source that waits."""
+        return {batch.source: batch.offsets[0] for batch in reversed(self._queue)}
 
     @property
     def in_plan(self) -> dict[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ticketmaster.broker.port import Headers, Pair, TopicPartition
-from ticketmaster.state.port import StateTable
+from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.telemetry.observer import DeadLetter
 from ticketmaster.telemetry.tracing import Span
 
@@ -24,6 +25,9 @@ class Outputs(dict[TopicPartition, list[Pair]]):
         self.headers: dict[TopicPartition, dict[int, Headers]] = {}
         # Where the rest of what is being processed begins, and what is left of the record there, if that is not all of it.
         self.left: tuple[int, bytes | None] | None = None
+        # When the records that are being processed were written, in milliseconds since 1970: the oldest of them, and the others at most a
+        # second later.
+        self.time_ms = 0
 
     def leave(self, at: int, rest: bytes | None = None) -> None:
         """The transaction is large enough: from this place on the next one goes on. ``rest`` stands for what is left of the first record.
@@ -59,20 +63,37 @@ Stores = Mapping[str, State]
 """A task's stores by their names."""
 
 
-class Processor(Protocol):
+class Processor(ABC):
     """One task's decisions: plain and synchronous, no I/O, no clock. It is made anew whenever the task starts over."""
 
+    @property
+    def deadline_ms(self) -> int | None:
+        """The next instant, in the log's time (milliseconds since 1970), for which :meth:`on_time` is to be called; None: never."""
+        return None
+
+    @abstractmethod
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Decides about records of one topic, in order, and rejects those it can't read. May be called several times in a transaction.
 
         What makes a transaction too large it may leave to the next one, but not all that a transaction has.
         """
 
+    @abstractmethod
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
         """What comes of this record can't be written (it is too large, say): decides so that nobody waits for it for ever."""
 
-    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:  # noqa: B027 - most have nothing to add
         """Adds what is written once a transaction, however many records it has."""
+
+    def restored(self, tables: Mapping[str, StateTable]) -> Steps:
+        """Rebuilds what it keeps in memory from the stores, before its first record. Each step is a bounded piece: others have turns."""
+        yield from ()
+
+    def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:  # noqa: B027 - most have no deadlines
+        """The deadline has come: does what is due at ``now_ms``, in a bounded piece; more follows while the deadline is in the past.
+
+        Every record that was written before ``now_ms`` has been processed. The transaction may have no records of its own.
+        """
 
 
 class Store(NamedTuple):
@@ -111,3 +132,10 @@ class CommitPlan(NamedTuple):
     dead_letters: list[DeadLetter]
     # What it decided about traced records.
     spans: list[Span]
+    # The deadline that had come, if one had.
+    deadline_ms: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not self.offsets and not any(self.outputs.values())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ticketmaster.broker.port import NO_CLAIMS, Broker, Membership
 from ticketmaster.state.port import StateStores
+from ticketmaster.streams.log_clock import LogClock
 from ticketmaster.streams.member import Member
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.partition import Lag, Surroundings
@@ -33,11 +34,11 @@ class StreamWorker:
         self.application_id = topology.application_id
         self.topics = topology.sources
         self._membership = membership
-        pace = Pace(settings.commit_interval_max_ms)
+        pace, clock = Pace(settings.commit_interval_max_ms), LogClock(broker.now_ms)
         names = tuple(store.name for store in topology.stores)
 
         def new_runner(around: Surroundings, partition: int) -> TaskRunner:
-            return TaskRunner(topology, partition, around, lambda: open_stores(topology.application_id, names, partition), pace)
+            return TaskRunner(topology, partition, around, lambda: open_stores(topology.application_id, names, partition), pace, clock)
 
         self.member = Member(topology.application_id, topology.sources, broker, settings, observer, new_runner)
 
@@ -50,6 +51,11 @@ class StreamWorker:
     def partitions(self) -> int:
         """How many partitions it owns."""
         return len(self.member.works)
+
+    @property
+    def overdue_ms(self) -> int:
+        """How long ago the oldest deadline of its tasks has passed; 0: none has."""
+        return max([work.overdue_ms for work in self.member.works.values()], default=0)
 
     def lags(self) -> Iterator[Lag]:
         """How far it is behind, by source of each task."""

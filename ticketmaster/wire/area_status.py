@@ -98,6 +98,12 @@ class AreaImage:
         for row, col in chosen:
             seats[seat_at(row, col)] = 0
 
+    def release(self, released: list[tuple[int, int]]) -> None:
+        """Marks existing seats as free."""
+        seats, seat_at = self._seats, self._layout.seat_at
+        for row, col in released:
+            seats[seat_at(row, col)] = 1
+
     def value(self, available: int) -> bytes:
         """The framed record; ``available`` is the number of free seats."""
         return b"".join((self._head, encode_int(available), self._seats))

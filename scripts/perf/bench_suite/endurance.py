@@ -146,7 +146,7 @@ class _Roles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        clock, observer, areas = SystemClock(), Observer(), AreaCache(_PARTITIONS)
+        clock, observer, areas = SystemClock(), Observer(), AreaCache(_PARTITIONS, lambda: self._areas.fresh)
         self.broker = broker = EmbeddedBroker(SqliteStorage(directory / LOG_FILE), clock)
         self._event = StreamWorker(event_topology(_PARTITIONS), broker, self._open_stores, EMBEDDED, observer)
         self._reservation = StreamWorker(reservation_topology(_PARTITIONS, areas), broker, self._open_stores, EMBEDDED, observer)

@@ -216,7 +216,7 @@ async def _areas(folder: Path, plan: Plan) -> Held:
         for start in range(0, plan.loop_statuses, _BATCH):
             statuses = [_status(number, 20, 20) for number in range(start, min(start + _BATCH, plan.loop_statuses))]
             await broker.append({TopicPartition(spec.name, 0): statuses})
-        catalog, filtered = Catalog(), AreaCache(1)
+        catalog, filtered = Catalog(), AreaCache(1, lambda: table.fresh)
         table = GlobalTable(broker, spec.name, 1, lambda records: filtered.apply(records) + catalog.apply(records), EMBEDDED, Observer())
         async with watched() as held:
             job = asyncio.create_task(table.run())

@@ -13,7 +13,7 @@ from aiokafka.errors import NodeNotReadyError
 
 from ticketmaster.broker.kafka import protocol
 from ticketmaster.broker.kafka.batches import Identity
-from ticketmaster.broker.kafka.protocol import NewerRequests
+from ticketmaster.broker.kafka.protocol import NewerRequests, OlderRequests, Requests
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.transactions import KafkaTransactionalProducer
 from ticketmaster.broker.port import TopicPartition
@@ -105,6 +105,25 @@ def test_what_could_not_be_sent_is_sent_again(request_name: str) -> None:
 
     assert run_virtual(committed(Cluster(answer))) == {SOURCE: 41}
     assert not failures
+
+
+@pytest.mark.parametrize(
+    ("requests", "asked"),
+    [
+        (NewerRequests(), ["ProduceRequestV12", "EndTxnRequestV5"]),
+        (OlderRequests(), ["AddPartitionsToTxnRequest", "ProduceRequest", "EndTxnRequest"]),
+    ],
+    ids=["newer", "older"],
+)
+def test_of_a_transaction_without_offsets_the_group_hears_nothing(requests: Requests, asked: list[str]) -> None:
+    async def main() -> list[str]:
+        cluster = Cluster(lambda name: SimpleNamespace(errors=[("topic", [(0, 0)])]) if name.startswith("Add") else well(name))
+        producer = producer_on(cluster)
+        producer._requests = requests
+        assert await producer.commit({SOURCE: [PAIR]}, {}, "group") == {SOURCE: 41}
+        return cluster.asked
+
+    assert run_virtual(main()) == asked
 
 
 def test_an_answer_that_leaves_a_partition_out_ends_the_producer_and_not_the_process() -> None:

@@ -31,7 +31,7 @@ from ticketmaster.broker.port import (
     TransactionalProducer,
     partitions_of,
 )
-from ticketmaster.clock import Clock
+from ticketmaster.clock import Clock, SteadyClock
 from ticketmaster.errors import Fatal, Retriable, TaskMigrated, TicketmasterError, UsageError
 
 _NOTHING = Extent(0, 0, 0)
@@ -61,7 +61,7 @@ class EmbeddedBroker:
     ) -> None:
         """``tail_bytes_max`` bounds the newest batches kept in memory, over all partitions."""
         self._storage = storage
-        self._clock = clock
+        self._clock = SteadyClock(clock)
         self._pace = pace
         self._tail_bytes_max = tail_bytes_max
         self._tail: deque[tuple[PartitionLog, int]] = deque()
@@ -154,6 +154,9 @@ class EmbeddedBroker:
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._logs[source].start for source in sources}
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
 
     # For the producers, consumers and the cleaner.
 

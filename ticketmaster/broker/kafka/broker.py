@@ -33,7 +33,7 @@ from ticketmaster.broker.port import (
     TopicSpec,
     TransactionalProducer,
 )
-from ticketmaster.clock import Clock
+from ticketmaster.clock import Clock, SteadyClock
 from ticketmaster.errors import Retriable, UsageError
 
 # Connections close at once, whatever is at their other end.
@@ -47,7 +47,9 @@ class KafkaBroker:
         """``translator`` brings what other programs wrote into this program's schemas; ``headers``: they are read, too."""
         self._headers = headers
         self._settings = settings
-        self._clock = clock
+        self._clock = SteadyClock(clock)
+        # The brokers' clocks are right: there is nothing to be drawn to in this one.
+        self._log_clock = SteadyClock(clock, drawn_per_mille=0)
         self._translator = translator
         self._producers: list[KafkaProducer] = []
         self._transactional: list[KafkaTransactionalProducer] = []
@@ -147,6 +149,9 @@ class KafkaBroker:
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._asked(lambda consumer, at: consumer.beginning_offsets(at), sources, "starts")
+
+    def now_ms(self) -> int:
+        return self._log_clock.now_ms()
 
     async def _asked(
         self, ask: Callable[[Any, list[KafkaTopicPartition]], Awaitable[Any]], sources: Collection[TopicPartition], what: str

@@ -87,7 +87,7 @@ class _Reading:
     async def fetch(self, timeout_ms: int, *, merge: bool) -> list[Batch]:
         """Whatever all partitions have. An empty batch tells only that the position has moved past markers.
 
-        ``merge`` makes one batch of those of a partition; without it each keeps its own time.
+        ``merge`` makes as few batches as can be of those of a partition; without it each keeps its own time.
         """
         # What is there already aiokafka delivers without giving the loop's other jobs a turn.
         await asyncio.sleep(0)
@@ -104,7 +104,7 @@ class _Reading:
         found: list[Batch] = []
         until = asyncio.get_running_loop().time() + _AT_ONCE_S
         for batches in fetched.values():
-            of_partition = [merged(batches)] if merge else with_markers(batches)
+            of_partition = merged(batches) if merge else with_markers(batches)
             found += self._translated(of_partition, until)
         return self._delivered(found)
 

@@ -14,6 +14,8 @@ from aiokafka.errors import CorruptRecordException
 from ticketmaster.broker.kafka.private import FetchedBatch, FetchedRecord, FetchedRecords
 from ticketmaster.broker.port import NO_PLACED_HEADERS, Batch, Headers, Pair, PlacedHeaders, TopicPartition
 
+# So far may the times of records lie apart that are delivered as one batch.
+_TOGETHER_MAX_MS = 1_000
 # What a record has whose writer gave it no key.
 _NO_KEY = b""
 
@@ -42,7 +44,7 @@ class BatchRecords(FetchedRecords):
             self.next_fetch_offset = batch.next_offset
             records = [(record.key or _NO_KEY, record.value) for record in found]
             headers = _headers(found) if self._reads_headers else NO_PLACED_HEADERS
-            yield Batch(source, records, _offsets(found, batch), batch.next_offset, batch.max_timestamp, headers, follows)
+            yield Batch(source, records, _offsets(found, batch), batch.next_offset, _oldest_ms(found, batch), headers, follows)
 
     def _wanted(self, batch: FetchedBatch) -> Sequence[FetchedRecord]:
         # Kept, for aiokafka's batch can be read once only.
@@ -59,13 +61,43 @@ def _offsets(found: Sequence[FetchedRecord], batch: FetchedBatch) -> Sequence[in
     return [record.offset for record in found]
 
 
+def _oldest_ms(found: Sequence[FetchedRecord], batch: FetchedBatch) -> int:
+    """When the oldest record was written. Our own producers give all of a batch one time, as brokers do that set it.
+
+    Others' are looked at one by one, unless the first and the last one have the newest time.
+    """
+    newest_ms: int = batch.max_timestamp
+    if batch.timestamp_type or not found or batch.first_timestamp == newest_ms == found[-1].timestamp:
+        return newest_ms
+    times_ms: list[int] = [record.timestamp for record in found]
+    return min(times_ms)
+
+
 def _headers(found: Sequence[FetchedRecord]) -> PlacedHeaders:
     """Of the records that have any; those without a value are left out."""
     return {at: [(name, value) for name, value in record.headers if value is not None] for at, record in enumerate(found) if record.headers}
 
 
-def merged(batches: Sequence[Batch]) -> Batch:
-    """Batches of one partition that follow each other, as one; its time is that of the oldest with records."""
+def merged(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of one partition that follow each other, as few: one, unless their records' times lie apart.
+
+    The time of each is its oldest record's, so that what came in time never looks as if it was late, and hardly the other way round.
+    """
+    runs: list[list[Batch]] = [[]]
+    times: tuple[int, int] | None = None
+    for batch in batches:
+        if batch.records:
+            at_ms = batch.timestamp_ms
+            oldest_ms, newest_ms = times or (at_ms, at_ms)
+            times = min(oldest_ms, at_ms), max(newest_ms, at_ms)
+            if times[1] - times[0] > _TOGETHER_MAX_MS:
+                times = at_ms, at_ms
+                runs.append([])
+        runs[-1].append(batch)
+    return [_as_one(run) for run in runs]
+
+
+def _as_one(batches: Sequence[Batch]) -> Batch:
     last = batches[-1]
     filled = [batch for batch in batches if batch.records]
     if len(filled) == 1:
@@ -78,7 +110,7 @@ def merged(batches: Sequence[Batch]) -> Batch:
             headers[len(records) + at] = found
         records += batch.records
         offsets += batch.offsets
-    oldest_ms = filled[0].timestamp_ms if filled else last.timestamp_ms
+    oldest_ms = min([batch.timestamp_ms for batch in filled], default=last.timestamp_ms)
     return Batch(last.source, records, offsets, last.next_offset, oldest_ms, headers, batches[0].follows)
 
 

@@ -13,13 +13,15 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from aiokafka.record.util import calc_crc32c
 
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
+from ticketmaster.simulation.clock import true_ms
 from ticketmaster.simulation.kafka import codes
 
 # A leader remembers so many batches of a producer, to tell a batch that comes twice from one that is missing.
 _REMEMBERED_BATCHES: Final = 5
 _SEQUENCES: Final = 1 << 31
 _BASE_OFFSET: Final = struct.Struct(">q")
-_CRC_AT, _ATTRIBUTES_AT = 17, 21
+_CRC_AT, _ATTRIBUTES_AT, _MAX_TIMESTAMP_AT = 17, 21, 35
+_LOG_APPEND_TIME: Final = 0x08
 _TRANSACTIONAL_CONTROL: Final = 0x30
 _MAGIC: Final = 2
 
@@ -122,7 +124,7 @@ class PartitionLog:
 
     def _store(self, stored: Stored) -> None:
         at = stored.base_offset
-        self._batches.append(stored._replace(data=_BASE_OFFSET.pack(at) + stored.data[_BASE_OFFSET.size :]))
+        self._batches.append(stored._replace(data=_stamped(stored.data, at)))
         self._bases.append(at)
         self.end = stored.next_offset
         stable_end = min(self._open.values(), default=self.end)
@@ -144,7 +146,8 @@ class PartitionLog:
         records: list[Pair] = []
         if not stored.control and not self._is_aborted(stored):
             records = [(record.key or b"", record.value) for record in DefaultRecordBatch(stored.data)]
-        return Batch(self.source, records, range(stored.base_offset, stored.next_offset), stored.next_offset, 0)
+        (written_ms,) = struct.unpack_from(">q", stored.data, _MAX_TIMESTAMP_AT)
+        return Batch(self.source, records, range(stored.base_offset, stored.next_offset), stored.next_offset, written_ms)
 
     def _is_aborted(self, stored: Stored) -> bool:
         return any(
@@ -183,6 +186,17 @@ def producer_of(data: bytes) -> tuple[int, int]:
 def keys_of(data: bytes) -> list[bytes]:
     """The keys of a batch."""
     return [record.key or b"" for record in DefaultRecordBatch(data)]
+
+
+def _stamped(data: bytes, offset: int) -> bytes:
+    """A batch as it is in the log: at its offset, and with the time at which it came (``message.timestamp.type=LogAppendTime``)."""
+    stamped = bytearray(data)
+    (attributes,) = struct.unpack_from(">h", data, _ATTRIBUTES_AT)
+    _BASE_OFFSET.pack_into(stamped, 0, offset)
+    struct.pack_into(">h", stamped, _ATTRIBUTES_AT, attributes | _LOG_APPEND_TIME)
+    struct.pack_into(">q", stamped, _MAX_TIMESTAMP_AT, true_ms())
+    struct.pack_into(">I", stamped, _CRC_AT, calc_crc32c(bytes(stamped[_ATTRIBUTES_AT:])))
+    return bytes(stamped)
 
 
 @lru_cache(maxsize=4_096)
