@@ -11,6 +11,7 @@ from typing import Final
 _ID: Final = "/v1/reservation/01a2124a-fc96-7000-8855-0ce95bc3ca78"
 _ASK: Final = "POST /v1/event/concert/reservation"
 _READ: Final = "GET, HEAD, OPTIONS"
+_KEY: Final = "idempotency-key: 8e03978e-40d5-43dd-bc93-6894a57f9324"
 HTTP1: Final = ("1.1",)
 HTTP2: Final = ("2",)
 BOTH: Final = ("1.1", "2")
@@ -49,6 +50,11 @@ def _picked(count: str, seats: str) -> str:
     return f'{{"userId":"ann","areaId":"A","type":"SELF_PICK","numOfSeats":{count},"seats":[{seats}]}}'
 
 
+def _held(seconds: int, seconds_max: int) -> str:
+    areas = '[{"areaId":"A","rowCount":1,"colCount":9}]'
+    return f'{{"eventName":"next","areas":{areas},"holdSeconds":{seconds},"holdSecondsMax":{seconds_max}}}'
+
+
 _HOSTS: Final = (
     Exchange("one Host", "GET /v1/health_check", "200", "RFC 9112, 3.2", over=HTTP1),
     Exchange("no Host", "GET /v1/health_check", "400 invalid_host", "RFC 9112, 3.2", hosts=(), over=HTTP1),
@@ -83,8 +89,9 @@ _METHODS: Final = (
     Exchange("of a reservation: a long poll", f"HEAD {_ID}", "503", "RFC 9110, 9.3.2", told=("retry-after: 0",)),
     Exchange("of what is only posted to", "HEAD /v1/event/concert/reservation", "405", "RFC 9110, 15.5.6", told=("allow: OPTIONS, POST",)),
     Exchange("OPTIONS", "OPTIONS /v1/event", "204", "RFC 9110, 9.3.7", told=(f"allow: {_READ}, POST",)),
-    Exchange("of a reservation", f"OPTIONS {_ID}", "204", "RFC 9110, 9.3.7", told=(f"allow: {_READ}",)),
-    Exchange("of all", "OPTIONS *", "204", "RFC 9110, 9.3.7", told=(f"allow: {_READ}, POST",)),
+    Exchange("of a reservation", f"OPTIONS {_ID}", "204", "RFC 9110, 9.3.7", told=(f"allow: DELETE, {_READ}",)),
+    Exchange("of a payment", f"OPTIONS {_ID}/payment", "204", "RFC 9110, 9.3.7", told=("allow: OPTIONS, POST",)),
+    Exchange("of all", "OPTIONS *", "204", "RFC 9110, 9.3.7", told=(f"allow: DELETE, {_READ}, POST",)),
     Exchange("of no path", "OPTIONS /v2", "404 no_such_path", "RFC 9110, 9.3.7"),
     Exchange("another method", "DELETE /v1/event/concert", "405 wrong_method", "RFC 9110, 15.5.6", told=(f"allow: {_READ}",)),
     Exchange("one nobody knows", "BREW /v1/event", "405 wrong_method", "RFC 9110, 15.5.6", told=(f"allow: {_READ}, POST",)),
@@ -117,11 +124,32 @@ _TARGETS: Final = (
     Exchange("two slashes", "GET //v1/event", "404 no_such_path", "nothing is merged", over=HTTP1),
     Exchange("an empty name", "POST /v1/event//reservation", "400 empty_name", body=_seats("1")),
     Exchange("no UUID", "GET /v1/reservation/7", "404 no_such_reservation"),
+    Exchange("no UUID", "POST /v1/reservation/7/payment", "404 no_such_reservation", body='{"reference":"7"}'),
+    Exchange("no UUID", "DELETE /v1/reservation/7", "404 no_such_reservation"),
+    Exchange("neither true nor false", f"DELETE {_ID}?refund=yes", "400 invalid_refund"),
     Exchange("the last of two", "GET /v1/event?limit=0&limit=1", "200"),
     Exchange("an unknown parameter", "GET /v1/event?colour=red", "200"),
 )
 
+_KEYS: Final = (
+    Exchange("one", _ASK, "200", "", sent=(_KEY,), body=_seats("1")),
+    Exchange("for the same again", _ASK, "200", "", sent=(_KEY,), body=_seats("1")),
+    Exchange("quotes are a part of it", _ASK, "200", "", sent=('idempotency-key: "8e03978e"',), body=_seats("1")),
+    Exchange("two", _ASK, "400 invalid_idempotency_key", "", sent=(_KEY, "idempotency-key: 7"), body=_seats("1")),
+    Exchange("the same twice", _ASK, "400 invalid_idempotency_key", "", sent=(_KEY, _KEY), body=_seats("1")),
+    Exchange("not ASCII", _ASK, "400 invalid_idempotency_key", "", sent=("idempotency-key: é",), body=_seats("1")),
+    Exchange("with a space", _ASK, "400 invalid_idempotency_key", "", sent=("idempotency-key: a b",), body=_seats("1")),
+    Exchange("empty", _ASK, "400 invalid_idempotency_key", "", sent=("idempotency-key: ",), body=_seats("1")),
+    Exchange("not looked at elsewhere", "GET /v1/event/concert", "200", "", sent=(_KEY, _KEY)),
+)
+
 _BODIES: Final = (
+    Exchange("a reference that is none", f"POST {_ID}/payment", "400 invalid_field", "", body='{"reference":7}'),
+    Exchange("an empty one", f"POST {_ID}/payment", "400 invalid_reference", "", body='{"reference":""}'),
+    Exchange("a payment without a body", f"POST {_ID}/payment", "400 malformed_json"),
+    Exchange("seconds below 1", f"POST {_ID}/extension", "400 invalid_extension", "", body='{"seconds":0}'),
+    Exchange("more than a week", f"POST {_ID}/extension", "400 invalid_extension", "", body='{"seconds":604801}'),
+    Exchange("a hold that is longer than it may be", "POST /v1/event", "400 invalid_hold", "", body=_held(60, 59)),
     Exchange("an integer", _ASK, "200", "JSON Schema, 6.1.1", body=_seats("1")),
     Exchange("1.0 is one", _ASK, "200", "JSON Schema, 6.1.1", body=_seats("1.0")),
     Exchange("so is 10e-1", _ASK, "200", "JSON Schema, 6.1.1", body=_seats("10e-1")),
@@ -187,4 +215,11 @@ _FRAMES: Final = (
     Exchange("a length without a body", _ASK, "reset", "RFC 9113, 8.1.1", sent=("content-length: 3",), hosts=(), over=HTTP2),
 )
 
-EXCHANGES: Final = {"Host": _HOSTS, "Methods": _METHODS, "Paths and queries": _TARGETS, "Bodies": _BODIES, "Framing": _FRAMES}
+EXCHANGES: Final = {
+    "Host": _HOSTS,
+    "Methods": _METHODS,
+    "Paths and queries": _TARGETS,
+    "Idempotency-Key": _KEYS,
+    "Bodies": _BODIES,
+    "Framing": _FRAMES,
+}

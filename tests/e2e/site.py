@@ -57,6 +57,7 @@ class Site:
             return self.gateway.on_areas(records)
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams, Observer())
+        self._events = GlobalTable(broker, topics.EVENT.name, PARTITIONS, self.gateway.on_events, streams, Observer())
         self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings)
         self._jobs: list[asyncio.Task[None]] = []
 
@@ -72,7 +73,7 @@ class Site:
     @property
     def ready(self) -> bool:
         """Whether every part serves."""
-        return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas))
+        return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas, self._events))
 
     async def listen(self) -> None:
         """Serves HTTP; the roles do not work yet."""
@@ -84,6 +85,7 @@ class Site:
         """Puts the roles to work; returns when they serve."""
         work = (
             self._areas.run(),
+            self._events.run(),
             self._reservations.run(self.gateway.on_reservations, self.gateway.on_table_opened),
             self._event.run(),
             self._reservation.run(),

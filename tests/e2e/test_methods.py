@@ -36,7 +36,9 @@ async def test_options_tells_the_methods_of_a_path(client: httpx.AsyncClient) ->
         (EVENT, "GET, HEAD, OPTIONS, POST"),
         (RESERVATION, "OPTIONS, POST"),
         ("/v1/event/unknown", READ_METHODS),
-        (f"/v1/reservation/{uuid4()}", READ_METHODS),
+        (f"/v1/reservation/{uuid4()}", f"DELETE, {READ_METHODS}"),
+        (f"/v1/reservation/{uuid4()}/payment", "OPTIONS, POST"),
+        (f"/v1/reservation/{uuid4()}/extension", "OPTIONS, POST"),
         ("/v1/health_check/ready", READ_METHODS),
     ):
         for body in (None, b"{}"):

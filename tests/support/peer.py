@@ -9,8 +9,10 @@ from typing import cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamReset
 from h2.settings import SettingCodes
+
+_PATH = b"/internal/v1/reservation/"
 
 
 class Side(asyncio.Protocol):
@@ -20,6 +22,8 @@ class Side(asyncio.Protocol):
         self.peer = peer
         self.http = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         self.asked: list[tuple[int, bytes]] = []
+        # The paths of posts, by their streams.
+        self.posts: dict[int, bytes] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not asserted: uvloop's is one by its methods only.
@@ -32,10 +36,18 @@ class Side(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for event in self.http.receive_data(data):
             if isinstance(event, RequestReceived):
-                path = dict(event.headers or ())[b":path"]
-                assert path.startswith(b"/internal/v1/reservation/")
+                headers = dict(event.headers or ())
+                path = headers[b":path"]
+                assert path.startswith(_PATH)
+                if headers[b":method"] == b"POST":
+                    name = self.posts[event.stream_id or 0] = path.removeprefix(_PATH)
+                    self.peer.traceparents[name] = headers.get(b"traceparent", b"")
                 self.asked.append((event.stream_id or 0, path.rpartition(b"/")[2]))
                 self.peer.most_at_once = max(self.peer.most_at_once, len(self.asked))
+            elif isinstance(event, DataReceived):
+                name = self.posts[event.stream_id]
+                self.peer.bodies[name] = self.peer.bodies.get(name, b"") + event.data
+                self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, StreamReset):
                 self.asked = [(number, key) for number, key in self.asked if number != event.stream_id]
                 self.peer.resets += 1
@@ -62,6 +74,9 @@ class Peer:
         self.answers_at_once = False
         self.most_at_once = 0
         self.resets = 0
+        # Of posts, by their paths.
+        self.bodies: dict[bytes, bytes] = {}
+        self.traceparents: dict[bytes, bytes] = {}
 
     async def listen(self) -> None:
         loop = asyncio.get_running_loop()

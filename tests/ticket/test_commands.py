@@ -99,7 +99,7 @@ async def test_a_log_that_is_gone_ends_the_work_and_says_why_by_itself() -> None
 
 def test_a_sick_partition_holds_up_nobody_else_and_its_own_clients_are_refused_in_the_end() -> None:
     async def main() -> None:
-        log, sick, clock = Log(), list[int](), asyncio.get_running_loop().time
+        log, sick, clock = Log(), list[TopicPartition](), asyncio.get_running_loop().time
         log.slow[SOURCE] = asyncio.Event()
         commands, well = Commands(log, Observer(), sick.append), SOURCE._replace(partition=4)
         job = asyncio.create_task(forever(commands))
@@ -118,7 +118,7 @@ def test_a_sick_partition_holds_up_nobody_else_and_its_own_clients_are_refused_i
         commands.add(SOURCE, b"2", b"command", affected[1])
         await asyncio.sleep(0.1)
         assert sick
-        assert set(sick) == {SOURCE.partition}
+        assert set(sick) == {SOURCE}
         assert [client.answer for client in affected] == [(0, b"")] * 2
         assert commands.in_flight == 2
 
@@ -139,7 +139,7 @@ async def forever(commands: Commands) -> None:
 
 async def test_only_those_whose_commands_are_too_large_for_good_are_told_so() -> None:
     log = Log(Refused("too large: max.message.bytes", SOURCE, (b"2",)))
-    sick: list[int] = []
+    sick: list[TopicPartition] = []
     commands, clients = Commands(log, Observer(), sick.append), [Client(), Client(), Client()]
     for number, client in enumerate(clients):
         commands.add(SOURCE, b"%d" % (number + 1), b"command", client)

@@ -11,6 +11,7 @@ import pytest
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import NO_RECORD_HEADERS, Assignment, Headers, Pair, RecordHeaders, TopicPartition
 from ticketmaster.clock import SystemClock
+from ticketmaster.domain.life import Change, Kind
 from ticketmaster.errors import Fatal, Refused, Retriable, TicketmasterError
 from ticketmaster.simulation.loop import run_virtual
 from ticketmaster.streams.jobs import cancel
@@ -20,12 +21,14 @@ from ticketmaster.telemetry.observer import Observer
 from ticketmaster.telemetry.tracing import Span
 from ticketmaster.ticket import undecided
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Headers as HttpHeaders
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import Watched
 from ticketmaster.wire import avro
+from ticketmaster.wire.changes import encode_change
 
 PARTITIONS = 4
 MANY = 200
@@ -70,6 +73,7 @@ class Storm:
         self.gate.set()
         self.told: list[tuple[int, bytes]] = []
         self.asked: list[bytes] = []
+        self._keys = 0
         observer = Observer()
         observer.decision_durations = self.durations = Histogram((1.0, 10.0))
         limits = limits or TicketLimits(drain_ms=1_000)
@@ -80,11 +84,18 @@ class Storm:
             PARTITIONS,
             Clock(),
             limits,
-            lambda _, key: self.asked.append(key),
+            self._ask,
             observer,
         )
         self.gateway.on_assigned(Assignment([0, 1], 1, {2: OTHER, 3: OTHER}))
         self._jobs = [asyncio.create_task(self.gateway.hand_over(Pace(0))), asyncio.create_task(self.gateway.sweep())]
+
+    def _ask(self, _address: str, key: bytes, _post: Post | None = None, /) -> None:
+        self.asked.append(key)
+
+    def serves(self, _partition: int) -> bool:
+        """As a table."""
+        return True
 
     def get(self, _partition: int, _key: bytes) -> bytes | None:
         """As a table."""
@@ -110,6 +121,11 @@ class Storm:
             except Problem as problem:
                 client.response_bytes(*problem.response)
 
+    def post_keyed(self, count: int = MANY) -> None:
+        for _ in range(count):
+            self._keys += 1
+            self.gateway.post_keyed("show", str(self._keys), BODY, Client(self.told))
+
     def announce(self, count: int = MANY) -> None:
         for _ in range(count):
             self.gateway.post_event(EVENT, Client(self.told))
@@ -117,7 +133,11 @@ class Storm:
     def poll(self, count: int = MANY) -> None:
         for number in range(count):
             self.gateway.get_reservation(key_of(number), Client(self.told))
-            self.gateway.get_for_peer(key_of(number).encode(), Client(self.told))
+            key = key_of(number).encode()
+            self.gateway.get_for_peer(key, Client(self.told))
+            for kind in Kind:
+                self.gateway.change(key, Change(b"", kind, b"7", 60), Client(self.told))
+            self.gateway.changes.take_for_peer(key, encode_change(Change(b"%032x" % number, Kind.PAY, b"7")), Client(self.told))
 
     async def end(self) -> None:
         await cancel(*self._jobs)
@@ -151,6 +171,7 @@ def left(storm: Storm) -> dict[str, int]:
 async def refused(storm: Storm, failure: Callable[[TopicPartition, Sequence[Pair]], TicketmasterError]) -> None:
     storm.log = failure
     storm.post()
+    storm.post_keyed()
     storm.announce()
     await asyncio.sleep(10)
 
@@ -175,6 +196,7 @@ async def the_end_comes_before_the_log_answers(storm: Storm) -> None:
     await asyncio.sleep(0.1)
     # What is under way, and what has not been handed over.
     storm.post()
+    storm.post_keyed()
     storm.poll()
     await storm.gateway.drain()
 
@@ -182,6 +204,7 @@ async def the_end_comes_before_the_log_answers(storm: Storm) -> None:
 async def the_log_fails_while_it_is_written(storm: Storm) -> None:
     storm.gate.clear()
     storm.post()
+    storm.post_keyed()
     storm.poll()
     await asyncio.sleep(0.1)
     await storm.gateway.fail()
@@ -194,6 +217,7 @@ async def bodies_are_none(storm: Storm) -> None:
 async def posts_come_in_the_end(storm: Storm) -> None:
     storm.gateway.draining = True
     storm.post()
+    storm.post_keyed()
     storm.poll()
     storm.announce()
 
@@ -271,6 +295,7 @@ def test_nothing_is_left_of_requests_beyond_the_limits() -> None:
     async def too_many(storm: Storm) -> None:
         storm.gate.clear()
         storm.post()
+        storm.post_keyed()
         storm.poll()
         assert [status for status, _ in storm.told].count(429) > MANY
         storm.log = lambda _source, _records: Retriable("no leader")

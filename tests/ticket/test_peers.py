@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.consuming import until
 from tests.support.peer import Peer, Told
+from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.peers import Peers
 
 KEYS = [b"key-%d" % number for number in range(300)]
@@ -126,3 +127,37 @@ async def test_after_the_end_nothing_is_told(peer: Peer, peers: Peers, told: Tol
     await asyncio.sleep(0.05)
 
     assert (told.answers, told.failures) == ({}, [])
+
+
+def post_of(size: int) -> Post:
+    return Post(b"some/change", b"\xa5" * size, [("traceparent", b"00-1-1-01")])
+
+
+@pytest.mark.parametrize("size", [1, 7, 16_384, 16_385, 60_000])
+async def test_a_post_has_its_body_and_is_told_by_its_own_name(size: int, peer: Peer, peers: Peers, told: Told) -> None:
+    peers.ask(peer.address, b"key")
+    peers.ask(peer.address, b"name", post_of(size))
+    await until(lambda: len(peer.bodies.get(b"some/change", b"")) == size, "all of it is there")
+    peer.sides[0].answer(body=lambda key: key)
+
+    await until(lambda: len(told.answers) == 2, "both are answered")
+    assert told.answers == {b"key": (200, b"key"), b"name": (200, b"change")}
+    assert peer.traceparents == {b"some/change": b"00-1-1-01"}
+
+
+async def test_posts_wait_until_the_peer_takes_more(peer: Peer, peers: Peers, told: Told) -> None:
+    for number in range(10):
+        peers.ask(peer.address, b"name-%d" % number, Post(b"%d/change" % number, b"x" * 20_000, []))
+    await until(lambda: len(peer.bodies) == 10, "all have come")
+    peer.sides[0].answer()
+
+    await until(lambda: len(told.answers) == 10, "all are answered")
+    assert {len(body) for body in peer.bodies.values()} == {20_000}
+
+
+async def test_a_post_that_the_peer_never_takes_in_one_piece_fails_and_holds_up_nobody(peer: Peer, peers: Peers, told: Told) -> None:
+    peers.ask(peer.address, b"large", post_of(70_000))
+    peers.ask(peer.address, b"key")
+    await until(lambda: peer.asked == [b"key"], "the other one is asked")
+
+    await until(lambda: told.failures == [b"large"], "it has failed")

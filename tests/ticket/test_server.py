@@ -9,9 +9,10 @@ import pytest
 
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private
+from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.responding import Responder
-from ticketmaster.ticket.routes import PostTarget, Request
+from ticketmaster.ticket.routes import Request, Target
 from ticketmaster.ticket.server import Dispatcher, HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 
@@ -51,7 +52,7 @@ class Routes:
     def allowed_methods(self, path: str) -> str:
         return "GET"
 
-    def post_target(self, path: str) -> PostTarget | None:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | None:
         return lambda _body, _responder: None
 
 

@@ -27,7 +27,7 @@ _POLL_MS: Final = 100
 
 # What each role must be able to read back.
 STATE_OF: Final[Mapping[str, Sequence[topics.Topic]]] = {
-    topics.TICKET_SERVICE: (topics.AREA_STATUS, topics.USER_RESERVATION),
+    topics.TICKET_SERVICE: (topics.AREA_STATUS, topics.EVENT, topics.USER_RESERVATION),
     topics.RESERVATION_SERVICE: (topics.AREA_STATUS, topics.RESERVATION_CHANGELOG),
     topics.EVENT_SERVICE: (topics.AREA_CHANGELOG, topics.EVENT),
 }

@@ -82,6 +82,7 @@ class _Standalone:
             return gateway.on_areas(records)
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
+        self._events = GlobalTable(broker, topics.EVENT.name, partitions, gateway.on_events, settings, observer)
         self._ready = ready = Readiness()
         self._routes = Routes(gateway, ready, limits)
         self._watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
@@ -101,7 +102,7 @@ class _Standalone:
 
     @property
     def _serves(self) -> bool:
-        return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas))
+        return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas, self._events))
 
     async def run(self, on_ready: Callable[[int], None]) -> int:
         """Starts everything, waits, and stops everything in the opposite order. A signal while it starts is heeded when it has."""
@@ -133,6 +134,7 @@ class _Standalone:
         gateway = self._gateway
         return {
             "areas": self._areas.run(),
+            "events": self._events.run(),
             "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
             "event": self._event.run(),
             "reservation": self._reservation.run(),

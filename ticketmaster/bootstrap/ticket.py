@@ -17,10 +17,11 @@ from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
+from ticketmaster.broker.port import Pair
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import TicketConfig
 from ticketmaster.streams.pace import Pace
-from ticketmaster.streams.table import GlobalTable, OwnedTable
+from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
@@ -121,11 +122,14 @@ class _Ticket:
             self._peers.ask,
             measuring.observer,
         )
-        self._areas = GlobalTable(
-            broker, topics.AREA_STATUS.name, context.partitions, self.gateway.on_areas, context.settings, context.observer
-        )
+        self._areas = self._table(topics.AREA_STATUS, self.gateway.on_areas)
+        self._events = self._table(topics.EVENT, self.gateway.on_events)
         measuring.watch_state(context.slot.folder)
         measuring.watch_partitions(self._reservations)
+
+    def _table(self, topic: topics.Topic, apply: Callable[[Sequence[Pair]], Sequence[Unreadable]]) -> GlobalTable:
+        context = self._context
+        return GlobalTable(context.broker, topic.name, context.partitions, apply, context.settings, context.observer)
 
     def _on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
         self.gateway.on_peer_answer(key, status, body, traceparent)
@@ -136,13 +140,14 @@ class _Ticket:
     @property
     def serves(self) -> bool:
         """Whether it serves all its partitions."""
-        return self._reservations.ready and self._areas.ready
+        return self._reservations.ready and self._areas.ready and self._events.ready
 
     def jobs(self, peer_address: str) -> dict[str, Coroutine[Any, Any, None]]:
         """All that goes on in it; other processes ask it at ``peer_address``."""
         gateway = self.gateway
         return {
             "areas": self._areas.run(),
+            "events": self._events.run(),
             "reservations": self._reservations.run(
                 gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, self._context.membership(peer_address)
             ),

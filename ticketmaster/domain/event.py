@@ -43,6 +43,8 @@ class EventLimits(Struct, frozen=True):
     seats_per_area_max: int = 100_000
     seats_per_event_max: int = 10_000_000
     name_bytes_max: int = 255
+    # A week. What is held for longer is no hold.
+    hold_seconds_max: int = 604_800
 
 
 class Violation(Struct, frozen=True):
@@ -74,6 +76,14 @@ def _named_in_paths_violation(field: str, name: str, bytes_max: int) -> Violatio
     if _REPLACEMENT in name:
         return Violation("invalid_text", f"{field} holds U+FFFD, which stands for text that was damaged")
     return name_violation(field, name, bytes_max)
+
+
+def hold_violation(seconds: int, seconds_max: int, limits: EventLimits) -> Violation | None:
+    """A hold lasts for a second at least, and may be extended to what it lasts at most."""
+    if not 1 <= seconds <= seconds_max <= limits.hold_seconds_max:
+        rule = f"1 <= holdSeconds <= holdSecondsMax <= {limits.hold_seconds_max}"
+        return Violation("invalid_hold", f"holdSeconds is {seconds} and holdSecondsMax is {seconds_max}, which breaks {rule}")
+    return None
 
 
 def event_violation(event_name: str, artist: str, areas: Sequence[Area], limits: EventLimits) -> Violation | None:

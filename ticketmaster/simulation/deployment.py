@@ -14,6 +14,7 @@ from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, RoleProcess, Surroundings
+from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.problems import Headers
 from ticketmaster.ticket.routes import PEER_PREFIX
 
@@ -38,6 +39,9 @@ class _NoHeaders:
 
     def get_all(self, _name: str) -> list[str]:
         return []
+
+    def __contains__(self, _name: str) -> bool:
+        return False
 
 
 class _Scope(NamedTuple):
@@ -231,13 +235,13 @@ class Deployment:
             if scope.method == "GET":
                 one.dispatcher.get(scope, responder)
                 return
-            target = one.dispatcher.target(scope, len(body))
+            target = one.dispatcher.target(scope, scope.headers, len(body))
             assert callable(target)
             one.dispatcher.post(scope, target, body, responder)
 
         one.process.call(serve)
 
-    def _ask_peer(self, asker: RoleProcess, address: str, key: bytes) -> None:
+    def _ask_peer(self, asker: RoleProcess, address: str, key: bytes, post: Post | None = None) -> None:
         """As one ticket process asks another: it is told once, by an answer or by a failure."""
         loop, told, gateway = asyncio.get_running_loop(), [False], asker.gateway
         assert gateway
@@ -259,6 +263,6 @@ class Deployment:
             self.journal.fault(asker.name, "question lost", f"of {key.decode()} to {address}")
         else:
             responder = _Responder(tell, self.journal, f"{asker.name}'s question of {key.decode()}")
-            scope = _Scope("GET", PEER_PREFIX + key.decode())
+            scope = _Scope("POST", PEER_PREFIX + post.path.decode()) if post else _Scope("GET", PEER_PREFIX + key.decode())
             delay_s = self.random.choice((0.001, 0.01, 0.2))
-            loop.call_later(delay_s, self._deliver, other, scope, b"", responder, context=self._outside)
+            loop.call_later(delay_s, self._deliver, other, scope, post.body if post else b"", responder, context=self._outside)

@@ -26,7 +26,7 @@ from ticketmaster.streams.topology import Topology
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 from ticketmaster.ticket.catalog import Catalog
-from ticketmaster.ticket.forwarding import Ask
+from ticketmaster.ticket.forwarding import AskOwner, Post
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.routes import Routes
@@ -85,8 +85,8 @@ class Surroundings(NamedTuple):
     seed: str
     weather: Weather
     journal: Journal
-    # ``ask(asking process, address, id)``
-    ask: Callable[[RoleProcess, str, bytes], None]
+    # ``ask(asking process, address, id)``, or, behind them, what another process is to do.
+    ask: Callable[[RoleProcess, str, bytes, Post | None], None]
 
 
 def _failure_of(job: asyncio.Task[None]) -> BaseException | None:
@@ -184,7 +184,7 @@ class RoleProcess:
 
     def _reservation(self) -> list[Coroutine[Any, Any, None]]:
         areas = AreaCache(self._around.partitions, lambda: table.fresh)
-        table = self._areas(areas.apply, rest=True)
+        table = self._table(topics.AREA_STATUS, areas.apply, rest=True)
         return [
             self._added(self._worker(reservation_topology(self._around.partitions, areas))).run(),
             self._added(table).run(),
@@ -194,14 +194,15 @@ class RoleProcess:
         table = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", self._broker, self._open_stores, SETTINGS, self._notes
         )
-        ask: Ask = lambda address, key: self._around.ask(self, address, key)  # noqa: E731 - one word more says less
+        ask: AskOwner = lambda address, key, post=None: self._around.ask(self, address, key, post)  # noqa: E731 - one word more says less
         gateway = Gateway(self._broker.producer(), table, Catalog(), self._around.partitions, self.clock, LIMITS, ask)
         self.gateway = gateway
         self.dispatcher = Dispatcher(Routes(gateway, lambda: self.ready, LIMITS), None)
         membership = self._membership(topics.TICKET_SERVICE)
         return [
             self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),
-            self._added(self._areas(gateway.on_areas, rest=False)).run(),
+            self._added(self._table(topics.AREA_STATUS, gateway.on_areas, rest=False)).run(),
+            self._added(self._table(topics.EVENT, gateway.on_events, rest=False)).run(),
             gateway.hand_over(Pace(SETTINGS.commit_interval_max_ms)),
             gateway.sweep(),
         ]
@@ -221,8 +222,8 @@ class RoleProcess:
     def _membership(self, application_id: str) -> Membership:
         return Membership(self.name, partial(self.disk.stored, application_id), self.disk.note_member)
 
-    def _areas(self, apply: Callable[..., Any], *, rest: bool) -> GlobalTable:
-        return GlobalTable(self._broker, topics.AREA_STATUS.name, self._around.partitions, apply, SETTINGS, self._notes, rest=rest)
+    def _table(self, topic: topics.Topic, apply: Callable[..., Any], *, rest: bool) -> GlobalTable:
+        return GlobalTable(self._broker, topic.name, self._around.partitions, apply, SETTINGS, self._notes, rest=rest)
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> SimulatedStores:
         return self.disk.open(application_id, names, partition)

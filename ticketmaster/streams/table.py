@@ -214,6 +214,11 @@ class OwnedTable:
         work = self.member.works.get(partition)
         return work.get(key) if work else None
 
+    def serves(self, partition: int) -> bool:
+        """Whether a key that :meth:`get` does not find has no value."""
+        work = self.member.works.get(partition)
+        return work is not None and work.serving
+
     async def run(
         self,
         on_records: OnRecords,

@@ -8,13 +8,14 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, name_violation
+from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, hold_violation, name_violation
 from ticketmaster.domain.reservation import ReservationType, State
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
-from ticketmaster.ticket.times import parse_time, time_json
+from ticketmaster.ticket.times import milliseconds_json, parse_time, time_json
 from ticketmaster.wire.binary import read_int, read_string, skip_string
-from ticketmaster.wire.frames import FRAME_BYTES
+from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.lives import standing
 from ticketmaster.wire.reservations import (
     encode_create,
     encode_seats,
@@ -69,6 +70,16 @@ class _EventBody(Struct):
     reservationClosingTime: Raw = _NO_TIME
     eventStartTime: Raw = _NO_TIME
     eventEndTime: Raw = _NO_TIME
+    holdSeconds: Int32 | UnsetType = UNSET
+    holdSecondsMax: Int32 | UnsetType = UNSET
+
+
+class _PaymentBody(Struct):
+    reference: str
+
+
+class _ExtensionBody(Struct):
+    seconds: Int32
 
 
 class SeatBody(Struct, frozen=True, gc=False):
@@ -104,6 +115,8 @@ class EventView(Struct):
     seats: int
     availableSeats: int
     areas: list[AreaView]
+    holdSeconds: int | UnsetType = UNSET
+    holdSecondsMax: int | UnsetType = UNSET
 
 
 class EventSummary(Struct):
@@ -135,6 +148,8 @@ class SeatMapView(Struct):
 
 
 _decode_event = msgspec.json.Decoder(_EventBody).decode
+_decode_payment = msgspec.json.Decoder(_PaymentBody).decode
+_decode_extension = msgspec.json.Decoder(_ExtensionBody).decode
 _decode_reservation = msgspec.json.Decoder(_ReservationBody).decode
 
 
@@ -158,7 +173,40 @@ def read_event(body: bytes, limits: EventLimits, now_ns: int) -> Event:
     if broken:
         raise Problem(400, broken.code, f"{broken.message}.")
     opening, closing, start, end = (parse_time(field, bytes(getattr(read, field)), now_ns) for field in _TIME_FIELDS)
-    return Event(read.eventName, read.artist, opening, closing, start, end, areas)
+    return Event(read.eventName, read.artist, opening, closing, start, end, areas, *_hold(read, limits))
+
+
+def _hold(read: _EventBody, limits: EventLimits) -> tuple[int, int]:
+    """For how long seats are held, and at most."""
+    if read.holdSeconds is UNSET and read.holdSecondsMax is UNSET:
+        return 0, 0
+    seconds = 0 if read.holdSeconds is UNSET else int(read.holdSeconds)
+    seconds_max = seconds if read.holdSecondsMax is UNSET else int(read.holdSecondsMax)
+    if broken := hold_violation(seconds, seconds_max, limits):
+        raise Problem(400, broken.code, f"{broken.message}.")
+    return seconds, seconds_max
+
+
+def read_payment(body: bytes, bytes_max: int) -> bytes:
+    """The reference of a payment. Problem: it is none."""
+    try:
+        reference = _decode_payment(body).reference
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise _malformed(body, cause) from cause
+    if broken := name_violation("reference", reference, bytes_max):
+        raise Problem(400, "invalid_reference", f"{broken.message}.")
+    return reference.encode()
+
+
+def read_extension(body: bytes, seconds_max: int) -> int:
+    """For how many seconds from now on a hold shall last. Problem: it is no such number."""
+    try:
+        seconds = int(_decode_extension(body).seconds)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise _malformed(body, cause) from cause
+    if not 1 <= seconds <= seconds_max:
+        raise Problem(400, "invalid_extension", f"seconds is a number from 1 to {seconds_max}.")
+    return seconds
 
 
 class _AnnouncedEvent(Struct):
@@ -169,13 +217,17 @@ class _AnnouncedEvent(Struct):
     reservationClosingTime: Raw
     eventStartTime: Raw
     eventEndTime: Raw
+    holdSeconds: int | UnsetType = UNSET
+    holdSecondsMax: int | UnsetType = UNSET
 
 
 def event_json(event: Event) -> bytes:
     """The answer to an announcement."""
     areas = [_AreaBody(area.area_id, area.price, area.row_count, area.col_count) for area in event.areas]
     times = (event.reservation_opening_ns, event.reservation_closing_ns, event.event_start_ns, event.event_end_ns)
-    return encode_json(_AnnouncedEvent(event.event_name, event.artist, areas, *map(time_json, times)))
+    opening, closing, start, end = map(time_json, times)
+    hold = (event.hold_seconds, event.hold_seconds_max) if event.hold_seconds else (UNSET, UNSET)
+    return encode_json(_AnnouncedEvent(event.event_name, event.artist, areas, opening, closing, start, end, *hold))
 
 
 def read_reservation_request(body: bytes, event_id: str, limits: TicketLimits) -> bytes:
@@ -216,7 +268,8 @@ def _checked_names(user_id: str, event_id: str, area_id: str, bytes_max: int) ->
 
 
 def reservation_json(reservation: bytes) -> bytes:
-    """The JSON of a framed ``Reservation``, keys in the contract's order."""
+    """The JSON of a framed ``Reservation`` of either form, keys in the contract's order."""
+    is_second = reservation.startswith(FRAMES.reservation_2)
     reservation_id, at = read_string(reservation, FRAME_BYTES)
     user_id, where_at = read_string(reservation, at)
     at = skip_string(reservation, skip_string(reservation, where_at))
@@ -225,12 +278,12 @@ def reservation_json(reservation: bytes) -> bytes:
     retired_count, at = read_int(reservation, at)
     kind, seats_at = reservation[at], at + 1
     # Without a reason its end tells where the seats end, if they are whole up to there.
-    if reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
+    if not is_second and reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
         at, reason = len(reservation) - 2, b""
     else:
         at = read_seats(reservation, seats_at)[1]
         reason, _ = read_string(reservation, at + 1)
-    return _RESERVATION_JSON % (
+    answer = _RESERVATION_JSON % (
         encode_json(reservation_id.decode()),
         encode_json(user_id.decode()),
         where,
@@ -241,6 +294,16 @@ def reservation_json(reservation: bytes) -> bytes:
         _STATE_NAMES[reservation[at] >> 1],
         encode_json(reason.decode()) if reason else b'""',
     )
+    return answer[:-1] + _life_json(reservation) + b"}" if is_second else answer
+
+
+def _life_json(reservation: bytes) -> bytes:
+    """What a reservation of the second form has besides."""
+    life = standing(reservation).life
+    shown = b',"holdExpiresAt":%b' % milliseconds_json(life.hold_expires_ms) if life.hold_expires_ms else b""
+    if life.payment_reference:
+        shown += b',"paymentReference":%b' % encode_json(life.payment_reference.decode())
+    return shown
 
 
 _RESERVATION_JSON = (

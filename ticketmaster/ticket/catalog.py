@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.streams.table import Unreadable
@@ -14,6 +16,8 @@ from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventV
 from ticketmaster.ticket.renderings import Rendered, Renderings
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.events import read_hold
+from ticketmaster.wire.holds import NO_HOLD, Hold
 
 _SHOWN_EVENTS_MAX = 1_000
 
@@ -40,6 +44,7 @@ class Catalog:
     def __init__(self) -> None:
         self._events: dict[str, _Event] = {}
         self._names: list[str] = []
+        self._holds: dict[str, Hold] = {}
         # How many statuses it has taken: each gives its area, its event and the list a version of its own.
         self._version = 0
         self._renderings = Renderings()
@@ -73,6 +78,24 @@ class Catalog:
         version = self._version = event.version = self._version + 1
         event.areas[area_id] = _Area(header, value, version)
 
+    def apply_rules(self, records: Sequence[Pair]) -> list[Unreadable]:
+        """Takes records of ``state.event``, and returns those that are none."""
+        unreadable: list[Unreadable] = []
+        for at, (key, value) in enumerate(records):
+            try:
+                event_id, hold = key.decode(), NO_HOLD if value is None else read_hold(value)
+            except UNREADABLE as reason:
+                unreadable.append((at, f"no Event: {reason}"))
+                continue
+            self._holds[event_id] = hold
+            if event := self._events.get(event_id):
+                event.version = self._version = self._version + 1
+        return unreadable
+
+    def has_rules(self, event_id: str) -> bool:
+        """Whether an event's rules are known."""
+        return event_id in self._holds
+
     def has_areas(self, event_id: str, area_ids: Sequence[str]) -> bool:
         """Whether all these areas are known."""
         event = self._events.get(event_id)
@@ -99,21 +122,22 @@ class Catalog:
     def event(self, event_id: str) -> Rendered | None:
         """An event and its areas, in the order of their ids."""
         event = self._events.get(event_id)
-        return self._renderings.get(("event", event_id), event.version, lambda: _event_view(event_id, event)) if event else None
+        return self._renderings.get(("event", event_id), event.version, lambda: self._view(event_id, event)) if event else None
+
+    def _view(self, event_id: str, event: _Event) -> EventView:
+        hold = self._holds.get(event_id, NO_HOLD)
+        areas = [
+            AreaView(area_id, area.header.price, area.header.rows, area.header.cols, area.header.available)
+            for area_id, area in sorted(event.areas.items())
+        ]
+        seconds, seconds_max = hold if hold.seconds else (UNSET, UNSET)
+        return EventView(event_id, event.seats, event.available, areas, seconds, seconds_max)
 
     def seat_map(self, event_id: str, area_id: str) -> Rendered | None:
         """An area's seats."""
         event = self._events.get(event_id)
         area = event.areas.get(area_id) if event else None
         return self._renderings.get(("area", event_id, area_id), area.version, lambda: _seat_map(event_id, area_id, area)) if area else None
-
-
-def _event_view(event_id: str, event: _Event) -> EventView:
-    areas = [
-        AreaView(area_id, area.header.price, area.header.rows, area.header.cols, area.header.available)
-        for area_id, area in sorted(event.areas.items())
-    ]
-    return EventView(event_id, event.seats, event.available, areas)
 
 
 def _seat_map(event_id: str, area_id: str, area: _Area) -> SeatMapView:

@@ -66,10 +66,10 @@ class Commands:
         self,
         producer: Producer,
         observer: Observer,
-        on_sick: Callable[[int], None] = _ignored,
+        on_sick: Callable[[TopicPartition], None] = _ignored,
         on_refused: Callable[[bytes], None] = _ignored,
     ) -> None:
-        """``on_sick(partition)`` is told of a partition that does not take commands, or takes very long.
+        """``on_sick(source)`` is told of a partition that does not take commands, or takes very long.
 
         ``on_refused(key)`` is told of each command that is not acknowledged, for whatever reason.
         """
@@ -161,7 +161,7 @@ class Commands:
         # Clients are only told that it is so.
         self._observer.commands_not_acknowledged(str(failure))
         if not isinstance(failure, Refused):
-            self._on_sick(source.partition)
+            self._on_sick(source)
             await self._refuse_all(acknowledge, problems.LOG_UNAVAILABLE)
             return
         never = set(failure.keys)
@@ -175,7 +175,7 @@ class Commands:
         # A child of the first traced request, linked to all others.
         first, *others = headers.values()
         attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.batch.message_count": len(gathered.records)}
-        with self._observer.tracer.start("send create_reservation", Kind.PRODUCER, first, attributes, others):
+        with self._observer.tracer.start(f"send {source.topic.rpartition('.')[2]}", Kind.PRODUCER, first, attributes, others):
             return dict(await self._producer.send(records, {source: headers}))
 
     def _look_after(self, late: list[TopicPartition]) -> None:
@@ -183,7 +183,7 @@ class Commands:
 
         def look(source: TopicPartition, write: asyncio.Task[None]) -> None:
             if self._writes.get(source) is write:
-                self._on_sick(source.partition)
+                self._on_sick(source)
                 loop.call_later(_SICK_S, look, source, write)
 
         loop = asyncio.get_running_loop()

@@ -8,11 +8,27 @@ long poll is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from ticketmaster.broker.port import Assignment
+from ticketmaster.broker.port import Assignment, Headers
 
 # Asks the process at an address for a reservation. Each question is told once, later: by an answer or by a failure.
 Ask = Callable[[str, bytes], None]
+
+
+class Post(NamedTuple):
+    """What the owner is asked to do: the path behind that of all reservations, the body, and headers, of a trace."""
+
+    path: bytes
+    body: bytes
+    headers: Headers
+
+
+class AskOwner(Protocol):
+    """As :data:`Ask`; or asks the process to do something. Then what is told has the name that is given here in place of the id."""
+
+    def __call__(self, address: str, key: bytes, post: Post | None = None, /) -> None:
+        """Asks."""
 
 
 class Forwarding:

@@ -19,20 +19,22 @@ from ticketmaster.broker.port import (
     PlacedHeaders,
     Producer,
     TopicPartition,
-    ensure_durable,
     partitions_of,
 )
 from ticketmaster.clock import Clock
-from ticketmaster.errors import Fatal, Refused, Retriable
-from ticketmaster.streams.jobs import cancel, in_turns
+from ticketmaster.domain.life import Change
+from ticketmaster.streams.jobs import in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket import problems
-from ticketmaster.ticket.bodies import event_json, read_event, read_reservation_request, reservation_json
+from ticketmaster.ticket.announcing import Announcements
+from ticketmaster.ticket.bodies import read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.changing import Changes, is_change_id, new_change_id
 from ticketmaster.ticket.commands import Commands
-from ticketmaster.ticket.forwarding import Ask, Forwarding
+from ticketmaster.ticket.forwarding import AskOwner, Forwarding, Post
+from ticketmaster.ticket.idempotency import KeyedPosts, is_number
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
@@ -42,7 +44,7 @@ from ticketmaster.ticket.undecided import Undecided
 from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.events import encode_event
+from ticketmaster.wire.frames import FRAMES
 
 _SWEEP_S = 0.25
 _DRAIN_POLL_S = 0.01
@@ -52,8 +54,6 @@ _CROWDED_POLL_S = 0.5
 _ANSWERS_AT_ONCE_MAX = 1_000
 # A partition that did not take commands gets no new ones for so long.
 _AVOIDED_S = 5.0
-# An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
-_VISIBLE_S = 5.0
 
 
 def _answers(reservation: bytes) -> Callable[[Responder], None]:
@@ -74,7 +74,7 @@ def _refuse_ending(responder: Responder) -> None:
     refuse(responder, problems.SHUTTING_DOWN)
 
 
-def _ask_nobody(address: str, key: bytes) -> None:
+def _ask_nobody(address: str, key: bytes, _post: Post | None = None, /) -> None:
     raise AssertionError(f"{address} is to be asked for {key!r}, though all partitions live here")
 
 
@@ -92,16 +92,14 @@ class Gateway:
         partitions: int,
         clock: Clock,
         limits: TicketLimits,
-        ask: Ask = _ask_nobody,
+        ask: AskOwner = _ask_nobody,
         observer: Observer = _NOBODY,
     ) -> None:
-        """``ask`` asks another process for a reservation, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`."""
+        """``ask`` asks another process, and answers by :meth:`on_peer_answer` or :meth:`on_peer_failure`."""
         self.catalog = catalog
         self.draining = False
         # Whether other requests wait for the connections of long polls.
         self.is_crowded: Callable[[], bool] = lambda: False
-        self._producer = producer
-        self._observer = observer
         self._reservations = reservations
         self._partitions = partitions
         self._clock = clock
@@ -117,19 +115,19 @@ class Gateway:
         self._tried_again: dict[int, asyncio.TimerHandle] = {}
         self._traces = ReservationTraces(observer.tracer, clock)
         self._undecided = Undecided(clock.monotonic_s, observer.decision_durations)
-        self._announcing: set[asyncio.Task[None]] = set()
+        self._announcements = Announcements(producer, catalog, partitions, observer)
+        self.changes = Changes(reservations, self._commands, ask, partitions, limits.long_poll_ms, self._change_refusal)
+        self._keyed = KeyedPosts(reservations, self._commands, ask, partitions, self._undecided, self._traces)
         # What goes on in turns: answers to many who wait for one reservation; looking for all that is waited for.
         self._jobs: set[asyncio.Task[None]] = set()
         self._is_to_look = False
-        self._catalog_changed = asyncio.Event()
         self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
 
     # Requests.
 
     def post_reservation(self, event_id: str, body: bytes, responder: Responder) -> None:
         """Takes a command; its id is the answer, once the log has it."""
-        refusal = self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
-        if refusal:
+        if refusal := self._command_refusal():
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
@@ -137,6 +135,25 @@ class Gateway:
         headers = self._traces.on_post(key, responder)
         self._commands.add(self._sources[partition], key, command, responder, headers)
         self._undecided.add(key, partition)
+
+    def post_keyed(self, event_id: str, key: str, body: bytes, responder: Responder) -> None:
+        """As :meth:`post_reservation`; whoever repeats the request with its ``Idempotency-Key`` gets the same id."""
+        if refusal := self._command_refusal():
+            refuse(responder, refusal)
+            return
+        command = read_reservation_request(body, event_id, self._limits)
+        self._keyed.post(event_id, key, command, responder)
+
+    def post_keyed_for_peer(self, key: bytes, body: bytes, responder: Responder) -> None:
+        """Takes the command of another process, which sees no partition of this one's."""
+        if refusal := self._command_refusal():
+            refuse(responder, refusal)
+        else:
+            self._keyed.post_for_peer(key, body, responder)
+
+    def change(self, key: bytes, change: Change, responder: Responder) -> None:
+        """Pays, extends or cancels a reservation, and answers with what became of it. The change gets its id here."""
+        self.changes.take(key, change._replace(change_id=new_change_id(self._clock)), responder)
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
@@ -167,8 +184,7 @@ class Gateway:
             self._wait(self._waiting_peers, key, responder)
 
     def _wait(self, waiting: Waiting[Responder], key: bytes, responder: Responder) -> bool:
-        refusal = self._refusal(self.waiting, self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
-        if refusal:
+        if refusal := self._waiting_refusal():
             refuse(responder, refusal)
             return False
         waiting.add(key, responder, asyncio.get_running_loop().time() + self._limits.long_poll_ms / 1000)
@@ -176,28 +192,33 @@ class Gateway:
 
     def post_event(self, body: bytes, responder: Responder) -> None:
         """Announces an event."""
-        refusal = self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
-        if refusal:
+        if refusal := self._command_refusal():
             refuse(responder, refusal)
             return
         event = read_event(body, self._limits.event, self._clock.now_ns())
-        key = event.event_name.encode()
-        records: list[Pair] = [(key, encode_event(event))]
-        command = {TopicPartition(topics.CREATE_EVENT.name, partition_of(key, self._partitions)): records}
-        area_ids = [area.area_id for area in event.areas]
-        job = asyncio.create_task(self._announce(command, event.event_name, area_ids, event_json(event), responder))
-        self._announcing.add(job)
-        job.add_done_callback(self._announcing.discard)
+        if event.hold_seconds and not FRAMES.has_all:
+            refuse(responder, problems.HOLDS_UNAVAILABLE)
+        else:
+            self._announcements.take(event, responder)
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for a decision."""
-        return len(self._waiting) + len(self._waiting_peers)
+        """How many requests wait for a decision, or for what becomes of a change."""
+        return len(self._waiting) + len(self._waiting_peers) + len(self.changes)
 
     @property
     def commands_in_flight(self) -> int:
         """How many commands the log has not acknowledged."""
-        return self._commands.in_flight + len(self._announcing)
+        return self._commands.in_flight + len(self._announcements) + len(self._keyed)
+
+    def _command_refusal(self) -> Problem | None:
+        return self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
+
+    def _waiting_refusal(self) -> Problem | None:
+        return self._refusal(self.waiting, self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)
+
+    def _change_refusal(self) -> Problem | None:
+        return self._command_refusal() or self._waiting_refusal()
 
     def _refusal(self, count: int, count_max: int, problem: Problem) -> Problem | None:
         """Why one more request of a kind is not taken on."""
@@ -217,8 +238,11 @@ class Gateway:
         while True:
             await self._commands.hand_over(pace)
 
-    def _avoid(self, partition: int) -> None:
+    def _avoid(self, source: TopicPartition) -> None:
         """Mints ids of other partitions for a while."""
+        if source.topic != topics.CREATE_RESERVATION.name:
+            return
+        partition = source.partition
         if earlier := self._tried_again.pop(partition, None):
             earlier.cancel()
         self._mint.avoid(partition)
@@ -232,37 +256,7 @@ class Gateway:
         """A command was not acknowledged: nobody knows its id."""
         self._undecided.forget(key)
         self._traces.forget(key)
-
-    async def _announce(
-        self, command: dict[TopicPartition, list[Pair]], event_id: str, area_ids: list[str], answer: bytes, responder: Responder
-    ) -> None:
-        try:
-            ensure_durable(await self._producer.send(command))
-        except Refused as reason:
-            self._observer.commands_not_acknowledged(str(reason))
-            refuse(responder, problems.COMMAND_TOO_LARGE)
-            return
-        except (Retriable, Fatal):
-            refuse(responder, problems.LOG_UNAVAILABLE)
-            return
-        except asyncio.CancelledError:
-            # Given up: it may be in the log or not.
-            refuse(responder, problems.LOG_UNAVAILABLE)
-            raise
-        except Exception as defect:  # noqa: BLE001 - whatever it is, the client gets an answer
-            structlog.get_logger().error("request_failed", exc_info=defect)
-            refuse(responder, problems.INTERNAL_ERROR)
-            return
-        try:
-            async with asyncio.timeout(_VISIBLE_S):
-                while area_ids and not self.catalog.has_areas(event_id, area_ids):
-                    self._catalog_changed.clear()
-                    await self._catalog_changed.wait()
-        except TimeoutError:
-            pass
-        finally:
-            # Also when it is given up: the log has it.
-            responder.response_bytes(200, JSON, answer)
+        self._keyed.forget(key)
 
     # Decisions from the log.
 
@@ -271,6 +265,8 @@ class Gateway:
         if headers:
             self._traces.on_decisions(records, headers)
         self._undecided.decide(records)
+        self._keyed.on_reservations(records)
+        self.changes.on_reservations(records)
         take, peers = self._waiting.take, self._waiting_peers
         for key, reservation in records:
             responders = take(key)
@@ -290,6 +286,7 @@ class Gateway:
     def on_table_opened(self) -> None:
         """Partitions were opened, with decisions that :meth:`on_reservations` did not see: looks for all that is waited for."""
         self._undecided.clear()
+        self._keyed.clear()
         self._look_for_all()
 
     def on_assigned(self, assignment: Assignment) -> None:
@@ -297,7 +294,9 @@ class Gateway:
         self._mint.own(assignment.partitions)
         # Decisions on partitions that others hold now are not seen here.
         self._undecided.clear()
-        self._forwarding.on_assigned(assignment)
+        self._keyed.clear()
+        for owners in (self._forwarding, self.changes, self._keyed):
+            owners.on_assigned(assignment)
         self._look_for_all()
 
     def _look_for_all(self) -> None:
@@ -309,6 +308,7 @@ class Gateway:
     async def _look(self) -> None:
         self._is_to_look = False
         await in_turns(self._waiting.awaited() + self._waiting_peers.awaited(), self._look_for)
+        await self.changes.look_for_all()
 
     def _look_for(self, key: bytes) -> None:
         """Answers those who wait for a reservation that is here, or has its owner asked."""
@@ -326,7 +326,11 @@ class Gateway:
 
     def on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
         """Another process has answered; ``traceparent`` is not empty if the reservation is traced."""
-        if status == 200:
+        if is_change_id(key):
+            self.changes.on_peer_answer(key, status, body)
+        elif is_number(key):
+            self._keyed.on_peer_answer(key, status)
+        elif status == 200:
             self._forwarding.answered(key)
             for responder in self._waiting.take(key):
                 self._traces.on_peer_answer(key, responder, traceparent)
@@ -336,12 +340,18 @@ class Gateway:
 
     def on_peer_failure(self, key: bytes) -> None:
         """Another process has not answered."""
-        self._forwarding.failed(key)
+        self.on_peer_answer(key, 0, b"", b"")
 
     def on_areas(self, records: Sequence[Pair]) -> list[Unreadable]:
         """Takes the status of areas, and returns the records that are none."""
         unreadable = self.catalog.apply(records)
-        self._catalog_changed.set()
+        self._announcements.on_catalog()
+        return unreadable
+
+    def on_events(self, records: Sequence[Pair]) -> list[Unreadable]:
+        """Takes the rules of events, and returns the records that are none."""
+        unreadable = self.catalog.apply_rules(records)
+        self._announcements.on_catalog()
         return unreadable
 
     async def sweep(self) -> None:
@@ -353,6 +363,8 @@ class Gateway:
             for waiting in (self._waiting, self._waiting_peers):
                 await in_turns(waiting.take_expired(loop.time() + early_s), _refuse_undecided)
             await in_turns(self._forwarding.take_failed(), self._look_for)
+            await self.changes.sweep(loop.time())
+            await self._keyed.sweep(loop.time())
             self._undecided.forget_old()
 
     async def drain(self) -> None:
@@ -373,8 +385,9 @@ class Gateway:
     async def _give_up(self, problem: Problem) -> None:
         """Answers everybody; ``problem`` is of commands that were not handed over to the log."""
         await self._commands.give_up(problem)
-        # Behind a turn of the loop: each has begun, and answers when it is cancelled.
-        await cancel(*self._announcing)
+        await self._announcements.give_up()
+        await self._keyed.give_up()
+        await self.changes.give_up(problems.SHUTTING_DOWN)
         for waiting in (self._waiting, self._waiting_peers):
             await in_turns(waiting.take_expired(float("inf")), _refuse_ending)
         # Those who are being answered in turns.

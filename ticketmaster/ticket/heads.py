@@ -25,6 +25,10 @@ class Head(Protocol):
         """1 (which is 1.0), 1.1 or 2."""
 
     @property
+    def query_string(self) -> str:
+        """What stands behind the ``?``."""
+
+    @property
     def authority(self) -> str | None:
         """The host of a target that has one, as those of HTTP/2 do."""
 
@@ -37,6 +41,9 @@ class HeaderLines(Protocol):
 
     def get_all(self, name: str) -> list[str]:
         """All values of a name."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a header of a name, whatever its value is."""
 
 
 def host_problem(head: Head, headers: HeaderLines) -> Problem | None:

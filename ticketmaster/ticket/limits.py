@@ -21,5 +21,6 @@ class TicketLimits:
     # Both together; 0 is no limit of its own.
     requests_in_flight_max: int = 0
     listed_events_max: int = 1_000
+    payment_reference_bytes_max: int = 255
     long_poll_ms: int = 10_000
     drain_ms: int = 5_000

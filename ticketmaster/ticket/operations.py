@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ticketmaster.ticket import problems
+from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.responding import Responder, refuse
-from ticketmaster.ticket.routes import HEALTH_PATHS, READ_METHODS, PostTarget, Request, answer_health
+from ticketmaster.ticket.routes import HEALTH_PATHS, READ_METHODS, Request, Target, answer_health
 
 METRICS = "/metrics"
 
@@ -29,7 +30,7 @@ class OperationRoutes:
         """The methods that a path takes; none of another path."""
         return READ_METHODS if path in HEALTH_PATHS or path == METRICS else ""
 
-    def post_target(self, path: str) -> PostTarget | None:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | None:
         """Nothing is taken."""
         return None
 

@@ -31,6 +31,8 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hpack import Encoder, NeverIndexedHeaderTuple
 
+from ticketmaster.ticket.forwarding import Post
+
 _PATH = b"/internal/v1/reservation/"
 _CONNECT_TIMEOUT_S = 1.0
 _LOOK_S = 0.25
@@ -88,10 +90,12 @@ class _Http(H2Connection):
 class _Answer:
     """An answer as far as it has come."""
 
-    __slots__ = ("body", "deadline", "key", "status", "traceparent")
+    __slots__ = ("body", "deadline", "key", "post", "status", "traceparent")
 
-    def __init__(self, key: bytes, deadline: float) -> None:
+    def __init__(self, key: bytes, post: Post | None, deadline: float) -> None:
         self.key = key
+        # What is asked, where that is not the reservation of this key.
+        self.post = post
         self.deadline = deadline
         self.status = 0
         self.traceparent = b""
@@ -104,7 +108,9 @@ class _Link(asyncio.Protocol):
     def __init__(self, address: str, on_answer: OnAnswer, on_failure: OnFailure, deadline_s: float, rest_s: float) -> None:
         """Connects after ``rest_s``."""
         self._loop = asyncio.get_running_loop()
-        self._headers = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", address.encode())]
+        always = [(b":scheme", b"http"), (b":authority", address.encode())]
+        self._headers = [(b":method", b"GET"), *always]
+        self._post_headers = [(b":method", b"POST"), *always]
         self._on_answer = on_answer
         self._on_failure = on_failure
         self._deadline_s = deadline_s
@@ -133,10 +139,10 @@ class _Link(asyncio.Protocol):
         except (OSError, ValueError, OverflowError):
             self.close(tell=True)
 
-    def ask(self, key: bytes) -> None:
+    def ask(self, key: bytes, post: Post | None) -> None:
         """Asks soon; the answer or the failure is told later."""
         self.used_at = self._loop.time()
-        self._unsent.append(_Answer(key, self.used_at + self._deadline_s))
+        self._unsent.append(_Answer(key, post, self.used_at + self._deadline_s))
         self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -151,15 +157,37 @@ class _Link(asyncio.Protocol):
         http, streams, unsent = self._http, self._streams, self._unsent
         try:
             while unsent and len(streams) < self._streams_max:
+                asked = unsent[0]
+                if asked.post and len(asked.post.body) > http.remote_settings.initial_window_size:
+                    # It could not leave in one piece.
+                    self._loop.call_soon(self._on_failure, unsent.popleft().key)
+                    continue
                 number = http.get_next_available_stream_id()
                 # A path comes once: in the table of headers it would only push out those that come again.
-                http.send_headers(number, [*self._headers, NeverIndexedHeaderTuple(b":path", _PATH + unsent[0].key)], end_stream=True)
+                if asked.post is None:
+                    http.send_headers(number, [*self._headers, NeverIndexedHeaderTuple(b":path", _PATH + asked.key)], end_stream=True)
+                elif not self._send_post(number, asked.post):
+                    break
                 streams[number] = unsent.popleft()
         except ProtocolError:
             # Stream numbers run out after a billion: the next ask opens a new connection.
             self.close(tell=True)
             return
         self._transport.write(http.data_to_send())
+
+    def _send_post(self, number: int, post: Post) -> bool:
+        """Sends a request with its body; False: the peer must take other bodies first."""
+        http = self._http
+        size = len(post.body)
+        if size > http.outbound_flow_control_window:
+            return False
+        length = NeverIndexedHeaderTuple(b"content-length", b"%d" % size)
+        more = [NeverIndexedHeaderTuple(name.encode(), value) for name, value in post.headers]
+        http.send_headers(number, [*self._post_headers, NeverIndexedHeaderTuple(b":path", _PATH + post.path), length, *more])
+        frame_bytes_max = http.max_outbound_frame_size
+        for at in range(0, size, frame_bytes_max):
+            http.send_data(number, post.body[at : at + frame_bytes_max], end_stream=at + frame_bytes_max >= size)
+        return True
 
     # asyncio.Protocol
 
@@ -316,8 +344,8 @@ class Peers:
         self._looking: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def ask(self, address: str, key: bytes) -> None:
-        """Asks the process at ``host:port`` for a reservation by its id."""
+    def ask(self, address: str, key: bytes, post: Post | None = None) -> None:
+        """Asks the process at ``host:port`` for a reservation by its id; or to do something, which is told by this key."""
         if self._closed:
             return
         loop = asyncio.get_running_loop()
@@ -328,7 +356,7 @@ class Peers:
         if link.waiting >= _WAITING_MAX:
             loop.call_soon(self._fail, key)
             return
-        link.ask(key)
+        link.ask(key, post)
         if self._looking is None:
             self._looking = loop.call_later(_LOOK_S, self._look)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ticketmaster.domain.life import ChangeRefusal
+
 Headers = list[tuple[str, str]]
 # Status, headers and body.
 Answer = tuple[int, Headers, bytes]
@@ -14,11 +16,16 @@ TITLES = {
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
+    409: "Conflict",
     413: "Content Too Large",
+    422: "Unprocessable Content",
     429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+PROBLEM: Headers = [("content-type", "application/problem+json"), ("cache-control", "no-store")]
 
 
 class _Document(msgspec.Struct):
@@ -38,7 +45,7 @@ class Problem(Exception):
         # Ready to send: under overload a refusal must cost next to nothing.
         self.response: Answer = (
             status,
-            [("content-type", "application/problem+json"), ("cache-control", "no-store"), *headers],
+            [*PROBLEM, *headers],
             body,
         )
 
@@ -78,6 +85,34 @@ TOO_MANY_WAITING = too_many("too_many_waiting", "Too many requests wait for a de
 TOO_MANY_COMMANDS = too_many("too_many_commands", "Too many commands wait for the log; try again.")
 TOO_MANY_REQUESTS = too_many("too_many_requests", "Too many requests are in flight; try again.")
 INTERNAL_ERROR = Problem(500, "internal_error", "A defect of the server; it was logged.")
+
+
+# Payments, extensions and cancellations.
+STILL_UNDECIDED = Problem(
+    409, "not_decided", "The reservation is not decided yet, or not known; read it, and ask again when it is decided."
+)
+CHANGE_NOT_ANSWERED = unavailable("change_not_answered", "The change may be made, or not; send it again, which makes it once.")
+HOLDS_UNAVAILABLE = unavailable(
+    "holds_unavailable", "The schema registry did not take the schemas of holds and payments, which are off until it has.", 60
+)
+INVALID_REFUND = Problem(400, "invalid_refund", "refund is true or false.")
+INVALID_CHANGE = Problem(400, "invalid_field", "The body is no record that this process can read.")
+INVALID_IDEMPOTENCY_KEY = Problem(400, "invalid_idempotency_key", "There is one Idempotency-Key, of 1 to 255 visible ASCII characters.")
+IDEMPOTENCY_KEY_REUSED = Problem(
+    422, "idempotency_key_reused", "This user has used this Idempotency-Key for a reservation of something else."
+)
+# Why a change did nothing, by the code in the reservation's record.
+REFUSALS = {
+    ChangeRefusal.HOLD_EXPIRED: Problem(409, "hold_expired", "The hold has ended, and the seats are given back; ask for seats again."),
+    ChangeRefusal.HOLD_LIMIT: Problem(
+        409, "hold_limit", "The hold can't last so long; holdSecondsMax of its event counts from the decision."
+    ),
+    ChangeRefusal.ALREADY_PAID: Problem(
+        409, "already_paid", "The reservation is paid; to cancel it is a refund, to pay it again another payment."
+    ),
+    ChangeRefusal.CANCELLED: Problem(409, "reservation_cancelled", "The reservation was cancelled, and has no seats any more."),
+    ChangeRefusal.FAILED: Problem(409, "reservation_failed", "The reservation has failed, and never had seats."),
+}
 
 
 def body_too_large(bytes_max: int) -> Problem:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import Responder, refuse
-from ticketmaster.ticket.routes import LIVE, PostTarget, Request, allowed_methods, answer_health
+from ticketmaster.ticket.routes import LIVE, Request, Target, allowed_methods, answer_health
 
 
 class Refusing:
@@ -34,6 +35,6 @@ class Refusing:
         """As at any time: which methods a path takes is no matter of who serves."""
         return self._allowed(path)
 
-    def post_target(self, path: str) -> PostTarget:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target:
         """Nobody: all that comes is refused."""
         return lambda _body, responder: refuse(responder, self._problem)

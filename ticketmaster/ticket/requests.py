@@ -12,6 +12,7 @@ from ticketmaster.telemetry.tracing import NO_TRACER, NOT_TRACED, Span, Tracer
 from ticketmaster.ticket.responding import Counted, Responder, Watched
 from ticketmaster.ticket.routes import route_of
 
+_COMMANDING = frozenset({"POST", "DELETE"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -49,7 +50,7 @@ class RequestWatch:
         """Only commands are drawn by lot: what is asked about a reservation is traced if that is, see ``tracing.py``."""
         headers = scope.headers
         traceparent = headers.get("traceparent")
-        if not (traceparent or scope.method == "POST") or not self._tracer.wants(traceparent):
+        if not (traceparent or scope.method in _COMMANDING) or not self._tracer.wants(traceparent):
             return NOT_TRACED
         route = route_of(scope.path)
         span = self._tracer.start_request(f"{scope.method} {route}", traceparent, headers.get("tracestate") if traceparent else None)

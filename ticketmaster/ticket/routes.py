@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
+from ticketmaster.domain.life import Change, Kind
 from ticketmaster.ticket import problems
-from ticketmaster.ticket.bodies import Page
+from ticketmaster.ticket.bodies import Page, read_extension, read_payment
+from ticketmaster.ticket.changing import CHANGE_END
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
 from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.heads import Head, HeaderLines
+from ticketmaster.ticket.idempotency import COMMAND_END, HEADER, key_of
 from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
-from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.renderings import Rendered
 from ticketmaster.ticket.responding import Responder, refuse
 
@@ -20,6 +24,8 @@ _EVENT = "/v1/event"
 _EVENT_PREFIX = "/v1/event/"
 _RESERVATION_PREFIX = "/v1/reservation/"
 _RESERVATION_SUFFIX = "/reservation"
+_PAYMENT_END = "/payment"
+_EXTENSION_END = "/extension"
 _AREA = "/area/"
 HEALTH = "/v1/health_check"
 LIVE = f"{HEALTH}/live"
@@ -28,13 +34,14 @@ HEALTH_PATHS = (HEALTH, LIVE, f"{HEALTH}/ready")
 PEER_PREFIX = "/internal/v1/reservation/"
 # HEAD is a GET whose answer leaves its body out.
 READ_METHODS = "GET, HEAD, OPTIONS"
+POST_METHODS = "OPTIONS, POST"
 # What Granian decodes to where a path is no UTF-8, so that nothing may be called so.
 UNDECODABLE = "\ufffd"
 
 _PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
 
 
-PostTarget = Callable[[bytes, Responder], None]
+Target = Callable[[bytes, Responder], None]
 
 
 class Request(NamedTuple):
@@ -59,8 +66,8 @@ class RouteTable(Protocol):
     def allowed_methods(self, path: str) -> str:
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
 
-    def post_target(self, path: str) -> PostTarget | None:
-        """Who takes the body of a POST; None: the path takes none."""
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
+        """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
 
 
 class Routes:
@@ -93,12 +100,58 @@ class Routes:
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
         return allowed_methods(path)
 
-    def post_target(self, path: str) -> PostTarget | None:
-        """Who takes the body of a POST; None: the path takes none."""
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
+        """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        if method == "DELETE":
+            return self._delete_target(path, head.query_string)
         if _takes_reservations(path):
             event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]
-            return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
-        return self._gateway.post_event if path == _EVENT else None
+            if HEADER not in headers:
+                return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
+            key = key_of(headers)
+            return lambda body, responder: self._gateway.post_keyed(event_id, key, body, responder)
+        if path == _EVENT:
+            return self._gateway.post_event
+        return self._change_target(path)
+
+    def _change_target(self, path: str) -> Target | Answer | None:
+        """Who takes the body of a POST about a reservation."""
+        prefix = PEER_PREFIX if path.startswith(PEER_PREFIX) else _RESERVATION_PREFIX
+        given, slash, end = path.removeprefix(prefix).rpartition("/")
+        end = slash + end
+        if not path.startswith(prefix) or end not in (
+            (CHANGE_END, COMMAND_END) if prefix == PEER_PREFIX else (_PAYMENT_END, _EXTENSION_END)
+        ):
+            return None
+        reservation_id = canonical_id(given)
+        if reservation_id is None:
+            return problems.NOT_A_RESERVATION_ID.response
+        key = reservation_id.encode()
+        take = {_PAYMENT_END: self._pay, _EXTENSION_END: self._extend, CHANGE_END: self._gateway.changes.take_for_peer}.get(
+            end, self._gateway.post_keyed_for_peer
+        )
+        return lambda body, responder: take(key, body, responder)
+
+    def _pay(self, key: bytes, body: bytes, responder: Responder) -> None:
+        reference = read_payment(body, self._limits.payment_reference_bytes_max)
+        self._gateway.change(key, Change(b"", Kind.PAY, reference), responder)
+
+    def _extend(self, key: bytes, body: bytes, responder: Responder) -> None:
+        seconds = read_extension(body, self._limits.event.hold_seconds_max)
+        self._gateway.change(key, Change(b"", Kind.EXTEND, seconds=seconds), responder)
+
+    def _delete_target(self, path: str, query: str) -> Target | Answer | None:
+        given = path.removeprefix(_RESERVATION_PREFIX)
+        if given == path or "/" in given:
+            return None
+        reservation_id = canonical_id(given)
+        if reservation_id is None:
+            return problems.NOT_A_RESERVATION_ID.response
+        refund = _last(query, "refund", "false")
+        if refund not in ("true", "false"):
+            return problems.INVALID_REFUND.response
+        key, change = reservation_id.encode(), Change(b"", Kind.CANCEL, refund=refund == "true")
+        return lambda _body, responder: self._gateway.change(key, change, responder)
 
     def get_other(self, request: Request, responder: Responder) -> None:
         """Answers every GET but the hot one."""
@@ -116,7 +169,11 @@ class Routes:
             responder.response_bytes(200, [("content-type", "text/html; charset=utf-8")], DOCS_HTML)
         elif path.startswith((_RESERVATION_PREFIX, PEER_PREFIX)):
             reservation_id = path.removeprefix(_RESERVATION_PREFIX).removeprefix(PEER_PREFIX)
-            refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
+            allowed = allowed_methods(path)
+            if allowed == POST_METHODS:
+                refuse(responder, problems.wrong_method(allowed))
+            else:
+                refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
         else:
             refuse(responder, problems.NO_SUCH_PATH)
 
@@ -156,30 +213,42 @@ def allowed_methods(path: str) -> str:
     if path == _EVENT:
         return f"{READ_METHODS}, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
-        return "OPTIONS, POST" if _takes_reservations(path) else READ_METHODS
-    known = path in _PLAIN_PATHS or path.startswith(_RESERVATION_PREFIX)
-    return READ_METHODS if known else ""
+        return POST_METHODS if _takes_reservations(path) else READ_METHODS
+    if path.startswith(_RESERVATION_PREFIX):
+        _, slash, end = path[len(_RESERVATION_PREFIX) :].rpartition("/")
+        if not slash:
+            return f"DELETE, {READ_METHODS}"
+        return POST_METHODS if slash + end in (_PAYMENT_END, _EXTENSION_END) else ""
+    return READ_METHODS if path in _PLAIN_PATHS else ""
 
 
 def route_of(path: str) -> str:
     """The path without what differs from request to request, as OpenAPI has it; "other" for one that is none of ours."""
     if path.startswith(_RESERVATION_PREFIX):
-        return "/v1/reservation/{reservationId}"
+        return f"/v1/reservation/{{reservationId}}{_end_of(path, _PAYMENT_END, _EXTENSION_END)}"
     if path.startswith(_EVENT_PREFIX):
         if path.endswith(_RESERVATION_SUFFIX):
             return "/v1/event/{eventId}/reservation"
         return "/v1/event/{eventId}/area/{areaId}" if _AREA in path[len(_EVENT_PREFIX) :] else "/v1/event/{eventId}"
     if path.startswith(PEER_PREFIX):
-        return "/internal/v1/reservation/{reservationId}"
+        return f"/internal/v1/reservation/{{reservationId}}{_end_of(path, CHANGE_END, COMMAND_END)}"
     return path if path in _PLAIN_PATHS else "other"
 
 
-def _page(query: str, limit_max: int) -> Page:
+def _end_of(path: str, *ends: str) -> str:
+    return next((end for end in ends if path.endswith(end)), "")
+
+
+def _last(query: str, name: str, default: str) -> str:
+    """The last value of a parameter. Problem: it is no text."""
     try:
-        given = parse_qs(query, keep_blank_values=True, errors="strict")
+        return parse_qs(query, keep_blank_values=True, errors="strict").get(name, [default])[-1]
     except UnicodeDecodeError as cause:
         raise problems.invalid_encoding() from cause
-    limit, after = given.get("limit", [str(limit_max)])[-1], given.get("after", [""])[-1]
+
+
+def _page(query: str, limit_max: int) -> Page:
+    limit, after = _last(query, "limit", str(limit_max)), _last(query, "after", "")
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= limit_max):
         raise Problem(400, "invalid_limit", f"limit is a number from 1 to {limit_max}.")
     return Page(int(limit), after)

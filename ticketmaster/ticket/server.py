@@ -26,14 +26,15 @@ from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.responding import Bodiless, Closing, Responder, refuse
-from ticketmaster.ticket.routes import UNDECODABLE, PostTarget, Request, RouteTable
+from ticketmaster.ticket.routes import UNDECODABLE, Request, RouteTable, Target
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.ticket.sockets import watchable
 from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
 _GETS = frozenset({"GET", "HEAD"})
+_CHANGING = frozenset({"POST", "DELETE"})
 # What the server takes at some path: the answer to OPTIONS *.
-_ALL_METHODS = "GET, HEAD, OPTIONS, POST"
+_ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, POST"
 _STOP_TIMEOUT_S = 1.0
 
 
@@ -68,23 +69,26 @@ class Dispatcher:
             protocol = Bodiless(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
-    def decide(self, scope: Any, headers: Any, length: int | None) -> PostTarget | Answer | None:
+    def decide(self, scope: Any, headers: Any, length: int | None) -> Target | Answer | None:
         """What a request's head is enough for: its answer; who takes its body, of that length; None: :meth:`get` answers."""
         if problem := host_problem(scope, headers):
             return problem.response
-        return None if scope.method in _GETS else self.target(scope, length)
+        return None if scope.method in _GETS else self.target(scope, headers, length)
 
     def answer(self, scope: Any, answer: Answer, responder: Responder) -> None:
         """Answers what its head was enough for."""
         self.on_whole(scope)
         responder.response_bytes(*answer)
 
-    def target(self, scope: Any, length: int | None) -> PostTarget | Answer:
+    def target(self, scope: Any, headers: Any, length: int | None) -> Target | Answer:
         """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
         method, path = scope.method, scope.path
         if UNDECODABLE in path:
             return problems.INVALID_ENCODING.response
-        target = self._routes.post_target(path) if method == "POST" else None
+        try:
+            target = self._routes.target(method, path, scope, headers) if method in _CHANGING else None
+        except Problem as problem:
+            return problem.response
         if target is None:
             return self._without_target(method, path)
         if length is not None and length > self.body_bytes_max:
@@ -115,8 +119,8 @@ class Dispatcher:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self.answer_failure(failure, responder)
 
-    def post(self, scope: Any, target: PostTarget, body: bytes, responder: Responder) -> None:
-        """Answers a POST."""
+    def post(self, scope: Any, target: Target, body: bytes, responder: Responder) -> None:
+        """Answers a request with a body."""
         self.on_whole(scope)
         try:
             target(body, responder)
@@ -149,7 +153,7 @@ class Dispatcher:
             self.answer_failure(failure, answered)
         await answered.wait()
 
-    async def _read(self, scope: Any, target: PostTarget, protocol: Any, responder: Responder) -> None:
+    async def _read(self, scope: Any, target: Target, protocol: Any, responder: Responder) -> None:
         chunks = []
         size = 0
         async for chunk in protocol:
@@ -229,7 +233,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     await stopped
 
 
-def _take_body(dispatcher: Dispatcher, scope: Any, target: PostTarget, body: Any, responder: Responder) -> None:
+def _take_body(dispatcher: Dispatcher, scope: Any, target: Target, body: Any, responder: Responder) -> None:
     try:
         read = body.result()
     except Exception:  # noqa: BLE001 - the client is gone, but its connection stays until there is an answer
@@ -246,7 +250,7 @@ class _Pieces:
 
     __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_scope", "_target")
 
-    def __init__(self, dispatcher: Dispatcher, scope: Any, target: PostTarget, protocol: Any, responder: Responder) -> None:
+    def __init__(self, dispatcher: Dispatcher, scope: Any, target: Target, protocol: Any, responder: Responder) -> None:
         self._dispatcher = dispatcher
         self._scope = scope
         self._target = target

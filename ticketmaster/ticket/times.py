@@ -51,6 +51,11 @@ def _of_text(text: str) -> int:
     return (since.days * 86_400 + since.seconds) * _NS + (int(fraction[1].ljust(9, "0")) if fraction else 0)
 
 
+def milliseconds_json(milliseconds: int) -> bytes:
+    """As :func:`time_json` has it."""
+    return b"%d.%03d000000" % divmod(milliseconds, 1_000)
+
+
 def time_json(nanoseconds: int) -> msgspec.Raw:
     """Seconds with nine decimals."""
     return msgspec.Raw(f"{Decimal(nanoseconds).scaleb(-9):.9f}".encode())

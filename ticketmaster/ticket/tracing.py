@@ -32,11 +32,10 @@ class ReservationTraces:
 
     def on_post(self, key: bytes, responder: Responder) -> Headers:
         """A command was taken; returns the headers of its record."""
-        if not isinstance(responder, Watched) or responder.span is NOT_TRACED:
-            return NO_HEADERS
-        responder.span.set({"ticketmaster.reservation.id": key.decode()})
-        self._remember(key, responder.span.headers)
-        return responder.span.headers
+        headers = headers_of(key, responder)
+        if headers:
+            self._remember(key, headers)
+        return headers
 
     def on_decisions(self, records: Sequence[Pair], headers: Mapping[int, Headers]) -> None:
         """Decisions have come; ``headers`` are those of the traced ones."""
@@ -85,6 +84,14 @@ class ReservationTraces:
             waited_s = self._clock.monotonic_s() - responder.started_at_s
             start_ns = self._clock.now_ns() - int(waited_s * 1e9)
             responder.span = self._tracer.start(_GET, Kind.SERVER, parent, _attributes(key), start_ns=start_ns)
+
+
+def headers_of(key: bytes, responder: Responder) -> Headers:
+    """The headers of the record, or of the question to another process, that a request about a reservation becomes."""
+    if not isinstance(responder, Watched) or responder.span is NOT_TRACED:
+        return NO_HEADERS
+    responder.span.set({"ticketmaster.reservation.id": key.decode()})
+    return responder.span.headers
 
 
 def _attributes(key: bytes) -> dict[str, str | int]:

@@ -1,0 +1,241 @@
+"""Reservations that are asked for with an ``Idempotency-Key``: however often they are, there is one.
+
+Its id is derived from event, user and key, so that a repeated POST names the same reservation, on the same partition, in whatever process
+and after whatever crash; the reservation role ignores a command whose id exists. The process that holds the partition looks whether the
+key was used for something else. It is asked for a moment only: without an answer the command is appended all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ticketmaster.broker.partitioner import partition_of
+from ticketmaster.broker.port import Assignment, Pair, partitions_of
+from ticketmaster.domain.reservation import ReservationType
+from ticketmaster.streams.jobs import in_turns
+from ticketmaster.streams.table import OwnedTable
+from ticketmaster.ticket import problems
+from ticketmaster.ticket.commands import Commands
+from ticketmaster.ticket.forwarding import AskOwner, Forwarding, Post
+from ticketmaster.ticket.heads import HeaderLines
+from ticketmaster.ticket.problems import Problem
+from ticketmaster.ticket.responding import TEXT, Responder, refuse
+from ticketmaster.ticket.tracing import ReservationTraces, headers_of
+from ticketmaster.ticket.undecided import Undecided
+from ticketmaster.ticket.waiting import Waiting
+from ticketmaster.wire import topics
+from ticketmaster.wire.binary import UNREADABLE, encode_string, skip_string
+from ticketmaster.wire.frames import FRAME_BYTES
+from ticketmaster.wire.reservations import read_create, read_seats, seats_of
+
+HEADER = "idempotency-key"
+COMMAND_END = "/command"
+"""What the path ends in by which one process asks another to take a command."""
+
+_NUMBER = b"command "
+_is_key: Callable[[str], object] = re.compile(r"[!-~]{1,255}").fullmatch
+# The owner is waited for no longer. Then the id is the answer, without a look at what the key was used for before.
+_OWNER_S = 2.0
+# Of so many commands on their way it is known what they ask for; about 300 bytes each.
+_FIRST_MAX = 50_000
+
+
+def is_number(key: bytes) -> bool:
+    """Whether this is what a process is asked by for a command, and no reservation's id."""
+    return key.startswith(_NUMBER)
+
+
+def key_of(headers: HeaderLines) -> str:
+    """The ``Idempotency-Key`` of a request that has one. Problem: it has more, or one that is none."""
+    values = headers.get_all(HEADER)
+    # A value that is no ASCII is not among them.
+    if len(values) != 1 or not _is_key(values[0]):
+        raise problems.INVALID_IDEMPOTENCY_KEY
+    return values[0]
+
+
+def derived_id(event_id: bytes, user_id: bytes, key: str) -> bytes:
+    """The reservation id of a key: UUID version 8 (RFC 9562, section 5.8), 74 bits of SHA-256 behind 48 bits that are 0.
+
+    So these ids sort below all that are minted by time: a minted id is still above the highest one that is stored. Among themselves they
+    have no order. Whoever knows event, user and key knows the id: keys should not be guessable.
+
+    It costs 2 µs more than a minted id; what it costs in the stores stands in docs/performance.md.
+    """
+    digest = hashlib.sha256(encode_string(event_id) + encode_string(user_id) + encode_string(key)).digest()
+    number = int.from_bytes(digest[:10], "big") >> 6
+    return b"00000000-0000-8%03x-%04x-%012x" % (number >> 62, 0x8000 | number >> 48 & 0x3FFF, number & 0xFFFF_FFFF_FFFF)
+
+
+class Wish(NamedTuple):
+    """What is asked for, however it is written: users and places, and seats if they are picked."""
+
+    head: bytes
+    seats: list[tuple[int, int]]
+
+
+def wish_of(create: bytes) -> Wish:
+    """Of a ``CreateReservation``. UNREADABLE: it is none."""
+    command = read_create(create)
+    return _wish(create[FRAME_BYTES : command.seats_at], command.kind, create, command.seats_at)
+
+
+def wish_behind(reservation: bytes) -> Wish:
+    """That of the command that made a ``Reservation``."""
+    seats_at = seats_of(reservation)
+    head_at = skip_string(reservation, FRAME_BYTES)
+    return _wish(reservation[head_at:seats_at], reservation[seats_at - 1] >> 1, reservation, seats_at)
+
+
+def _wish(head: bytes, kind: int, record: bytes, seats_at: int) -> Wish:
+    # RANDOM seats are what was given, not what was asked for.
+    return Wish(head, [] if kind == ReservationType.RANDOM else sorted(read_seats(record, seats_at)[0]))
+
+
+class _Passed(NamedTuple):
+    """A command whose owner is asked first."""
+
+    number: bytes
+    key: bytes
+    partition: int
+    command: bytes
+    responder: Responder
+
+
+class KeyedPosts:
+    """Commands with keys."""
+
+    def __init__(
+        self, table: OwnedTable, commands: Commands, ask: AskOwner, partitions: int, undecided: Undecided, traces: ReservationTraces
+    ) -> None:
+        self._table = table
+        self._commands = commands
+        self._ask = ask
+        self._partitions = partitions
+        self._undecided = undecided
+        self._traces = traces
+        # What was asked for first by commands whose decision has not come, the oldest first.
+        self._first: OrderedDict[bytes, Wish] = OrderedDict()
+        self._waiting: Waiting[_Passed] = Waiting()
+        self._passed: dict[bytes, _Passed] = {}
+        self._numbers = 0
+        self._owners = Forwarding(self._ask_owner)
+        self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
+
+    def __len__(self) -> int:
+        """How many wait for another process."""
+        return len(self._waiting)
+
+    def post(self, event_id: str, key: str, command: bytes, responder: Responder) -> None:
+        """Takes a client's command, or answers with the reservation that it has made already."""
+        reservation_id = derived_id(event_id.encode(), read_create(command).who, key)
+        partition = partition_of(reservation_id, self._partitions)
+        if not self._owners.lives_elsewhere(partition):
+            self._take(reservation_id, partition, command, responder)
+            return
+        self._numbers += 1
+        passed = _Passed(b"%b%d" % (_NUMBER, self._numbers), reservation_id, partition, command, responder)
+        self._passed[passed.number] = passed
+        self._waiting.add(passed.number, passed, asyncio.get_running_loop().time() + _OWNER_S)
+        self._owners.look(passed.number, partition)
+
+    def post_for_peer(self, key: bytes, command: bytes, responder: Responder) -> None:
+        """Takes a command that another process passes on to the owner of its partition."""
+        partition = partition_of(key, self._partitions)
+        if self._owners.lives_elsewhere(partition):
+            refuse(responder, problems.NOT_SERVING)
+            return
+        try:
+            self._take(key, partition, command, responder)
+        except UNREADABLE:
+            refuse(responder, problems.INVALID_CHANGE)
+
+    def _take(self, key: bytes, partition: int, command: bytes, responder: Responder) -> None:
+        wish = wish_of(command)
+        reservation = self._table.get(partition, key)
+        first = self._first.get(key) if reservation is None else wish_behind(reservation)
+        if first is not None and first != wish:
+            refuse(responder, problems.IDEMPOTENCY_KEY_REUSED)
+        elif reservation is not None:
+            responder.response_bytes(200, TEXT, key)
+        else:
+            self._first[key] = wish
+            if len(self._first) > _FIRST_MAX:
+                self._first.popitem(last=False)
+            self._append(key, partition, command, responder)
+
+    def _append(self, key: bytes, partition: int, command: bytes, responder: Responder) -> None:
+        headers = self._traces.on_post(key, responder)
+        self._commands.add(self._sources[partition], key, command, responder, headers)
+        self._undecided.add(key, partition)
+
+    def forget(self, key: bytes) -> None:
+        """The command was refused, or nobody knows whether it was taken."""
+        self._first.pop(key, None)
+
+    def on_reservations(self, records: Sequence[Pair]) -> None:
+        """Decisions have come: the table has them."""
+        first = self._first
+        if first:
+            for key, _ in records:
+                first.pop(key, None)
+
+    def clear(self) -> None:
+        """Decisions may have come unseen."""
+        self._first.clear()
+
+    # Other processes.
+
+    def on_assigned(self, assignment: Assignment) -> None:
+        """Partitions have moved."""
+        self._owners.on_assigned(assignment)
+
+    def _ask_owner(self, address: str, number: bytes) -> None:
+        passed = self._passed[number]
+        headers = headers_of(passed.key, passed.responder)
+        self._ask(address, number, Post(passed.key + COMMAND_END.encode(), passed.command, headers))
+
+    def on_peer_answer(self, number: bytes, status: int) -> None:
+        """The owner has answered."""
+        self._owners.answered(number)
+        for passed in self._waiting.take(number):
+            del self._passed[number]
+            if status == 200:
+                passed.responder.response_bytes(200, TEXT, passed.key)
+            elif status in _TOLD:
+                refuse(passed.responder, _TOLD[status])
+            else:
+                self._append_here(passed)
+
+    def on_peer_failure(self, number: bytes) -> None:
+        """The owner has not answered."""
+        self.on_peer_answer(number, 0)
+
+    def _append_here(self, passed: _Passed) -> None:
+        self._append(passed.key, passed.partition, passed.command, passed.responder)
+
+    async def sweep(self, now_s: float) -> None:
+        """Waits no longer for owners that have not answered in time."""
+        await in_turns(self._waiting.take_expired(now_s), self._time_out)
+
+    def _time_out(self, passed: _Passed) -> None:
+        del self._passed[passed.number]
+        self._append_here(passed)
+
+    async def give_up(self) -> None:
+        """Answers those who wait for another process, of which nobody knows what it did."""
+
+        def give_up(passed: _Passed) -> None:
+            del self._passed[passed.number]
+            refuse(passed.responder, problems.LOG_UNAVAILABLE)
+
+        await in_turns(self._waiting.take_expired(float("inf")), give_up)
+
+
+# What an owner says for good.
+_TOLD: dict[int, Problem] = {413: problems.COMMAND_TOO_LARGE, 422: problems.IDEMPOTENCY_KEY_REUSED}
