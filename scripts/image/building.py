@@ -19,7 +19,7 @@ from scripts.image.settings import ENVIRONMENT, MOUNTED, Settings
 
 IMAGE = "localhost/ticketmaster:check"
 LABEL = "ticketmaster.base"
-SETTINGS = "settings"
+SETTINGS, BASE = "settings", "base"
 # Nothing of the build's own may be in the image.
 UNWANTED = ("etc/apt/sources.list", "etc/pip.conf", "usr/local/bin/pip", "opt/ticketmaster/bin/pip")
 LIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
@@ -42,8 +42,10 @@ def provide_base(engine: Engine, work: Path, base: Base, settings: Settings) -> 
         return False
     container = engine.output("buildah", "from", "scratch")
     mounted = Path(f"{engine.root}{engine.output('buildah', 'mount', container)}")
-    root = work / "base"
+    root = work / BASE
     make_base(root, base, settings)
+    # As the official image's Python is.
+    engine.output("sh", "-c", f"find {WORK}/{BASE}/usr/local -type f -perm /111 -name '*python3.*' -exec strip --strip-unneeded {{}} +")
     subprocess.run([found("cp"), "--archive", f"{root}/.", mounted], check=True)
     environment = {"PATH": PATH, "LANG": "C.UTF-8", **ENVIRONMENT}
     options = [f"--env={key}={value}" for key, value in environment.items()]
@@ -52,20 +54,28 @@ def provide_base(engine: Engine, work: Path, base: Base, settings: Settings) -> 
     return True
 
 
-def build(engine: Engine, work: Path, base: Base, settings: Settings) -> str:
-    """The id of the image that the Dockerfile describes."""
+def build(engine: Engine, work: Path, base: Base, settings: Settings) -> None:
+    """Builds the image that the Dockerfile describes, in place of the one that was built before."""
     folder = work / SETTINGS
     folder.mkdir()
     settings.write(folder, base.debian)
+    before = _image_id(engine)
     # The engine would raise these limits, which a process without CAP_SYS_RESOURCE can't.
     limits = {name: resource.getrlimit(number) for name, number in LIMITS.items()}
     engine.output(
         *("buildah", "bud", *(f"--ulimit={name}={soft}:{hard}" for name, (soft, hard) in limits.items())),
-        *("--isolation", "chroot", "--network", "host", "--pull-never", "--format", "docker"),
+        *("--isolation", "chroot", "--network", "host", "--pull-never", "--format", "docker", "--layers"),
         *("--volume", f"{WORK}/{SETTINGS}:{MOUNTED}:ro", "--tag", IMAGE, "--file", f"{SOURCE}/Dockerfile", SOURCE),
         timeout_s=BUILD_TIMEOUT_S,
     )
-    return engine.output("buildah", "images", "--quiet", "--no-trunc", IMAGE)
+    after = _image_id(engine)
+    if before not in {"", after}:
+        engine.output("podman", "image", "rm", "--force", before)
+
+
+def _image_id(engine: Engine) -> str:
+    """Empty if there is none."""
+    return engine.run("podman", "image", "inspect", "--format", "{{.Id}}", IMAGE).stdout.strip()
 
 
 def measure(engine: Engine) -> Size:

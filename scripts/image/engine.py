@@ -18,6 +18,8 @@ STORAGE = "/var/lib/containers"
 SOURCE, WORK = "/srv", "/mnt"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 TIMEOUT_S = 300
+# A build begins with the layers that it has in common with an earlier one.
+LAYERS_KEPT_H = 72
 OUTPUT_CHARS_MAX = 4_000
 START_S = 10.0
 POLL_S = 0.01
@@ -55,10 +57,11 @@ class Engine:
         return Path("/proc", str(self.keeper), "root")
 
     def clear(self) -> None:
-        """Takes away the containers that a run left that was killed, and the images that nothing names any more."""
+        """Takes away the containers that a run left that was killed, and layers of builds of other days."""
         self.output("podman", "rm", "--all", "--force", "--time", "0", "--volumes")
+        self.output("podman", "volume", "prune", "--force")
         self.output("buildah", "rm", "--all")
-        self.output("podman", "image", "prune", "--force")
+        self.output("podman", "image", "prune", "--force", "--filter", f"until={LAYERS_KEPT_H}h")
 
     def run(self, *command: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         """Runs a program, whatever its exit code is."""

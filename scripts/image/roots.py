@@ -15,7 +15,7 @@ from scripts.image.errors import ImageError, MissingError
 from scripts.image.programs import found
 from scripts.image.settings import KEYRING, Settings, fetching
 
-TOOLS = ("buildah", "podman", "crun", "conmon", "iproute2", "netbase", "ca-certificates")
+TOOLS = ("binutils", "buildah", "podman", "crun", "conmon", "iproute2", "netbase", "ca-certificates")
 # What the official image of Python has besides Debian's smallest system: what its modules link to, certificates, names of time zones.
 BASE = (
     *("ca-certificates", "netbase", "tzdata"),
@@ -32,7 +32,7 @@ SLIM = (
 LEFT_OUT = ("test", "tests", "idle_test", "site-packages", "__pycache__", "*.a", "config-*", "_tkinter*")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A change of how roots are made gets a new number: those in the cache are then made anew.
-RECIPE = 1
+RECIPE = 2
 
 
 def digest(*parts: object) -> str:
@@ -53,7 +53,12 @@ def tools(cache: Path, release: str, settings: Settings) -> Path:
     """The folder with a system that has buildah and podman."""
     folder = cache / f"tools-{release}-{digest(TOOLS)}"
     if not folder.exists():
-        _make(folder, release, TOOLS, (), settings)
+        for older in cache.glob(f"tools-{release}-*"):
+            shutil.rmtree(older)
+        try:
+            _make(folder, release, TOOLS, (), settings)
+        except ImageError as error:
+            raise MissingError(f"no buildah: {' '.join(str(error).split())}") from error
     return folder
 
 
