@@ -122,6 +122,10 @@ def test_the_program_runs_as_a_numbered_user_and_anybody_may_keep_state() -> Non
     assert f"--uid {uid} --gid {gid} " in arguments_of("RUN")[-1]
 
 
+def test_no_program_of_the_image_gives_the_rights_of_its_owner() -> None:
+    assert arguments_of("RUN")[-1].endswith("&& find / -xdev -type f -perm /6000 -exec chmod a-s {} +")
+
+
 def test_the_entry_point_is_the_console_script() -> None:
     (entry_point,) = arguments_of("ENTRYPOINT")
 
