@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--tools", metavar="RELEASE", default="trixie", help="the release of Debian whose buildah and podman are used (trixie)"
     )
     parser.add_argument("--seconds", type=int, default=SECONDS_MAX, help=f"that it may take at most ({SECONDS_MAX})")
+    parser.add_argument("--if-installed", action="store_true", help="do nothing where an earlier run has not fetched what it needs")
     parser.add_argument("--step", choices=("all", "inside", "run"), default="all", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--keeper", type=int, help=argparse.SUPPRESS)
@@ -71,6 +72,8 @@ def enter(options: argparse.Namespace) -> Iterator[str]:
         raise MissingError("it needs root, to mount and to change the root of programs")
     for name in NEEDED:
         found(name)
+    if options.if_installed and not _storage(options).exists():
+        raise MissingError("its tools are not here yet, and take minutes to fetch: `make image-check` does it once")
     if not KEYRING.exists():
         raise MissingError("it needs the keys of Debian's archive")
     if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode:
@@ -80,6 +83,11 @@ def enter(options: argparse.Namespace) -> Iterator[str]:
     signal.alarm(0)
     os.execvp(NAMESPACES[0], [*NAMESPACES, *_again(options, "inside")])  # noqa: S606 - no shell is wanted
     yield ""
+
+
+def _storage(options: argparse.Namespace) -> Path:
+    """Where the engine keeps its layers: the last thing that a first run makes."""
+    return cache_folder() / "image" / f"storage-{options.tools}"
 
 
 def _again(options: argparse.Namespace, step: str, *more: str) -> list[str]:
@@ -93,7 +101,7 @@ def inside(options: argparse.Namespace) -> Iterator[str]:
     with locked(cache), _temporary(cache / "temporary") as work:
         wanted, settings = base(instructions((ROOT / "Dockerfile").read_text())), Settings()
         began_s = time.monotonic()
-        engine = started(roots.tools(cache, options.tools, settings), cache / f"storage-{options.tools}", ROOT, work)
+        engine = started(roots.tools(cache, options.tools, settings), _storage(options), ROOT, work)
         yield f"{engine.output('buildah', '--version')}, {_after(began_s)}"
         began_s = time.monotonic()
         engine.clear()
