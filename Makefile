@@ -87,6 +87,10 @@ destroy: ## Take all that away again, clusters and data included
 deploy-check: $(DEV) ## Check manifests, docker-compose.yml and Terraform files, without cluster, engine or cloud
 	@$(PYTHON_IN_VENV) scripts/deploy/check
 
+.PHONY: image-check
+image-check: $(DEV) ## Build the image without Docker, and run it as each role (root, Debian; OPTIONS="--help" for more)
+	@$(PYTHON_IN_VENV) scripts/image/check $(OPTIONS)
+
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml
 
