@@ -219,6 +219,20 @@ def test_a_clock_that_is_set_by_an_hour_moves_a_deadline_by_some_seconds_at_most
     on_virtual_time(test)
 
 
+def test_a_deadline_that_passes_while_the_machine_sleeps_comes_soon_after() -> None:
+    async def test(work: Work) -> None:
+        work.topology = HOLDING
+        work.start()
+        await work.hold({b"a": 3_600_000})
+        await asyncio.sleep(10.0)
+        work.broker.clock.slept_s = 7_200.0
+        await asyncio.sleep(10.0 + SOON_S)
+
+        assert await work.ended() == [b"a"]
+
+    on_virtual_time(test)
+
+
 def test_a_task_on_a_host_whose_clock_lags_goes_by_the_records() -> None:
     async def test(work: Work) -> None:
         one = await running(work)

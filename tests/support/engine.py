@@ -146,16 +146,17 @@ class Notes(Observer):
 
 
 class SetClock(VirtualClock):
-    """Somebody sets it."""
+    """Somebody sets it, or lets the machine sleep, which the loop's time does not count."""
 
     def __init__(self) -> None:
         self.set_by_s = 0.0
+        self.slept_s = 0.0
 
     def now_ns(self) -> int:
-        return super().now_ns() + int(self.set_by_s * 1e9)
+        return self.elapsed_ns() + int(self.set_by_s * 1e9)
 
     def elapsed_ns(self) -> int:
-        return super().now_ns()
+        return super().now_ns() + int(self.slept_s * 1e9)
 
 
 class FailingBroker(EmbeddedBroker):
