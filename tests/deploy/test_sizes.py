@@ -10,10 +10,9 @@ import hcl2
 import pytest
 
 from scripts.deploy.manifests import ROLES, check_spread, overlays, partitions, processes
-from tests.deploy.conftest import OVERLAYS, Find, Manifests
+from tests.deploy.conftest import CLOUD, OVERLAYS, Find, Manifests
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-CLOUD: Final = tuple(name for name in OVERLAYS if name != "local")
 GIB: Final = 1024.0
 # Of a machine type of Google's, n2-standard: memory for each CPU.
 GIB_PER_CPU: Final = 4
@@ -113,12 +112,12 @@ def test_each_process_has_a_cpu_and_memory_is_not_overcommitted(overlay: str, ro
 
 
 @pytest.mark.parametrize("overlay", CLOUD)
-def test_the_nodes_that_terraform_makes_hold_all_pods(overlay: str, manifests: Manifests) -> None:
+def test_the_nodes_that_terraform_makes_hold_all_pods_also_when_one_of_them_is_lost(overlay: str, manifests: Manifests) -> None:
     made = size(overlay)
     family, cpus = re.fullmatch(r"(n2-standard)-(\d+)", made["machine_type"]).groups()  # type: ignore[union-attr]
     assert family == "n2-standard"
     free = allocatable_cpu(int(cpus)) - SYSTEM_CPU, allocatable_mib(int(cpus) * GIB_PER_CPU) - SYSTEM_MIB
-    nodes = [list(free) for _ in range(ZONES * made["nodes_per_zone"])]
+    nodes = [list(free) for _ in range(ZONES * made["nodes_per_zone"] - 1)]
     pods = [
         (cpu(requests(each)["cpu"]), mib(requests(each)["memory"]))
         for each in manifests[overlay]
@@ -132,6 +131,11 @@ def test_the_nodes_that_terraform_makes_hold_all_pods(overlay: str, manifests: M
         assert node is not None, f"no room for a pod of {needs_cpu} CPU and {needs_mib} MiB"
         node[0] -= needs_cpu
         node[1] -= needs_mib
+
+
+@pytest.mark.parametrize("overlay", CLOUD)
+def test_a_larger_size_keeps_the_kind_of_kafka_so_that_none_is_replaced(overlay: str) -> None:
+    assert size(overlay)["kafka"] == ("basic" if overlay == "1-instance-perf" else "standard")
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
