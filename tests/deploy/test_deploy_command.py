@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from scripts.deploy.cloud import PROTECTED
+from scripts.deploy.confirming import confirm
 from scripts.deploy.errors import UsageError
 from scripts.deploy.manifests import Additions, documents, image_of, kind, name, render
 from scripts.deploy.rollout import rollout_timeout_s
@@ -414,6 +416,27 @@ def test_what_fails_ends_the_deployment_and_is_named(machine: Machine, call: str
 
 
 # --- Destroying --------------------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """Somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "goes_on"), [("main\n", True), ("yes\n", False), ("\n", False), ("", False)])
+def test_somebody_at_a_terminal_is_asked_and_types_the_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, typed: str, goes_on: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    if goes_on:
+        confirm("This deletes it", "main", "")
+    else:
+        with pytest.raises(UsageError, match="nothing is changed"):
+            confirm("This deletes it", "main", "")
+
+    assert capsys.readouterr().err == "deploy: This deletes it. To go on, type main:\n"
 
 
 @pytest.mark.parametrize("arguments", [DESTROY, ("destroy", "--perf-type", "local")], ids=["cloud", "local"])
