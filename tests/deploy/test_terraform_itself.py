@@ -59,7 +59,9 @@ def test_the_rights_are_those_of_the_documents(kafka: Path) -> None:
     looks = ("DESCRIBE", "DESCRIBE_CONFIGS")
     expected = {(user, "TOPIC", prefix, "PREFIXED", right) for user in ACCOUNTS for prefix in prefixes for right in looks}
     expected |= {("topics", "TOPIC", prefix, "PREFIXED", "ALTER_CONFIGS") for prefix in prefixes}
-    expected |= {("topics", "CLUSTER", "kafka-cluster", "LITERAL", right) for right in ("CREATE", "DESCRIBE_CONFIGS")}
+    # At Confluent Cloud, DESCRIBE of a cluster is what DescribeConfigs is in Kafka.
+    expected |= {("topics", "CLUSTER", "kafka-cluster", "LITERAL", right) for right in ("CREATE", "DESCRIBE")}
+    expected |= {(role, "CLUSTER", "kafka-cluster", "LITERAL", "IDEMPOTENT_WRITE") for role in documented()}
     expected |= {("reader", "TOPIC", prefix, "PREFIXED", "READ") for prefix in prefixes}
     for role, may in documented().items():
         expected |= {("reader", "GROUP", f"{role}-service", "LITERAL", "DESCRIBE"), (role, "GROUP", f"{role}-service", "LITERAL", "READ")}

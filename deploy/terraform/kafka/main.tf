@@ -134,7 +134,9 @@ locals {
     [for topic in local.topics : "topics TOPIC ${topic} PREFIXED ALTER_CONFIGS"],
     [for topic in local.topics : "reader TOPIC ${topic} PREFIXED READ"],
     [for role in local.roles : "reader GROUP ${role}-service LITERAL DESCRIBE"],
-    [for operation in ["CREATE", "DESCRIBE_CONFIGS"] : "topics CLUSTER kafka-cluster LITERAL ${operation}"],
+    # Of a cluster Confluent has fewer operations than Kafka: DESCRIBE allows to see its settings, and every idempotent producer needs a right.
+    [for operation in ["CREATE", "DESCRIBE"] : "topics CLUSTER kafka-cluster LITERAL ${operation}"],
+    [for role in local.roles : "${role} CLUSTER kafka-cluster LITERAL IDEMPOTENT_WRITE"],
     flatten([for role, may in local.may : concat(
       ["${role} GROUP ${role}-service LITERAL READ"],
       [for topic in may.write : "${role} TOPIC ${topic} LITERAL WRITE"],
