@@ -88,14 +88,15 @@ def apply(options: argparse.Namespace) -> None:
     cloud.check()
     terraform = cloud.begin()
     cloud.make(terraform)
+    if options.domain:
+        # Before anything waits for the certificate.
+        records: list[str] = json.loads(terraform.ask("terraform", f"-chdir={TERRAFORM}", "output", "-json", "dns_records"))
+        say("\n  ".join(["the domain's DNS must have", *records]))
     properties: dict[str, str] = json.loads(terraform.ask("terraform", f"-chdir={TERRAFORM}", "output", "-json", "client_properties"))
     rendered = render(options.perf_type, additions.with_digests({account: _digest(text) for account, text in properties.items()}))
     with cloud.cluster() as programs:
         apply_all(programs, rendered, properties=properties)
         _show_gateways(programs, options)
-    if options.domain:
-        records: list[str] = json.loads(terraform.ask("terraform", f"-chdir={TERRAFORM}", "output", "-json", "dns_records"))
-        say("\n  ".join(["the domain's DNS must have", *records]))
 
 
 def upgrade(options: argparse.Namespace) -> None:
