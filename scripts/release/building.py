@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 from scripts.release.refusals import git
@@ -44,3 +46,15 @@ def install(wheel: Path, folder: Path) -> Path:
     _run(*pip, "install", "--no-compile", "--no-deps", "--no-index", "--find-links", wheel.parent, f"{name}=={version}")
     _run(*pip, "check")
     return programs
+
+
+def bill_of_materials(programs: Path, version: str, target: Path) -> None:
+    """Writes the SBOM, in CycloneDX: what `install` has installed, with versions, licences, and which package needs which."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"] | {"version": version}
+    told = {key: project[key] for key in ("name", "version", "description", "license", "dependencies")}
+    with tempfile.TemporaryDirectory() as folder:
+        # Of pyproject.toml itself cyclonedx-py would take no version, which is dynamic there, but what tests and profilers need.
+        described = Path(folder) / "pyproject.toml"
+        described.write_text("[project]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in told.items()), encoding="utf-8")
+        options = ("--output-reproducible", "--output-format", "JSON", "--mc-type", "application", "--pyproject", described)
+        _run(sys.executable, "-m", "cyclonedx_py", "environment", *options, "--output-file", target, programs / "python")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import click
 import pytest
 
 import ticketmaster
-from scripts.release.building import build, install
+from scripts.release.building import bill_of_materials, build, install
 from scripts.release.refusals import git
 from tests.process.client import ask
 from tests.process.server import ROOT, one_clear_line, wait_until
@@ -148,6 +149,21 @@ def test_the_same_tree_makes_the_same_bytes(installed: Installed, tmp_path: Path
     archive, wheel = build(tmp_path)
 
     assert (archive.read_bytes(), wheel.read_bytes()) == (installed.archive.read_bytes(), installed.wheel.read_bytes())
+
+
+def test_the_bill_of_materials_has_the_program_and_what_it_runs_with(installed: Installed, tmp_path: Path) -> None:
+    bill_of_materials(installed.programs, ticketmaster.__version__, tmp_path / "bill.json")
+
+    text = (tmp_path / "bill.json").read_text()
+    bill = json.loads(text)
+    component = bill["metadata"]["component"]
+    assert (component["name"], component["version"]) == ("ticketmaster", ticketmaster.__version__)
+    locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    found = {re.sub(r"[._]", "-", one["name"].lower()): one["version"] for one in bill["components"]}
+    assert len(found) > 40
+    assert {name: version for name, version in found.items() if locked.get(name) != version} == {}
+    # It tells nothing of the machine.
+    assert str(installed.wheel.parent.parent) not in text
 
 
 def test_man_finds_the_manual_beside_the_program(installed: Installed) -> None:
