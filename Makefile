@@ -38,6 +38,10 @@ test: $(DEV) ## Run all tests
 test-versions: $(DEV) ## Run the suites that need no broker on every other Python of this machine (3.11 to 3.14)
 	$(PYTHON_IN_VENV) scripts/versions/test
 
+.PHONY: release
+release: $(DEV) ## Build a release of this commit into dist/: archive, wheel, SBOM, checksums; prints what to publish
+	@$(PYTHON_IN_VENV) scripts/release/release
+
 FAULTS ?= 100
 SEED ?=
 
@@ -51,9 +55,10 @@ reliability-report: $(DEV) ## Run all that docs/reliability.md shows, for hours,
 	$(PYTHON_IN_VENV) scripts/reliability/report $(OPTIONS)
 
 .PHONY: docs
-docs: $(DEV) ## Write what documents have from the code: the page at /docs, and the lists in docs/
+docs: $(DEV) ## Write what documents have from the code: the page at /docs, lists in docs/, the manual
 	$(PYTHON_IN_VENV) scripts/docs/render.py
 	$(PYTHON_IN_VENV) scripts/docs/reference.py
+	$(PYTHON_IN_VENV) scripts/docs/manual.py
 
 .PHONY: format
 format: $(DEV) ## Format the code and fix what ruff can fix
