@@ -21,6 +21,8 @@ class StreamSettings:
     # How long records may gather under load.
     commit_interval_max_ms: int = 100
     poll_timeout_ms: int = 500
+    # How long the group waits for its members when it deals out the partitions anew, and a little more.
+    rebalance_max_ms: int = 25_000
     # How long a table that nobody waits for, as the filter's, lets its next records gather.
     table_rest_ms: int = 100
     # How old a table is at most by which seats are refused; the broker is asked four times as often whether it has all.
