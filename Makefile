@@ -38,6 +38,10 @@ test: $(DEV) ## Run all tests
 test-versions: $(DEV) ## Run the suites that need no broker on every other Python of this machine (3.11 to 3.14)
 	$(PYTHON_IN_VENV) scripts/versions/test
 
+.PHONY: bare-machine
+bare-machine: $(DEV) ## Follow README.md on a bare Debian, which this makes in a folder (root; OPTIONS="--help" for more)
+	$(PYTHON_IN_VENV) scripts/bare/follow $(OPTIONS)
+
 FAULTS ?= 100
 SEED ?=
 
