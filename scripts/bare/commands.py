@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -91,6 +90,7 @@ class Follower:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # What serves is stopped, and that is told; then its terminal is closed.
         self._stack.close()
 
     def _open(self) -> Terminal:
@@ -187,13 +187,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="follow", description="Follows README.md on a bare Debian, and says what each command did.")
     parser.add_argument("--quick", action="store_true", help="a smaller sale, without checks and tests")
     parser.add_argument("--kafka", action="store_true", help="install Java and Maven there, and follow the lines for Kafka, too")
-    parser.add_argument("--keep", action="store_true", help="leave the machine's folder behind")
     options = parser.parse_args(arguments)
     # Whoever ends this ends what it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with machine(ROOT, keep=options.keep) as root:
-            return _follow(root, options)
+        return _follow(machine(ROOT), options)
     except Unavailable as reason:
         say(f"skipped: {reason}")
         return 3
@@ -202,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _follow(root: Path, options: argparse.Namespace) -> int:
-    say(f"README.md, as it is committed, on a bare Debian in {shlex.quote(str(root))}")
+    began_s = time.monotonic()
+    say("README.md, as it is committed, on a bare Debian")
     if options.kafka:
         add_kafka_packages(root)
     elif is_taken(_KAFKA_PORT):
@@ -211,5 +210,5 @@ def _follow(root: Path, options: argparse.Namespace) -> int:
     with Follower(root, Trial(free_port(), free_port(), kafka=options.kafka, whole=not options.quick)) as follower:
         for block in found:
             follower.follow(block)
-    say(f"{follower.followed} commands followed, {follower.failed} failed")
+    say(f"{follower.followed} commands followed in {time.monotonic() - began_s:.0f} s, {follower.failed} failed")
     return 1 if follower.failed or not follower.followed else 0
