@@ -23,7 +23,9 @@ from scripts.cache import cache_folder
 SUITE = "trixie"
 # What README.md asks for, and what a clone takes.
 PACKAGES = ("python3", "python3-venv", "make", "curl", "git")
-KAFKA_PACKAGES = ("default-jdk-headless", "maven")
+KAFKA_PACKAGES = ("ca-certificates", "default-jdk-headless", "maven")
+# Those that were added here, by which a mirror may be signed.
+_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 USER, USER_ID = "buyer", 1000
 HOME = Path("home") / USER
 REPOSITORY = HOME / "ticketmaster"
@@ -136,7 +138,11 @@ def _settle(root: Path, checkout: Path) -> None:
 
 
 def add_kafka_packages(root: Path) -> None:
-    """Installs what a Kafka takes, as root of that machine would; Maven gets our settings."""
+    """Installs what a Kafka takes, as root of that machine would; Java trusts whom this machine was told to, Maven gets our settings."""
+    trusted = root / _AUTHORITIES.relative_to("/")
+    trusted.mkdir(parents=True, exist_ok=True)
+    for file in _AUTHORITIES.glob("*.crt"):
+        shutil.copyfile(file, trusted / file.name)
     settings = Path.home() / ".m2" / "settings.xml"
     if settings.exists():
         target = root / HOME / ".m2" / "settings.xml"
@@ -144,6 +150,8 @@ def add_kafka_packages(root: Path) -> None:
         shutil.copyfile(settings, target)
         _run(["chown", "-R", f"{USER_ID}:{USER_ID}", target.parent], "chown")
     install = f"apt-get -qq update && apt-get -qq install --yes --no-install-recommends {' '.join(KAFKA_PACKAGES)}"
+    # Java's own list of authorities is made before it knows of those that were added.
+    install += " && update-ca-certificates --fresh"
     _run(command_line(root, ["DEBIAN_FRONTEND=noninteractive", "sh", "-c", install], as_root=True), "apt-get install")
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.process.client import Lost, ask, connected
 from tests.process.sale import Sale
 from tests.process.server import COMMAND, Program, Server, environment, forget_state, serving, wait_until
+from tests.support.tools import skipped
 from ticketmaster.bootstrap.ending import GRACE_S
 
 _DRAIN_MS = 1_000
@@ -171,7 +172,7 @@ def test_sigterm_is_heeded_before_there_is_anything_to_bring_to_an_end(tmp_path:
     if in_a_container and (
         shutil.which("unshare") is None or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("this machine lets no process be the first of its own")
+        skipped("this machine lets no process be the first of its own")
     data = tmp_path / "data"
     with subprocess.Popen([*inside, *COMMAND, "standalone", "-p", "0", "-d", str(data)], env=environment(), cwd=tmp_path) as process:
         try:

@@ -76,8 +76,12 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
 
 def run_role(work: Coroutine[Any, Any, T]) -> T:
     """Runs a process's work on its event loop, in its main thread."""
-    _wake_without_preempting()
-    return run(work)
+    try:
+        _wake_without_preempting()
+        return run(work)
+    finally:
+        # As in run(): Ctrl-C may come in between.
+        work.close()
 
 
 def _wake_without_preempting() -> None:
