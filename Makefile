@@ -42,6 +42,10 @@ test-versions: $(DEV) ## Run the suites that need no broker on every other Pytho
 release: $(DEV) ## Build a release of this commit into dist/: archive, wheel, SBOM, checksums; prints what to publish
 	@$(PYTHON_IN_VENV) scripts/release/release
 
+.PHONY: bare-machine
+bare-machine: $(DEV) ## Follow README.md on a bare Debian, which this makes in a folder (root; OPTIONS="--help" for more)
+	$(PYTHON_IN_VENV) scripts/bare/follow $(OPTIONS)
+
 FAULTS ?= 100
 SEED ?=
 

@@ -33,6 +33,7 @@ from ticketmaster.statedir import Slot, held_slot, take_dead_members
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.logs import OccasionalLog
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.urls import told
 from ticketmaster.wire.frames import FRAMES, use_schema_ids
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import SCHEMA_IDS
@@ -72,7 +73,7 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
         role=application_id,
         config=str(config.config_file) if config.config_file else "none given (-c): the defaults of a local Kafka and schema registry",
         bootstrap_servers=config.kafka.bootstrap_servers,
-        schema_registry=config.registry.url,
+        schema_registry=told(config.registry.url),
         version=ticketmaster.__version__,
     )
     for note in config.notes:

@@ -91,8 +91,12 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
 
 def run_role(work: Coroutine[Any, Any, T]) -> T:
     """Runs a process's work on its event loop, in its main thread."""
-    _wake_without_preempting()
-    return run(work)
+    try:
+        _wake_without_preempting()
+        return run(work)
+    finally:
+        # As in run(): Ctrl-C may come in between.
+        work.close()
 
 
 def _wake_without_preempting() -> None:
@@ -126,8 +130,10 @@ def stop_signals(end_ms: int = 0, grace_s: float = GRACE_S) -> asyncio.Queue[str
     """Gets the name of each signal to stop, from now on. With the first one the time begins that the end may take."""
     signals = _Signals(end_ms / 1000 + grace_s)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signals.put_nowait, number.name)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A terminal that is closed ends what runs in it, unless that was started by nohup.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, signals.put_nowait, number.name)
     return signals
 
 
