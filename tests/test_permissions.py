@@ -33,8 +33,13 @@ def granted() -> dict[tuple[str, str], set[str]]:
 @pytest.mark.parametrize(
     ("user", "topology", "tables", "outputs"),
     [
-        ("reservation", RESERVATION, {topics.AREA_STATUS}, {topics.RESERVE_SEAT, topics.USER_RESERVATION}),
-        ("event", EVENT, set(), {topics.AREA_REPARTITION, topics.AREA_STATUS, topics.RESERVATION_RESULT}),
+        (
+            "reservation",
+            RESERVATION,
+            {topics.AREA_STATUS},
+            {topics.RESERVE_SEAT, topics.USER_RESERVATION, topics.RELEASE_SEATS, topics.CHANGE_RESERVATION},
+        ),
+        ("event", EVENT, set(), {topics.AREA_REPARTITION, topics.RULED_AREA_REPARTITION, topics.AREA_STATUS, topics.RESERVATION_RESULT}),
     ],
 )
 def test_a_role_may_read_its_sources_and_write_what_it_decides(
@@ -51,5 +56,10 @@ def test_a_role_may_read_its_sources_and_write_what_it_decides(
 def test_the_gateway_may_write_commands_and_read_its_tables() -> None:
     permissions = granted()
 
-    assert permissions["ticket", "Write"] == {topics.CREATE_EVENT.name, topics.CREATE_RESERVATION.name}
-    assert permissions["ticket", "Read"] == {topics.USER_RESERVATION.name, topics.AREA_STATUS.name, topics.TICKET_SERVICE}
+    assert permissions["ticket", "Write"] == {topics.CREATE_EVENT.name, topics.CREATE_RESERVATION.name, topics.CHANGE_RESERVATION.name}
+    assert permissions["ticket", "Read"] == {
+        topics.USER_RESERVATION.name,
+        topics.AREA_STATUS.name,
+        topics.EVENT.name,
+        topics.TICKET_SERVICE,
+    }

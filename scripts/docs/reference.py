@@ -39,6 +39,7 @@ from ticketmaster.config.values import Entry, integer, one_of
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.metrics import INSTRUMENTS
 from ticketmaster.wire import topics
+from ticketmaster.wire.registry import forms_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -237,6 +238,12 @@ _USES: Final = {
     topics.AREA_CHANGELOG: ("`event#area`", "event", "event, when a task starts"),
     topics.HOLDER_CHANGELOG: ("reservation id", "event", "event, when a task starts"),
     topics.RESERVATION_CHANGELOG: ("reservation id", "reservation", "reservation, when a task starts"),
+    topics.CHANGE_RESERVATION: ("reservation id", "ticket; reservation, to learn the log's time", "reservation"),
+    topics.RELEASE_SEATS: ("`event#area`", "reservation", "event"),
+    topics.EVENT: ("event name", "event", "ticket: each process all of it; event, when a task starts"),
+    topics.RULED_AREA_REPARTITION: ("`event#area`", "event", "event"),
+    topics.AREA_RULES_CHANGELOG: ("`event#area`", "event", "event, when a task starts"),
+    topics.DEADLINE_CHANGELOG: ("reservation id", "reservation", "reservation, when a task starts"),
 }
 
 
@@ -246,7 +253,10 @@ def topic_list() -> str:
     rows = []
     for topic in topics.ALL_TOPICS:
         key, writer, reader = _USES[topic]
-        value = f"[{topic.record}](../avro/{topic.record}.avsc)" if topic.record else "[bytes of ours](#holders)"
+        forms = (
+            [f"[{form}](../avro/{form}.avsc)" for form in forms_of(topic.record)] if topic.record else ["[bytes of ours](#bytes-of-ours)"]
+        )
+        value = ", ".join(forms)
         rows.append((code(topic.name), key, value, writer, reader, policies[topic.name]))
     return table(("topic", "key", "value", "written by", "read by", "cleanup"), rows)
 

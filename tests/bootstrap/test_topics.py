@@ -15,14 +15,16 @@ REMEDIES = Remedies("b1:9092,b2:9092", Path("client.properties"))
 CREATE = "ticketmaster topics create -c client.properties"
 TABLE = next(topic for topic in WANTED if topic.compacted)
 LOG = next(topic for topic in WANTED if not topic.compacted)
+PAYMENTS = next(topic for topic in WANTED if topic.timestamps == "LogAppendTime")
+TOPICS = {"table": TABLE, "log": LOG, "payments": PAYMENTS}
 GOOD = TopicState(partitions=3, replicas=3, in_sync=3, cleanup_policy="", min_in_sync=2, timestamp_type="CreateTime")
 
 
 def found(**changes: dict[str, Any]) -> dict[str, TopicState]:
-    """All topics as they must be, but for those that are named by ``table`` and ``log``."""
-    states = {topic.name: GOOD._replace(cleanup_policy=topic.policy) for topic in WANTED}
+    """All topics as they must be, but for those that are named as in :data:`TOPICS`."""
+    states = {topic.name: GOOD._replace(cleanup_policy=topic.policy, timestamp_type=topic.timestamps) for topic in WANTED}
     for name, changed in changes.items():
-        topic = {"table": TABLE, "log": LOG}[name]
+        topic = TOPICS[name]
         states[topic.name] = states[topic.name]._replace(**changed)
     return states
 
@@ -41,6 +43,7 @@ def test_nothing_is_said_of_topics_as_they_must_be() -> None:
         ("log", {"cleanup_policy": "compact"}, "grows for ever", CREATE),
         ("log", {"min_in_sync": 1}, "min.insync.replicas 1 with 3 replicas", CREATE),
         ("log", {"timestamp_type": "LogAppendTime"}, "message.timestamp.type LogAppendTime", CREATE),
+        ("payments", {"timestamp_type": "CreateTime"}, "payments are ordered by the clocks of many", CREATE),
         ("log", {"in_sync": 2}, "2 of 3 replicas in sync", "--describe --under-replicated-partitions --topic"),
         ("log", {"partitions": 2}, "has 2 partitions, the others have 3", "--delete --topic"),
     ],
@@ -48,7 +51,7 @@ def test_nothing_is_said_of_topics_as_they_must_be() -> None:
 def test_each_fault_has_a_text_and_a_remedy(name: str, change: dict[str, Any], text: str, remedy: str) -> None:
     (difference,) = differences(WANTED, found(**{name: change}), REMEDIES)
 
-    assert difference.topic == {"table": TABLE, "log": LOG}[name].name
+    assert difference.topic == TOPICS[name].name
     assert text in difference.text
     assert remedy in difference.remedy
 

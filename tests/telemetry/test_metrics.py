@@ -107,7 +107,7 @@ def test_what_happens_to_tasks_is_counted_for_the_role_they_belong_to() -> None:
         observer.task_restarted("reservation-service-3", "a time-out")
         observer.reading_failed("state.event.area_status", "no leader")
         observer.dead_letters("event-service-0", [DeadLetter("command.event.reserve_seat", 0, 5, "rubbish")])
-        observer.transaction_committed("reservation-service", {"a": 4, "b": 6}, {"": 3, "FILTERED": 1}, 0.004)
+        observer.transaction_committed("reservation-service", {"a": 4, "b": 6}, {"": 3, "FILTERED": 1}, 0.004, {"paid": 2})
         observer.records_applied("ticket-service", "c", 9)
 
     read = samples(numbers.families())
@@ -122,6 +122,7 @@ def test_what_happens_to_tasks_is_counted_for_the_role_they_belong_to() -> None:
     assert read["ticketmaster_dead_letters_total", labelled(role="event", topic="command.event.reserve_seat")] == 1
     assert read["ticketmaster_decisions_total", labelled(outcome="success", reason="", role="reservation")] == 3
     assert read["ticketmaster_decisions_total", labelled(outcome="failed", reason="FILTERED", role="reservation")] == 1
+    assert read["ticketmaster_changes_total", labelled(change="paid", role="reservation")] == 2
     assert read["ticketmaster_records_total", labelled(role="reservation", topic="b")] == 6
     assert read["ticketmaster_records_total", labelled(role="ticket", topic="c")] == 9
     assert read["ticketmaster_transaction_records_sum", labelled(role="reservation")] == 10

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import Clock, SteadyClock
 from ticketmaster.config.telemetry import TelemetrySettings
+from ticketmaster.domain.life import CHANGES
 from ticketmaster.errors import UsageError
 from ticketmaster.streams.jobs import cancel
 from ticketmaster.telemetry import metrics
@@ -111,6 +112,15 @@ class Measuring:
         self._metrics.watch_number(metrics.PARTITIONS, role, lambda: part.partitions)
         self._metrics.watch(metrics.LAG_RECORDS, lambda: [((role, *_place(lag.source)), lag.records) for lag in part.lags()])
         self._metrics.watch(metrics.LAG_SECONDS, lambda: [((role, *_place(lag.source)), ages.age_s(lag)) for lag in part.lags()])
+
+    def watch_holds(self, worker: StreamWorker) -> None:
+        """How many holds the reservation role has, and whether they end in time."""
+        role = worker.application_id.removesuffix("-service")
+        for change in CHANGES:
+            self._metrics.add(metrics.CHANGES, 0, role, change)
+        self._metrics.watch_number(metrics.HOLDS, role, lambda: worker.open_deadlines)
+        self._metrics.watch_number(metrics.HOLDS_ENDING, role, lambda: worker.due_soon)
+        self._metrics.watch_number(metrics.HOLD_OVERDUE, role, lambda: worker.overdue_ms / 1000)
 
     def watch_gateway(self, gateway: Gateway, requests: RequestWatch) -> None:
         """What a gateway answers, who waits there, and what is left of each event."""

@@ -90,6 +90,7 @@ class _Standalone:
         measuring.watch_state(directory)
         for part in (self._reservations, self._reservation, self._event):
             measuring.watch_partitions(part)
+        measuring.watch_holds(self._reservation)
         measuring.watch_gateway(gateway, self._watch)
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> StateStores:

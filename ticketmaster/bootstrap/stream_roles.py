@@ -70,6 +70,8 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
             for part in parts:
                 if isinstance(part, StreamWorker):
                     measuring.watch_partitions(part)
+                    if application_id == topics.RESERVATION_SERVICE:
+                        measuring.watch_holds(part)
             jobs = {type(part).__name__: part.run() for part in parts} | {"operations": answering()}
             if link:
                 jobs["report"] = link.report(ready)

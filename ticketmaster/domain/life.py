@@ -65,6 +65,21 @@ class Moved(NamedTuple):
     frees: bool = False
 
 
+# What may become of a decided reservation, as it is counted.
+CHANGES = ("paid", "extended", "cancelled", "refunded", "expired", "refused")
+
+
+def change_name(kind: Kind, before: State, moved: Moved) -> str:
+    """The name of what a change came to, one of :data:`CHANGES`."""
+    if moved.reason == HOLD_EXPIRED and before is State.RESERVED:
+        return "expired"
+    if moved.life.change_refusal:
+        return "refused"
+    if kind is Kind.CANCEL:
+        return "refunded" if moved.reason == REFUNDED else "cancelled"
+    return "paid" if kind is Kind.PAY else "extended"
+
+
 def is_over(state: State, life: Life, time_ms: int) -> bool:
     """Whether the hold of a reservation has ended at this time of its log. The instant itself is no part of the hold."""
     return state is State.RESERVED and 0 < life.hold_expires_ms <= time_ms

@@ -60,6 +60,10 @@ class Deadlines:
         """When the next ids are due."""
         return self._seconds[0] * 1000 if self._seconds else None
 
+    def due_by(self, at_ms: int) -> int:
+        """How many ids are due at an instant, those included that are not any more."""
+        return sum([len(ids) for second, ids in self._ids.items() if second * 1000 <= at_ms])
+
     def take_due(self, now_ms: int, ids_max: int) -> Iterator[bytes]:
         """Up to so many ids that are due, those first that are so longest."""
         while self._seconds and self._seconds[0] * 1000 <= now_ms:

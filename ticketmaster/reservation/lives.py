@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
-from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, changed, expired, is_over
+from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, expired, is_over
 from ticketmaster.domain.reservation import State as ReservationState
 from ticketmaster.reservation.deadlines import EARLY_CANCEL, HOLD, Deadline, Deadlines, read_deadline
 from ticketmaster.state.port import StateTable, Steps
@@ -25,7 +25,7 @@ from ticketmaster.wire.reservations import check_id, processing, read_result
 
 RESERVATIONS, DEADLINES = "Reservation", "Deadline"
 # So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments.
-_ENDED_MAX = 500
+_ENDED_MAX = 100
 _RESTORED_AT_ONCE = 1_000
 # A tick that was sent comes back in milliseconds. After so long it is not waited for any more.
 _TICK_MS = 5_000
@@ -50,8 +50,19 @@ class Lives:
         self._tick_sent_ms = 0
         self._tick_awaited_ms = 0
         self._ahead_ms = 0
+        self.open_holds = 0
+        """How many reservations end unless they are paid."""
         self.cancelled_early: dict[bytes, bytes] = {}
         """The ids of changes that cancel reservations which have not come yet."""
+
+    @property
+    def oldest_due_ms(self) -> int | None:
+        """When the oldest hold that has not ended ends, or should have."""
+        return self._deadlines.next_ms
+
+    def due_by(self, at_ms: int) -> int:
+        """How many holds will have ended at an instant, at most: some are paid, and not forgotten yet."""
+        return self._deadlines.due_by(at_ms)
 
     def restored(self, deadlines: StateTable) -> Steps:
         """Reads all that is due some time."""
@@ -64,6 +75,8 @@ class Lives:
         self._deadlines.add(key, deadline.at_ms)
         if deadline.kind == EARLY_CANCEL:
             self.cancelled_early[key] = deadline.change_id
+        else:
+            self.open_holds += 1
 
     @property
     def deadline_ms(self) -> int | None:
@@ -95,10 +108,15 @@ class Lives:
         where = standing(reservation)
         if is_over(where.state, where.life, self._read_ms):
             self._move(key, reservation, where.seats_end, where.seats, expired(where.life), state, outputs)
-            deadlines.put(key, None)
+            self._close(key, deadlines)
+            outputs.changed("expired")
         elif where.life.hold_expires_ms:
             # It was extended meanwhile.
             self._deadlines.add(key, where.life.hold_expires_ms)
+
+    def _close(self, key: bytes, deadlines: State) -> None:
+        self.open_holds -= 1
+        deadlines.put(key, None)
 
     def hold(self, key: bytes, reservation: bytes, hold: Hold, stores: Stores, outputs: Outputs) -> bytes:
         """The reservation, which was decided just now, with its hold."""
@@ -138,8 +156,11 @@ class Lives:
         if moved is None:
             return
         until_ms = moved.life.hold_expires_ms
-        if until_ms != where.life.hold_expires_ms:
-            deadlines.put(key, Deadline(HOLD, until_ms).encoded() if until_ms else None)
+        if until_ms and until_ms != where.life.hold_expires_ms:
+            deadlines.put(key, Deadline(HOLD, until_ms).encoded())
+        elif where.life.hold_expires_ms and not until_ms:
+            self._close(key, deadlines)
+        outputs.changed(change_name(change.kind, where.state, moved))
         self._move(key, reservation, where.seats_end, where.seats, moved, state, outputs)
 
     def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs) -> None:

@@ -38,6 +38,20 @@ class ReservationProcessor(Processor):
         """When a hold ends next, by the log's time."""
         return self._lives.deadline_ms
 
+    @property
+    def oldest_due_ms(self) -> int | None:
+        """When the oldest hold that has not ended ends, or should have."""
+        return self._lives.oldest_due_ms
+
+    @property
+    def open_deadlines(self) -> int:
+        """How many reservations end unless they are paid."""
+        return self._lives.open_holds
+
+    def due_by(self, at_ms: int) -> int:
+        """How many of them will have ended at an instant, at most."""
+        return self._lives.due_by(at_ms)
+
     def restored(self, tables: Mapping[str, StateTable]) -> Steps:
         """Finds the holds that are open."""
         return self._lives.restored(tables[DEADLINES])

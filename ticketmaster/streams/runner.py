@@ -18,6 +18,8 @@ from ticketmaster.streams.task import Task
 from ticketmaster.streams.topology import CommitPlan, Topology
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span
 
+_SOON_MS = 60_000
+
 
 class TaskRunner(PartitionWork):
     """The asynchronous half of a task."""
@@ -192,7 +194,7 @@ class TaskRunner(PartitionWork):
             self._uncommitted = {}
         self._failures = 0
         self._records_max = min(2 * self._records_max, self._settings.transaction_records_max)
-        self._observer.transaction_committed(group, records, plan.outputs.outcomes, loop.time() - began)
+        self._observer.transaction_committed(group, records, plan.outputs.outcomes, loop.time() - began, plan.outputs.changes)
 
     def _note_failure(self, reason: TicketmasterError) -> None:
         """What failed may have been too much, or one record of it can't be written: the next transaction shows it, with fewer."""
@@ -222,10 +224,20 @@ class TaskRunner(PartitionWork):
             self._consumer.seek(*self._paused.popitem())
 
     @property
+    def open_deadlines(self) -> int:
+        """How many there are, while the partition is served."""
+        return self.task.open_deadlines if self.serving else 0
+
+    @property
+    def due_soon(self) -> int:
+        """How many come within a minute, at most, while the partition is served."""
+        return self.task.due_by(self._clock.now_ms() + _SOON_MS) if self.serving else 0
+
+    @property
     def overdue_ms(self) -> int:
-        """How long ago the next deadline has passed, while the partition is served; 0: there is none, or it lies ahead."""
-        deadline_ms = self.task.deadline_ms if self.serving else None
-        return 0 if deadline_ms is None else max(self._clock.now_ms() - deadline_ms, 0)
+        """How long ago the oldest thing was due, while the partition is served; 0: there is none, or it lies ahead."""
+        due_ms = self.task.oldest_due_ms if self.serving else None
+        return 0 if due_ms is None else max(self._clock.now_ms() - due_ms, 0)
 
     def lags(self) -> Iterator[Lag]:
         """How far each source is behind its log, while the partition is served: before that nobody here knows."""

@@ -62,6 +62,20 @@ class Task:
         return self._processor.deadline_ms
 
     @property
+    def oldest_due_ms(self) -> int | None:
+        """When the oldest thing was or will be due, in the log's time."""
+        return self._processor.oldest_due_ms
+
+    @property
+    def open_deadlines(self) -> int:
+        """How many there are."""
+        return self._processor.open_deadlines
+
+    def due_by(self, at_ms: int) -> int:
+        """How many will have come at an instant of the log's time, at most."""
+        return self._processor.due_by(at_ms)
+
+    @property
     def queued_records(self) -> int:
         """How many records wait."""
         return self._queued_records

@@ -21,6 +21,8 @@ class Outputs(dict[TopicPartition, list[Pair]]):
         self.rejected: list[tuple[int, str]] = []
         # Of the reservations that are decided here: the reason of a failure, "" of a success, and how many there were.
         self.outcomes: dict[str, int] = {}
+        # Of what became of decided ones: a short name of each kind, and how many there were.
+        self.changes: dict[str, int] = {}
         # Of those records that come of traced ones.
         self.headers: dict[TopicPartition, dict[int, Headers]] = {}
         # Where the rest of what is being processed begins, and what is left of the record there, if that is not all of it.
@@ -43,6 +45,10 @@ class Outputs(dict[TopicPartition, list[Pair]]):
     def decided(self, outcome: str) -> None:
         """A reservation is decided."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    def changed(self, change: str) -> None:
+        """Something became of a reservation that was decided."""
+        self.changes[change] = self.changes.get(change, 0) + 1
 
     def __missing__(self, source: TopicPartition) -> list[Pair]:
         records = self[source] = []
@@ -70,6 +76,20 @@ class Processor(ABC):
     def deadline_ms(self) -> int | None:
         """The next instant, in the log's time (milliseconds since 1970), for which :meth:`on_time` is to be called; None: never."""
         return None
+
+    @property
+    def oldest_due_ms(self) -> int | None:
+        """When the oldest thing that is still to be done was, or will be, due. The deadline may be later: what is waited for needs time."""
+        return self.deadline_ms
+
+    @property
+    def open_deadlines(self) -> int:
+        """How many there are."""
+        return 0
+
+    def due_by(self, at_ms: int) -> int:
+        """How many will have come at an instant, at most: some may have been taken back."""
+        return 0
 
     @abstractmethod
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:

@@ -57,6 +57,16 @@ class StreamWorker:
         """How long ago the oldest deadline of its tasks has passed; 0: none has."""
         return max([work.overdue_ms for work in self.member.works.values()], default=0)
 
+    @property
+    def open_deadlines(self) -> int:
+        """How many deadlines its tasks have."""
+        return sum([work.open_deadlines for work in self.member.works.values()])
+
+    @property
+    def due_soon(self) -> int:
+        """How many of them come within a minute, at most: some may have been taken back."""
+        return sum([work.due_soon for work in self.member.works.values()])
+
     def lags(self) -> Iterator[Lag]:
         """How far it is behind, by source of each task."""
         return self.member.lags()

@@ -33,7 +33,7 @@ class CountingObserver(LogObserver):
         return role if service else self._role
 
     def transaction_committed(
-        self, application_id: str, records: Mapping[str, int], outcomes: Mapping[str, int], duration_s: float
+        self, application_id: str, records: Mapping[str, int], outcomes: Mapping[str, int], duration_s: float, changes: Mapping[str, int]
     ) -> None:
         role, add = self._role_of(application_id), self._metrics.add
         if role not in self._transactions:
@@ -48,6 +48,8 @@ class CountingObserver(LogObserver):
             add(metrics.RECORDS, count, role, topic)
         for reason, count in outcomes.items():
             add(metrics.DECISIONS, count, role, "success" if reason == SUCCESS else "failed", reason)
+        for change, count in changes.items():
+            add(metrics.CHANGES, count, role, change)
 
     def records_applied(self, application_id: str, topic: str, records: int) -> None:
         self._metrics.add(metrics.RECORDS, records, self._role_of(application_id), topic)

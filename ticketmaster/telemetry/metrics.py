@@ -44,6 +44,19 @@ HTTP_REQUESTS: Final = Instrument(f"{_P}http_requests_total", Kind.COUNTER, ("me
 DECISIONS: Final = Instrument(
     f"{_P}decisions_total", Kind.COUNTER, ("outcome", "reason"), "Reservations that were decided, and why those failed that did."
 )
+CHANGES: Final = Instrument(
+    f"{_P}changes_total",
+    Kind.COUNTER,
+    ("change",),
+    "What became of decided reservations: paid, extended, cancelled, refunded, expired; or refused, where a change came to nothing.",
+)
+HOLDS: Final = Instrument(f"{_P}holds", Kind.GAUGE, (), "Reservations that end unless they are paid.")
+HOLDS_ENDING: Final = Instrument(
+    f"{_P}holds_ending", Kind.GAUGE, (), "Of these, how many end within a minute, at most: some may be paid already."
+)
+HOLD_OVERDUE: Final = Instrument(
+    f"{_P}hold_overdue_seconds", Kind.GAUGE, (), "How long ago the oldest hold should have ended that has not; 0 if there is none.", "s"
+)
 RECORDS: Final = Instrument(f"{_P}records_total", Kind.COUNTER, ("topic",), "Records that were worked off, or taken into a table.")
 RESTORED_RECORDS: Final = Instrument(f"{_P}restored_records_total", Kind.COUNTER, (), "Records that were read to restore state.")
 REBALANCES: Final = Instrument(f"{_P}rebalances_total", Kind.COUNTER, (), "Times that partitions were assigned to this process.")

@@ -30,11 +30,11 @@ class Observer:
         """A role's process owns these partitions now."""
 
     def transaction_committed(
-        self, application_id: str, records: Mapping[str, int], outcomes: Mapping[str, int], duration_s: float
+        self, application_id: str, records: Mapping[str, int], outcomes: Mapping[str, int], duration_s: float, changes: Mapping[str, int]
     ) -> None:
         """A transaction is durable: so many records of each topic were worked off, and so many reservations decided with each outcome.
 
-        An outcome is the reason of a failure, "" of a success.
+        An outcome is the reason of a failure, "" of a success. ``changes`` are of reservations that were decided before, by kind.
         """
 
     def records_applied(self, application_id: str, topic: str, records: int) -> None:
