@@ -55,6 +55,7 @@ TABLE: Final = (
     Row("writable", ("errors",)),
     Row("datadir", ("errors", "writable"), ("msgspec",)),
     Row("statedir", ("errors", "writable")),
+    Row("oldstate", ("errors", "statedir")),
     Row("broker.embedded.*", ("broker.port", "clock", "errors", "sqlitefile"), (*SQLITE, "msgspec")),
     Row("broker.kafka.*", ("broker.port", "clock", "errors", "proxies", "urls"), ("aiokafka", "httpx", "msgspec")),
     Row("state"),

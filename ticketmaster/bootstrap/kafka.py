@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from ticketmaster.broker.port import Membership
 from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.config.roles import Loaded, RoleConfig
 from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.oldstate import pruned_state
 from ticketmaster.retry import until_answered
 from ticketmaster.state.port import StateStores
 from ticketmaster.state.sqlite import SqliteStores
@@ -38,6 +40,8 @@ from ticketmaster.wire.schema_registry import SchemaRegistry, known_schemas, reg
 
 # Whoever restores a registry waits for nothing longer than this.
 _MEMORY_PAUSE_S = 5.0
+# What a rebalance takes beyond the time that members are waited for.
+_REBALANCE_GRACE_MS = 5_000
 
 
 class RoleContext(NamedTuple):
@@ -112,7 +116,10 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
             data_id = await until_answered(lambda: data_id_of(broker, ids), on_kafka)
             await leave_for_the_dead(broker, config, application_id)
             with held_slot(config.state_dir, application_id, data_id) as slot:
-                yield RoleContext(broker, partitions, slot, config.streams, clock, observer)
+                for folder in pruned_state(config.state_dir, application_id, slot.folder, clock.now_ms() / 1000):
+                    log.info("state_pruned", folder=str(folder))
+                streams = replace(config.streams, rebalance_max_ms=config.kafka.rebalance_timeout_ms + _REBALANCE_GRACE_MS)
+                yield RoleContext(broker, partitions, slot, streams, clock, observer)
                 slot.forget_member()
         finally:
             await broker.close()

@@ -26,23 +26,38 @@ _CANCELLED_S = 6.0
 T = TypeVar("T")
 
 
+def _never() -> bool:
+    return False
+
+
 class Readiness:
     """Whether a process serves: one answer for each port that is asked, and for its numbers."""
 
     def __init__(self) -> None:
-        self._serves: Callable[[], bool] = lambda: False
+        self._serves = self._rebalancing = _never
+        self._has_served = False
         self._is_ending = False
 
-    def watch(self, serves: Callable[[], bool]) -> None:
-        """``serves`` says it from now on."""
-        self._serves = serves
+    def watch(self, serves: Callable[[], bool], rebalancing: Callable[[], bool] = _never) -> None:
+        """``serves`` says it from now on; ``rebalancing``, whether nothing but a rebalance keeps it from serving."""
+        self._serves, self._rebalancing = serves, rebalancing
 
     def end(self) -> None:
         """It is told to stop, or has failed: not ready any more, whatever still serves."""
         self._is_ending = True
 
     def __call__(self) -> bool:
-        return not self._is_ending and self._serves()
+        """Whether it serves all its partitions."""
+        serves = not self._is_ending and self._serves()
+        self._has_served |= serves
+        return serves
+
+    def is_open(self) -> bool:
+        """Whether it is to get requests: it serves, or has served and waits for a rebalance.
+
+        All processes of a group wait at once. Taken out of the way of requests, they could not even answer those that need no partition.
+        """
+        return self() or (self._has_served and not self._is_ending and self._rebalancing())
 
 
 class Work(NamedTuple):
