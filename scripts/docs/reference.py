@@ -174,7 +174,7 @@ def operations() -> str:
 def problems() -> str:
     """Every code of a problem document."""
     found = _OPENAPI["components"]["schemas"]["ProblemCode"]["x-enum"]
-    rows = [(str(one["status"]), code(name), one["meaning"], one["advice"]) for name, one in found.items()]
+    rows = [(str(one["status"]).strip("[]"), code(name), one["meaning"], one["advice"]) for name, one in found.items()]
     return table(("status", "code", "what it means", "what to do"), rows)
 
 

@@ -59,11 +59,14 @@ class Page:
         self.document = document
         # Which parameter is what an operation returned: its curl keeps it in a shell variable.
         self.kept: dict[str, str] = {}
+        # The operations that return something to keep.
+        self.keeping: set[str] = set()
         for _, _, operation in self.operations():
             for link in operation["responses"]["200"].get("links", {}).values():
                 for parameter, expression in link["parameters"].items():
                     if expression == "$response.body":
                         self.kept[operation["operationId"]] = self.kept[link["operationId"]] = parameter
+                        self.keeping.add(operation["operationId"])
 
     def resolve(self, node: Node) -> Node:
         """What a $ref points at; what stands beside the $ref wins."""
@@ -77,7 +80,7 @@ class Page:
     def operations(self) -> Iterator[tuple[str, str, Node]]:
         """Path, method and operation, in the document's order."""
         for path, item in self.document["paths"].items():
-            for method in ("post", "get"):
+            for method in ("post", "get", "delete"):
                 if method in item:
                     parameters = [*item.get("parameters", ()), *item[method].get("parameters", ())]
                     yield path, method, {**item[method], "parameters": [self.resolve(one) for one in parameters]}
@@ -161,11 +164,11 @@ class Page:
         flags = "-i " if "maxLength" in str(operation["responses"]["200"]) else ""
         url = f"{ADDRESS}{path}" + (f"?{urlencode(query)}" if query else "")
         body = self.body_of(operation)
-        command = f"curl {flags}{url}"
+        command = f"curl {flags}{url}" if method == "get" else f"curl -s -X {method.upper()} {url}"
         if body:
             example = as_json(next(iter(body["examples"].values()))["value"])
             command = f"curl -s -X {method.upper()} {url} \\\n  -H 'content-type: application/json' \\\n  -d '{example}'"
-            if kept:
+            if operation["operationId"] in self.keeping:
                 command = f"{kept}=$({command})\necho ${kept}"
         return command
 
@@ -239,7 +242,7 @@ class Page:
         codes = self.document["components"]["schemas"]["ProblemCode"]["x-enum"]
         rows = [
             f'<tr id="{code}"><th><a href="#{code}"><code>{code}</code></a></th>'
-            f'<td><span class="status s{str(one["status"])[0]}">{one["status"]}</span></td>'
+            f"<td>{statuses_of(one)}</td>"
             f"<td>{inline(one['meaning'])} <span class=note>{inline(one['advice'])}</span></td></tr>"
             for code, one in codes.items()
         ]
@@ -249,6 +252,12 @@ class Page:
             f'<section><h2 id="problems">Problem codes</h2>{text(problem["description"])}'
             f'{pretty(next(iter(example.values()))["value"])}<div class="card codes">{table(rows)}</div></section>\n'
         )
+
+
+def statuses_of(code: Node) -> str:
+    """With which statuses a problem's code comes: mostly one."""
+    found = code["status"] if isinstance(code["status"], list) else [code["status"]]
+    return " ".join(f'<span class="status s{str(status)[0]}">{status}</span>' for status in found)
 
 
 def has_card(schema: Node) -> bool:

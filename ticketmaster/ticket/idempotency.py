@@ -65,7 +65,9 @@ def derived_id(event_id: bytes, user_id: bytes, key: str) -> bytes:
     So these ids sort below all that are minted by time: a minted id is still above the highest one that is stored. Among themselves they
     have no order. Whoever knows event, user and key knows the id: keys should not be guessable.
 
-    It costs 2 µs more than a minted id; what it costs in the stores stands in docs/performance.md.
+    To derive one takes 1.8 µs, to mint one 1.2. What has no order costs more where it is kept. In a state of 300,000 rows a look-up takes
+    10 µs in place of 0.1, a write 12 µs in place of 2.5, and a row half as many bytes again or twice as many; compaction reads every batch
+    that holds such an id. So a keyed reservation costs some 30 µs of CPU more, most of it in the reservation role.
     """
     digest = hashlib.sha256(encode_string(event_id) + encode_string(user_id) + encode_string(key)).digest()
     number = int.from_bytes(digest[:10], "big") >> 6
