@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tests.support.records import Seat, area_status, create_event, create_reservation, failure, success
 from ticketmaster.audit.books import Books
 from ticketmaster.audit.report import At, Report
+from ticketmaster.audit.rules import Rule
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.wire import topics
 from ticketmaster.wire.holders import holder
@@ -23,6 +24,11 @@ HOLDERS = topics.HOLDER_CHANGELOG.name
 LOG = topics.RESERVATION_CHANGELOG.name
 DECISIONS = topics.USER_RESERVATION.name
 
+# Rules that only a sale with holds, payments or cancellations can break.
+OF_LIVES = {
+    *(Rule.NOT_RELEASED, Rule.RELEASED_LIVE, Rule.NOT_HELD, Rule.PAYMENT_UNDONE, Rule.PAYMENT_LOST, Rule.PAID_LATE, Rule.HOLD_SHORT),
+    *(Rule.HOLD_LONG, Rule.REFUND, Rule.CHANGE_UNANSWERED, Rule.NO_CHANGE, Rule.DEADLINE, Rule.EVENT_RULES),
+}
 FULL = "no continuous 1 seats at area A in event show"
 
 

@@ -18,6 +18,7 @@ from tests.audit.sale import (
     FULL,
     HOLDERS,
     LOG,
+    OF_LIVES,
     OPENED,
     QUESTIONS,
     STATUS,
@@ -57,6 +58,11 @@ def test_sound_books_close_without_a_finding(sale: Sale) -> None:
         "decisions": 4,
         "reserved": 2,
         "failed": 2,
+        "paid": 0,
+        "cancelled": 0,
+        "open_holds": 0,
+        "changes": 0,
+        "changed_again": 0,
         "under_way": 0,
         "areas": 1,
         "seats_sold": 2,
@@ -374,7 +380,7 @@ def test_what_is_wrong_is_found_with_its_records(plant: Callable[[Sale], dict[Ru
 
 
 def test_every_rule_is_planted_at_least_once() -> None:
-    assert {rule for plant in PLANTED for rule in plant(Sale())} == set(Rule)
+    assert {rule for plant in PLANTED for rule in plant(Sale())} == set(Rule) - OF_LIVES
 
 
 def test_of_many_breaches_some_are_examples(sale: Sale) -> None:

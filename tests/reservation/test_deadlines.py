@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketmaster.reservation.deadlines import EARLY_CANCEL, HOLD, Deadline, Deadlines, read_deadline
+from ticketmaster.reservation.deadlines import Deadlines
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.deadlines import EARLY_CANCEL, HOLD, Deadline, read_deadline
 
 
 @given(st.lists(st.integers(0, 30_000), max_size=60), st.lists(st.integers(0, 3_000), max_size=30), st.integers(1, 7))

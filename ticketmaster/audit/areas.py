@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -17,12 +18,17 @@ from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import area_names, read_seat_map
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.events import read_areas
+from ticketmaster.wire.events import read_areas, read_hold
 from ticketmaster.wire.frames import FRAME_BYTES
+from ticketmaster.wire.holds import NO_HOLD, Hold, read_rules
 from ticketmaster.wire.reservations import read_names
 
 _STATUS, _CHANGELOG = topics.AREA_STATUS.name, topics.AREA_CHANGELOG.name
+_EVENTS, _RULES = topics.EVENT.name, topics.AREA_RULES_CHANGELOG.name
+_OPENING = (topics.AREA_REPARTITION.name, topics.RULED_AREA_REPARTITION.name)
 _SEATS_NAMED_MAX = 5
+
+Seat = tuple[int, int]
 
 
 class Shape(NamedTuple):
@@ -100,8 +106,16 @@ class Announced(NamedTuple):
     at: At | None
 
 
+class _Freed(NamedTuple):
+    """The seats of an area that came free: how often each in the records of a topic, and the last two that show it."""
+
+    seats: Counter[Seat]
+    before: At | None
+    now: At | None
+
+
 class Areas:
-    """Reads the four topics that are about areas. Everything is by the area's key."""
+    """Reads the topics that are about areas, and the rules of their events. Everything is by the area's key."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -109,6 +123,9 @@ class Areas:
         self._repartitioned: dict[bytes, At | None] = {}
         self._histories: dict[str, dict[bytes, History]] = {_STATUS: {}, _CHANGELOG: {}}
         self.statuses, self._changelog = self._histories[_STATUS], self._histories[_CHANGELOG]
+        self._freed: dict[tuple[str, bytes], _Freed] = {}
+        # How long seats are held: of events by their names, of areas by their keys; and where that is said.
+        self._holds: dict[str, dict[bytes, tuple[Hold, At]]] = {_EVENTS: {}, _RULES: {}}
         self.put_aside = 0
 
     def take(self, batch: Batch) -> bool:
@@ -117,12 +134,15 @@ class Areas:
         if topic == topics.CREATE_EVENT.name:
             for offset, (_, value) in zip(batch.offsets, batch.records, strict=True):
                 self._take_event(value, At(topic, partition, offset))
-        elif topic == topics.AREA_REPARTITION.name:
+        elif topic in _OPENING:
             for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
                 self._repartitioned.setdefault(key, At(topic, partition, offset))
         elif topic in self._histories:
             for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                 self._take_status(topic, key, value, packed(partition, offset))
+        elif topic in self._holds:
+            for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
+                self._take_hold(topic, key, value, At(topic, partition, offset))
         else:
             return False
         return True
@@ -139,6 +159,16 @@ class Areas:
             # The first announcement is the one that counts.
             shape = Shape(area.row_count, area.col_count, area.price)
             self.announced.setdefault(area_key(event_id, area.area_id).encode(), Announced(shape, at))
+
+    def _take_hold(self, topic: str, key: bytes, value: bytes | None, at: At) -> None:
+        name = f"the rules of {text_of(key)}"
+        if value is None:
+            self._findings.add(Rule.DELETED, name, at)
+            return
+        try:
+            self._holds[topic][key] = (read_hold if topic == _EVENTS else read_rules)(value), at
+        except UNREADABLE as reason:
+            self._findings.add(Rule.UNREADABLE, f"{name}: {reason}", at)
 
     def _take_status(self, topic: str, key: bytes, value: bytes | None, at: int) -> None:
         here, name = unpacked(topic, at), f"area {text_of(key)}"
@@ -164,17 +194,20 @@ class Areas:
             self._findings.add(Rule.MISPLACED, f"{name} is on several partitions", history.last_at, here)
             return
         else:
-            self._compare(name, history, shape, seats, here)
+            self._compare(key, history, shape, seats, here)
             history.shape, history.seats = shape, seats
         history.add(at, value)
         history.digest = digest_of(key, value[FRAME_BYTES:])
 
-    def _compare(self, name: str, history: History, shape: Shape, seats: SeatMap, here: At | None) -> None:
+    def _compare(self, key: bytes, history: History, shape: Shape, seats: SeatMap, here: At | None) -> None:
         if shape != history.shape:
-            self._findings.add(Rule.AREA_CHANGED, f"{name}: from {history.shape} to {shape}", history.last_at, here)
+            text = f"area {text_of(key)}: from {history.shape} to {shape}"
+            self._findings.add(Rule.AREA_CHANGED, text, history.last_at, here)
         if len(seats.free) == len(history.seats.free) and (freed := _freed(history.seats, seats)):
-            text = f"{name}: {len(freed)} seats, e.g. {', '.join(map(str, freed[:_SEATS_NAMED_MAX]))}"
-            self._findings.add(Rule.SEAT_FREED, text, history.last_at, here)
+            known = self._freed.get((history.topic, key))
+            times = known.seats if known else Counter[Seat]()
+            times.update(freed)
+            self._freed[history.topic, key] = _Freed(times, history.last_at, here)
 
     # What it comes to.
 
@@ -186,22 +219,40 @@ class Areas:
         """The record that must be worked off next for an area that has no status."""
         return self._repartitioned.get(key) or self.announced[key].at
 
-    def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
-        """Compares the topics with each other, now that all are read."""
+    def hold_of(self, key: bytes) -> Hold:
+        """How long the seats of an area are held."""
+        return self._holds[_RULES][key][0] if key in self._holds[_RULES] else NO_HOLD
+
+    def check(self, findings: Findings, places: Places, under_way: frozenset[bytes], given_back: Mapping[tuple[bytes, Seat], int]) -> None:
+        """Compares the topics with each other, now that all are read. ``given_back``: how often seats were that came free."""
         for key in self.unopened():
             if key not in under_way:
                 findings.add(Rule.NOT_OPENED, text_of(key), self.announced[key].at, self._repartitioned.get(key))
         self._check_places(findings, places)
         announcements_trimmed = places.any_trimmed(topics.CREATE_EVENT.name)
+        came_back = {key for key, _ in given_back}
         for key in dict.fromkeys(chain(self.statuses, self._changelog)):
             status, changelog = self.statuses.get(key), self._changelog.get(key)
             if status is None or changelog is None or status.last_hash != changelog.last_hash:
                 found = [history.last_at for history in (status, changelog) if history]
                 findings.add(Rule.AREA_COPY, text_of(key), *found)
-            if status and changelog and (differing := _differing(status, changelog, places)):
+            if status and changelog and (differing := _differing(status, changelog, places, came_back=key in came_back)):
                 findings.add(Rule.AREA_HISTORY, text_of(key), *differing)
             if status and not announcements_trimmed:
                 self._check_announced(key, status, findings)
+            self._check_rules(key, findings)
+        for (_, key), freed in self._freed.items():
+            if wrong := [seat for seat, times in freed.seats.items() if times > given_back.get((key, seat), 0)]:
+                text = f"area {text_of(key)}: {len(wrong)} seats, e.g. {', '.join(map(str, wrong[:_SEATS_NAMED_MAX]))}"
+                findings.add(Rule.SEAT_FREED, text, freed.before, freed.now)
+
+    def _check_rules(self, key: bytes, findings: Findings) -> None:
+        """An area holds seats as long as its event says; and there is an event that says it."""
+        event = key.partition(KEY_SEPARATOR.encode())[0]
+        hold, at = self._holds[_RULES].get(key, (NO_HOLD, None))
+        told, told_at = self._holds[_EVENTS].get(event, (NO_HOLD, None))
+        if hold != told:
+            findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {hold}, its event: {told}", at, told_at)
 
     def _check_places(self, findings: Findings, places: Places) -> None:
         for table in self._histories.values():
@@ -227,15 +278,16 @@ class Areas:
             findings.add(Rule.AREA_CHANGED, text, announced.at, status.last_at)
 
 
-def _differing(status: History, changelog: History, places: Places) -> tuple[At | None, At | None] | None:
+def _differing(status: History, changelog: History, places: Places, *, came_back: bool) -> tuple[At | None, At | None] | None:
     whole = places.whole(status.source) and places.whole(changelog.source)
     # A state topic may have been filled later, with last values only.
     if whole and status.starts_all_free and changelog.starts_all_free:
         return status.first_difference(changelog)
-    return status.contradiction(changelog)
+    # Where seats have come back, there were as many free seats more than once.
+    return None if came_back else status.contradiction(changelog)
 
 
-def _freed(before: SeatMap, now: SeatMap) -> list[tuple[int, int]]:
+def _freed(before: SeatMap, now: SeatMap) -> list[Seat]:
     """The seats that were taken before and are free now; the separators never are free."""
     came_back = int.from_bytes(now.free, "big") & ~int.from_bytes(before.free, "big")
     if not came_back:

@@ -9,9 +9,11 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
-from ticketmaster.audit.areas import Areas, History
+from ticketmaster.audit.areas import Areas, History, Seat
+from ticketmaster.audit.deadlines import RememberedHolds
 from ticketmaster.audit.hashing import state_digest
 from ticketmaster.audit.places import Places
+from ticketmaster.audit.releases import Releases
 from ticketmaster.audit.report import AreaReport, At, Report, Totals
 from ticketmaster.audit.reservations import LIVE, NONE, TOPIC_NAMES, Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
@@ -23,19 +25,20 @@ from ticketmaster.wire.reservations import read_seats
 
 _SEATS_NAMED_MAX = 5
 _RECORDS_NAMED_MAX = 10
-_ANSWER, _DECISION = TOPIC_NAMES.index(topics.RESERVATION_RESULT.name), TOPIC_NAMES.index(topics.USER_RESERVATION.name)
-
-Seat = tuple[int, int]
+_ANSWER = TOPIC_NAMES.index(topics.RESERVATION_RESULT.name)
 
 
 class Books:
     """Reads the records of all topics of a sale, then says whether they add up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_order: bool = False) -> None:
+        """``in_order``: all that is written is taken, in the order in which it became durable. Then more can be said."""
         self._findings = Findings()
         self._places = Places()
         self._areas = Areas(self._findings)
-        self._reservations = Reservations(self._findings)
+        self._reservations = Reservations(self._findings, in_order=in_order)
+        self._releases = Releases(self._findings, self._reservations)
+        self._deadlines = RememberedHolds(self._findings, self._reservations)
 
     # What the topics hold.
 
@@ -52,8 +55,7 @@ class Books:
         Topics that are no part of a sale are passed over.
         """
         self._places.take(batch)
-        if not self._areas.take(batch):
-            self._reservations.take(batch)
+        _ = self._areas.take(batch) or self._reservations.take(batch) or self._releases.take(batch) or self._deadlines.take(batch)
 
     # What they come to.
 
@@ -65,6 +67,15 @@ class Books:
         """Keys of announced areas without a status: none is left, once the roles have worked everything off."""
         return list(self._areas.unopened())
 
+    def releasing(self) -> list[bytes]:
+        """Cancelled reservations whose seats may still come back: none is left, once the roles have worked everything off."""
+        return [key for key, _ in self._releases.holding()]
+
+    @property
+    def open_holds(self) -> int:
+        """How many reservations end unless they are paid."""
+        return self._reservations.lives.open_holds
+
     def next_steps(self) -> Iterator[tuple[bytes, At]]:
         """Everything that is under way: its key, and the record that a role must work off next for it."""
         for key in self._reservations.undecided():
@@ -75,23 +86,36 @@ class Books:
             step = self._areas.last_step(key)
             assert step is not None, "an announced area is in a record"
             yield key, step
+        for key, row in self._releases.holding():
+            if step := self._releases.next_step(key, row):
+                yield key, step
+        yield from self._reservations.overdue()
 
     def close(self, under_way: Collection[bytes] = ()) -> Report:
         """What it all comes to, as of now. ``under_way``: keys of commands and areas that may come to their end later."""
         findings, excused = self._findings.copy(), frozenset(under_way)
         rows = self._reservations
         rows.check(findings, self._places, excused)
-        self._areas.check(findings, self._places, excused)
+        rows.lives.check(findings, self._places, rows.rows, excused)
+        self._releases.check(findings, self._places, excused)
+        self._deadlines.check(findings)
+        self._areas.check(findings, self._places, excused, self._releases.given_back())
+        self._check_holds(findings)
         self._check_seats(findings)
         states = Counter(rows.decision_state)
         totals = Totals(
             commands=rows.commands,
-            unreadable=rows.put_aside + self._areas.put_aside,
+            unreadable=rows.put_aside + rows.lives.put_aside + self._areas.put_aside + self._releases.put_aside,
             repeated=rows.repeated,
             answered_again=rows.answered_again,
             decisions=len(rows.rows) - states[NONE],
             reserved=sum(states[state] for state in LIVE),
             failed=states[State.FAILED],
+            paid=states[State.PAID],
+            cancelled=states[State.CANCELLED],
+            open_holds=self.open_holds,
+            changes=rows.lives.changes,
+            changed_again=rows.lives.changed_again(),
             under_way=sum(key in excused for key in rows.undecided()),
             areas=len(self._areas.statuses),
             seats_sold=sum(_gone(status) for status in self._areas.statuses.values()),
@@ -125,14 +149,25 @@ class Books:
 
     # The seats.
 
+    def _check_holds(self, findings: Findings) -> None:
+        """Seats are given for as long as their area's rules say."""
+        rows = self._reservations
+        for key, row in rows.rows.items():
+            if rows.is_success(row) and rows.area[row] != NONE:
+                hold_s = self._areas.hold_of(rows.area_keys[rows.area[row]]).seconds
+                if hold_s != rows.hold_s[row]:
+                    text = f"{text_of(key)} was given for {rows.hold_s[row]} s, its area gives for {hold_s} s"
+                    findings.add(Rule.EVENT_RULES, text, rows.place(_ANSWER, row))
+
     def _check_seats(self, findings: Findings) -> None:
         """Who has which seat: each one is held once, and those that are gone from an area are those that are held."""
         holders: dict[bytes, _Holders] = {key: _Holders(status) for key, status in self._areas.statuses.items()}
         rows, ids = self._reservations, list(self._reservations.rows)
+        releasing = {row for _, row in self._releases.holding()}
         for row, encoded in rows.seats.items():
             state = rows.decision_state[row]
-            # Of a reservation that is not decided yet the area's answer tells.
-            if (state == NONE or state in LIVE) and rows.area[row] != NONE:
+            # Of a reservation that is not decided yet the area's answer tells; a cancelled one has its seats until they are free.
+            if (state == NONE or state in LIVE or row in releasing) and rows.area[row] != NONE:
                 key = rows.area_keys[rows.area[row]]
                 if key not in holders:
                     holders[key] = _Holders(None)
@@ -144,7 +179,7 @@ class Books:
 
     def _holding(self, row: int) -> At | None:
         """The record that gives a reservation its seats."""
-        return self._reservations.place(_DECISION, row) or self._reservations.place(_ANSWER, row)
+        return self._reservations.decision_place(row) or self._reservations.place(_ANSWER, row)
 
     def _check_area(self, key: bytes, area: _Holders, findings: Findings) -> None:
         status = self._areas.statuses.get(key)

@@ -25,9 +25,12 @@ Progress = Callable[[str, int, int, int], None]
 _READERS = {
     topics.CREATE_EVENT.name: topics.EVENT_SERVICE,
     topics.AREA_REPARTITION.name: topics.EVENT_SERVICE,
+    topics.RULED_AREA_REPARTITION.name: topics.EVENT_SERVICE,
     topics.RESERVE_SEAT.name: topics.EVENT_SERVICE,
+    topics.RELEASE_SEATS.name: topics.EVENT_SERVICE,
     topics.CREATE_RESERVATION.name: topics.RESERVATION_SERVICE,
     topics.RESERVATION_RESULT.name: topics.RESERVATION_SERVICE,
+    topics.CHANGE_RESERVATION.name: topics.RESERVATION_SERVICE,
 }
 
 
@@ -76,7 +79,9 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
             if _is_behind(positions, ends):
                 continue
             ends = await log.end_offsets(sources)
-            if not _is_behind(positions, ends) and (not (books.undecided() or books.unopened()) or loop.time() >= deadline):
+            if not _is_behind(positions, ends) and (
+                not (books.undecided() or books.unopened() or books.releasing()) or loop.time() >= deadline
+            ):
                 return books
     finally:
         await reader.stop()

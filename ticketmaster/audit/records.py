@@ -6,9 +6,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ticketmaster.audit.rules import text_of
+from ticketmaster.domain.life import NO_LIFE, Life
 from ticketmaster.domain.reservation import ReservationType, State
 from ticketmaster.wire.binary import read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
+from ticketmaster.wire.lives import standing
 from ticketmaster.wire.reservations import check_frame, encode_seats, read_seats, remembered
 
 _KINDS = tuple(ReservationType)
@@ -50,11 +52,14 @@ class ReservationRecord(NamedTuple):
     seats: Seats
     state: State
     reason: bytes
+    life: Life = NO_LIFE
 
 
 def read_record(key: bytes, value: bytes) -> ReservationRecord:
-    """UNREADABLE where it is no ``Reservation``, to its last byte, or not the one of this key."""
-    check_frame(value, FRAMES.reservation)
+    """UNREADABLE where it is no ``Reservation`` of either form, to its last byte, or not the one of this key."""
+    is_second = value[:FRAME_BYTES] == FRAMES.reservation_2
+    if not is_second:
+        check_frame(value, FRAMES.reservation)
     reservation_id, at = read_string(value, FRAME_BYTES)
     if reservation_id != key:
         raise ValueError(f"it is of reservation {text_of(reservation_id)}")
@@ -63,5 +68,23 @@ def read_record(key: bytes, value: bytes) -> ReservationRecord:
     count, at = read_int(value, names_end)
     _, at = read_int(value, at)
     kind = _KINDS[value[at] >> 1]
-    seats, state, reason = _end(value[at + 1 :])
-    return ReservationRecord(who, value[names_at : at + 1], value[names_at:names_end], count, kind, seats, state, reason)
+    what, names = value[names_at : at + 1], value[names_at:names_end]
+    if is_second:
+        where = standing(value)
+        where.reason.decode()
+        return ReservationRecord(who, what, names, count, kind, seats_of(where.seats), where.state, where.reason, where.life)
+    return ReservationRecord(who, what, names, count, kind, *_end(value[at + 1 :]))
+
+
+def wrong_seats(found: ReservationRecord) -> str:
+    """What is wrong with the seats of a reservation that has some; "" if nothing is."""
+    seats, wrong = found.seats, ""
+    if found.kind == ReservationType.RANDOM:
+        row, col = seats[0] if seats else (0, 0)
+        if len(seats) != found.seat_count:
+            wrong = f"{len(seats)} seats, asked for were {found.seat_count}"
+        elif seats != tuple((row, col + more) for more in range(found.seat_count)):
+            wrong = f"seats that are not next to each other: {list(seats)}"
+    elif not seats or found.kind != ReservationType.SELF_PICK:
+        wrong = f"{len(seats)} seats, for a reservation that can have none"
+    return f"the same seat more than once: {list(seats)}" if len(set(seats)) < len(seats) else wrong

@@ -41,6 +41,13 @@ class Totals(NamedTuple):
     decisions: int
     reserved: int
     failed: int
+    # Of the live ones, and of those that are not any more; and holds that have not ended.
+    paid: int
+    cancelled: int
+    open_holds: int
+    # Payments, extensions and cancellations that were asked for, and how many of them were answered more than once.
+    changes: int
+    changed_again: int
     # Commands that may still be decided, as the sale goes on.
     under_way: int
     areas: int

@@ -9,8 +9,9 @@ from array import array
 from collections.abc import Callable, Iterator
 
 from ticketmaster.audit.hashing import digest_of
+from ticketmaster.audit.lives import Lives
 from ticketmaster.audit.places import Places, is_placed, packed, partition_at, unpacked
-from ticketmaster.audit.records import ReservationRecord, Seats, encoded_seats, read_record, seats_of
+from ticketmaster.audit.records import ReservationRecord, Seats, encoded_seats, read_record, seats_of, wrong_seats
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
@@ -19,7 +20,8 @@ from ticketmaster.domain.reservation import LEGAL_MOVES, ReservationType, State
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE, read_string
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.holders import result_of
+from ticketmaster.wire.holders import CLOSED, result_of
+from ticketmaster.wire.holds import without_hold
 from ticketmaster.wire.reservations import (
     check_id,
     read_create,
@@ -31,6 +33,8 @@ from ticketmaster.wire.reservations import (
 NONE = -1
 LIVE = (State.RESERVED, State.PAID)
 _SEATED = (State.RESERVED, State.PAID, State.CANCELLED)
+# In the changelog, where a transaction writes what it came to, and compaction removes what came in between.
+_LATER_MOVES = LEGAL_MOVES | {State.PROCESSING: LEGAL_MOVES[State.PROCESSING] | {State.PAID}}
 _OTHER_REASON = "other"
 _REASONS_MAX = 1_000
 _TOPICS = (topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.RESERVATION_CHANGELOG, topics.USER_RESERVATION)
@@ -47,7 +51,7 @@ def _outcome(seats: Seats | None, reason: bytes) -> int:
 class Reservations:
     """Reads the five topics that are keyed by, or name, reservations. Its columns are for the books; a row is the index of an id."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, *, in_order: bool = False) -> None:
         self._findings = findings
         self.rows: dict[bytes, int] = {}
         self._columns: list[tuple[array[int], int]] = []
@@ -60,13 +64,16 @@ class Reservations:
         self._changelog_state, self._changelog_hash = self._column("b", NONE), self._column("q", 0)
         self._answer = self._column("q", 0)
         self.answered_again = 0
-        # What the event role remembers of its answer, and where.
+        # What the event role remembers of its answer, and where; whether that was closed, as the seats were given back.
         self._held, self._held_at = self._column("q", 0), self._column("q", NONE)
+        self.closed_at = self._column("q", NONE)
+        # Of an answer that gives seats for a while: when that begins, and for how long in seconds.
+        self.answered_ms, self.hold_s = self._column("q", 0), self._column("l", 0)
         self.decision_state, self._decision_hash = self._column("b", NONE), self._column("q", 0)
-        self._outcome = self._column("q", 0)
+        self._outcome = self._column("q", NONE)
         self.digest = self._column("Q", 0)
         self.area, self.reason = self._column("l", NONE), self._column("h", NONE)
-        # The seats of those who have some: by decision, or by an answer that is not decided yet.
+        # The seats of those who have or had some: by decision, or by an answer that is not decided yet.
         self.seats: dict[int, bytes] = {}
         self.area_keys: list[bytes] = []
         self._area_of: dict[bytes, int] = {}
@@ -81,6 +88,9 @@ class Reservations:
             )
         )
         self._takers[_HOLDERS] = self._take_holder
+        self.lives = Lives(findings, self._column, in_order=in_order)
+        # When the log took the records that are being read.
+        self._time_ms = 0
 
     def _column(self, kind: str, default: int) -> array[int]:
         column = array(kind)
@@ -99,6 +109,10 @@ class Reservations:
         """Where a topic, by its position in :data:`TOPIC_NAMES`, has its record of a row."""
         return unpacked(TOPIC_NAMES[topic], self.at[topic][row])
 
+    def decision_place(self, row: int) -> At | None:
+        """Where the last decision of a row is."""
+        return self.place(_DECISION, row)
+
     def places(self, row: int) -> tuple[At | None, ...]:
         """Every record of a row that is known, in the order in which they are written."""
         return tuple(self.place(topic, row) for topic in range(len(_TOPICS)))
@@ -108,6 +122,10 @@ class Reservations:
     def take(self, batch: Batch) -> bool:
         """Takes records of its topics; False: the topic is none of them."""
         topic, partition = batch.source
+        self._time_ms = batch.timestamp_ms
+        if topic == topics.CHANGE_RESERVATION.name:
+            self.lives.take(batch, self.rows.get)
+            return True
         taker = self._takers.get(topic)
         if taker is None:
             return False
@@ -159,6 +177,7 @@ class Reservations:
 
     def _take_answer(self, key: bytes, value: bytes, at: int) -> None:
         try:
+            value, hold = without_hold(value)
             encoded, reason = read_result(value)
             check_id(key)
             named, _ = read_string(value, FRAME_BYTES)
@@ -181,17 +200,26 @@ class Reservations:
             return
         self.at[_RESULT][row] = at
         self._answer[row] = _outcome(seats, reason or b"")
+        self.answered_ms[row], self.hold_s[row] = self._time_ms, hold.seconds
         if seats is not None:
             self.seats.setdefault(row, encoded_seats(seats))
 
     def _take_holder(self, key: bytes, value: bytes, at: int) -> None:
+        if value == CLOSED:
+            self.closed_at[self._row(key)] = at
+            return
         try:
-            encoded, reason = read_result(result_of(key, value))
+            encoded, reason = read_result(without_hold(result_of(key, value))[0])
         except UNREADABLE as problem:
             self._findings.add(Rule.UNREADABLE, f"the holder {text_of(key)}: {problem}", unpacked(_HOLDERS, at))
             return
-        row = self._row(key)
-        self._held[row], self._held_at[row] = _outcome(seats_of(encoded) if reason is None else None, reason or b""), at
+        row, seats = self._row(key), seats_of(encoded) if reason is None else None
+        if self.closed_at[row] != NONE:
+            text = f"{text_of(key)} had given its seats back"
+            self._findings.add(Rule.HOLDER, text, unpacked(_HOLDERS, self.closed_at[row]), unpacked(_HOLDERS, at))
+        self._held[row], self._held_at[row] = _outcome(seats, reason or b""), at
+        if seats is not None:
+            self.seats.setdefault(row, encoded_seats(seats))
 
     def _take_changelog(self, key: bytes, value: bytes, at: int) -> None:
         try:
@@ -204,7 +232,8 @@ class Reservations:
             self._note_area(row, found.names)
         before = self._changelog_state[row]
         # Compaction may have removed the first ones, so any may be the first to be seen.
-        if before != NONE and found.state not in LEGAL_MOVES[State(before)]:
+        again = before == found.state and found.life.change_id
+        if before != NONE and not again and found.state not in _LATER_MOVES[State(before)]:
             text = f"{text_of(key)}: {State(before).name} → {found.state.name}"
             self._findings.add(Rule.ILLEGAL_MOVE, text, self.place(_CHANGELOG, row), _place(_CHANGELOG, at))
         self._changelog_state[row], self._changelog_hash[row], self.at[_CHANGELOG][row] = found.state, hash(value), at
@@ -221,9 +250,9 @@ class Reservations:
             return
         row = self._row(key)
         before = self.decision_state[row]
-        if before == found.state:
+        if self.lives.moved(row, key, found, at, self._time_ms):
             self._findings.add(Rule.DECIDED_AGAIN, f"{text_of(key)}: {found.state.name}", self.place(_DECISION, row), _place(_DECISION, at))
-        elif before != NONE and found.state not in LEGAL_MOVES[State(before)]:
+        elif before not in (NONE, found.state) and found.state not in LEGAL_MOVES[State(before)]:
             self._findings.add(
                 Rule.ILLEGAL_MOVE,
                 f"{text_of(key)}: {State(before).name} → {found.state.name}",
@@ -235,29 +264,15 @@ class Reservations:
         self.decision_state[row], self._decision_hash[row], self.at[_DECISION][row] = found.state, hash(value), at
         self.digest[row] = digest_of(key, value[FRAME_BYTES:])
         self._note_area(row, found.names)
-        seated = found.state in _SEATED
-        self._outcome[row] = _outcome(found.seats if seated else None, found.reason)
-        if seated:
+        if found.state in LIVE:
+            self._outcome[row] = _outcome(found.seats, b"")
             self.seats[row] = encoded_seats(found.seats)
-            self._check_seats(key, found, at)
-        else:
+            if wrong := wrong_seats(found):
+                self._findings.add(Rule.SEAT_COUNT, f"{text_of(key)}: {wrong}", _place(_DECISION, at))
+        elif found.state is State.FAILED:
+            self._outcome[row] = _outcome(None, found.reason)
             self.reason[row] = self._note_reason(found.reason.decode())
         self._compare_state(row, key, found, (_DECISION, at))
-
-    def _check_seats(self, key: bytes, found: ReservationRecord, at: int) -> None:
-        seats, wrong = found.seats, ""
-        if found.kind == ReservationType.RANDOM:
-            row, col = seats[0] if seats else (0, 0)
-            if len(seats) != found.seat_count:
-                wrong = f"{len(seats)} seats, asked for were {found.seat_count}"
-            elif seats != tuple((row, col + more) for more in range(found.seat_count)):
-                wrong = f"seats that are not next to each other: {list(seats)}"
-        elif not seats or found.kind != ReservationType.SELF_PICK:
-            wrong = f"{len(seats)} seats, for a reservation that can have none"
-        if len(set(seats)) < len(seats):
-            wrong = f"the same seat more than once: {list(seats)}"
-        if wrong:
-            self._findings.add(Rule.SEAT_COUNT, f"{text_of(key)}: {wrong}", _place(_DECISION, at))
 
     def _compare_state(self, row: int, key: bytes, found: ReservationRecord, place: tuple[int, int]) -> None:
         # What a RANDOM one got is not what was in the command.
@@ -312,6 +327,16 @@ class Reservations:
         """The record that must be worked off next for an undecided reservation."""
         return self.place(_RESULT, row) or self.place(_ASK, row) or self.place(_COMMAND, row)
 
+    def is_success(self, row: int) -> bool:
+        """Whether its area has answered with seats."""
+        return self.at[_RESULT][row] != NONE and row in self.seats
+
+    def overdue(self) -> Iterator[tuple[bytes, At]]:
+        """Holds that should have ended long ago, and what shows that."""
+        for key, row in self.rows.items():
+            if (decision := self.at[_DECISION][row]) != NONE and (shown := self.lives.overdue(row, partition_at(decision))):
+                yield key, shown
+
     def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
         """Compares the topics with each other, now that all are read."""
         belongs = [places.belongs_on(key) for key in self.area_keys]
@@ -319,15 +344,17 @@ class Reservations:
         for key, row in self.rows.items():
             command, question, answer, changelog, decision = (column[row] for column in self.at)
             if decision != NONE:
-                self._check_decision(key, row, findings, places)
+                self._check_decision(key, row, findings, places, under_way)
             elif command != NONE and key not in under_way:
                 findings.add(Rule.UNDECIDED, text_of(key), *self.places(row))
-            if command == NONE:
+            if command == NONE and self.closed_at[row] == NONE:
                 known = next((at for at in (decision, changelog, answer) if at != NONE), NONE)
                 # Of a question alone nobody knows on which partition its command would be.
                 if not (commands_trimmed if known == NONE else places.trimmed(_source(_COMMAND, known))):
                     findings.add(Rule.NO_COMMAND, text_of(key), *self.places(row))
             self._check_holder(key, row, findings)
+            if key not in under_way and decision != NONE and (shown := self.lives.overdue(row, partition_at(decision))):
+                findings.add(Rule.HOLD_LONG, text_of(key), self.place(_DECISION, row), shown)
             if answer != NONE and question == NONE and not questions_trimmed:
                 findings.add(Rule.NOT_ASKED, text_of(key), self.place(_RESULT, row))
             if not is_placed({partition_at(at) for at in (command, answer, changelog, decision) if at != NONE}, places.belongs_on(key)):
@@ -347,16 +374,17 @@ class Reservations:
         if NONE not in (answer, held) and self._held[row] != self._answer[row]:
             findings.add(Rule.HOLDER, text_of(key), self.place(_RESULT, row), unpacked(_HOLDERS, held))
 
-    def _check_decision(self, key: bytes, row: int, findings: Findings, places: Places) -> None:
+    def _check_decision(self, key: bytes, row: int, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
         _, question, answer, changelog, decision = (column[row] for column in self.at)
         if changelog == NONE or self._changelog_hash[row] != self._decision_hash[row]:
             findings.add(Rule.DECISION_COPY, text_of(key), self.place(_DECISION, row), self.place(_CHANGELOG, row))
         state = State(self.decision_state[row])
         if answer != NONE:
-            if self._answer[row] != self._outcome[row]:
+            # What was cancelled before its area answered is so whatever that said.
+            if self._outcome[row] not in (NONE, self._answer[row]):
                 text = f"{text_of(key)} is {state.name}, its area answered otherwise"
                 findings.add(Rule.DECISION_ANSWER, text, self.place(_RESULT, row), self.place(_DECISION, row))
-        elif (state in _SEATED or question != NONE) and not places.trimmed(_source(_RESULT, decision)):
+        elif (state in LIVE or question != NONE) and key not in under_way and not places.trimmed(_source(_RESULT, decision)):
             text = f"{text_of(key)} is {state.name}, and its area has not answered"
             findings.add(Rule.DECISION_ANSWER, text, self.place(_ASK, row), self.place(_DECISION, row))
 

@@ -13,12 +13,13 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, expired, is_over
 from ticketmaster.domain.reservation import State as ReservationState
-from ticketmaster.reservation.deadlines import EARLY_CANCEL, HOLD, Deadline, Deadlines, read_deadline
+from ticketmaster.reservation.deadlines import Deadlines
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, State, Stores
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change, release_seats
+from ticketmaster.wire.deadlines import EARLY_CANCEL, HOLD, Deadline, read_deadline
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, processing, read_result

@@ -11,6 +11,8 @@ from ticketmaster.audit.books import Books
 from ticketmaster.broker.embedded.storage import Write
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.domain.life import REFUNDED
+from ticketmaster.domain.reservation import State
 from ticketmaster.event.processor import AREAS, EVENTS, HOLDERS, RULES
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd
@@ -20,6 +22,7 @@ from ticketmaster.ticket.bodies import reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.lives import Standing, standing
 
 # What each store is a copy of.
 LOGS = {
@@ -39,12 +42,15 @@ class Checker:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.books = Books()
-        self.decisions: dict[bytes, bytes] = {}
+        self.books = Books(in_order=True)
+        # What the log has of each reservation, from its decision on.
+        self.decisions: dict[bytes, list[bytes]] = {}
         self.commands: set[bytes] = set()
         self._areas: dict[bytes, bytes] = {}
         self.records = 0
         self.forged: list[bytes] = []
+        # Is given the commands to give seats back.
+        self.releases: list[Pair] = []
         self._offsets: dict[tuple[str, TopicPartition], int] = {}
         self._may_answer_again = False
         self._ends: dict[TopicPartition, int] = {}
@@ -64,7 +70,11 @@ class Checker:
             if source.topic in LOGS.values():
                 self._logs[source] += zip(batch.offsets, batch.records, strict=True)
             if source.topic == topics.USER_RESERVATION.name:
-                self.decisions.update((key, value) for key, value in batch.records if value is not None)
+                for key, value in batch.records:
+                    if value is not None:
+                        self.decisions.setdefault(key, []).append(value)
+            elif source.topic == topics.RELEASE_SEATS.name:
+                self.releases += [pair for pair in batch.records if pair[1] is not None]
             elif source.topic == topics.AREA_STATUS.name:
                 self._areas.update((key, value) for key, value in batch.records if value is not None)
             elif source.topic == topics.CREATE_RESERVATION.name:
@@ -105,6 +115,8 @@ class Checker:
         report = self.books.close()
         if report.totals.answered_again and not self._may_answer_again:
             self._journal.violation(f"{report.totals.answered_again} questions were worked off twice, though no offsets were lost")
+        if report.totals.changed_again and not self._may_answer_again:
+            self._journal.violation(f"{report.totals.changed_again} changes were worked off twice, though no offsets were lost")
         for finding in report.findings:
             self._journal.violation(f"{finding.rule}: {finding.times} times, {finding.examples[:_SHOWN_MAX]}")
 
@@ -113,10 +125,26 @@ class Checker:
         lost = [name for name in crowd.acknowledged if name.encode() not in self.commands]
         if lost:
             self._journal.violation(f"acknowledged, and not in the log: {lost[:_SHOWN_MAX]}")
-        for name, body in crowd.told.items():
-            decision = self.decisions.get(name.encode())
-            if decision is None or reservation_json(decision) != body:
-                self._journal.violation(f"{name}: somebody was told {body!r}, the log has {decision!r}")
+        for name, told in crowd.told.items():
+            values = self.decisions.get(name.encode(), [])
+            if wrong := told.keys() - {reservation_json(value) for value in values}:
+                self._journal.violation(f"{name}: somebody was told {sorted(wrong)}, the log has {values}")
+        for name in sorted(crowd.lives.over):
+            if (last := self._last(name)) and last.state in (State.RESERVED, State.PAID):
+                self._journal.violation(f"{name}: somebody was told that it is over, it is {last.state.name}")
+        for name, reference in crowd.lives.paid.items():
+            last = self._last(name)
+            if last is None or not (last.reason == REFUNDED.encode() or last.life.payment_reference == reference.encode()):
+                self._journal.violation(f"{name}: a payment by {reference} was acknowledged, the log has {last}")
+
+    def _last(self, name: str) -> Standing | None:
+        values = self.decisions.get(name.encode())
+        return standing(values[-1]) if values else None
+
+    def check_last_told(self, name: str, told: bytes) -> None:
+        """Now that nothing happens any more, everybody is told what the log has last."""
+        if told != reservation_json(self.decisions[name.encode()][-1]):
+            self._journal.violation(f"{name}: told {told!r}, the log ends in {self.decisions[name.encode()][-1]!r}")
 
     def check_store(self, who: str, disk: Disk) -> None:
         """Every store holds what its changelog says up to the store's checkpoint, byte for byte."""

@@ -22,6 +22,8 @@ LAYOUTS = ((("ticket",), ("reservation",), ("event",)), (("ticket", "reservation
 _PEER_DEADLINE_S = LIMITS.long_poll_ms / 1000 + 1.0
 # An acknowledgement needs the broker, which may be asked in vain twice; a long poll has its own time, and is looked at four times a second.
 _ANSWER_DEADLINES_S = {"GET": LIMITS.long_poll_ms / 1000 + 2.0, "POST": 30.0}
+# Of changes, which are long polls, too.
+_CHANGES = "/v1/reservation/"
 _RESTART_S = 0.5
 # Longer than others' commands may be tried, with which it may have been sent.
 _TOLD_WITHIN_S = 10.0
@@ -186,11 +188,11 @@ class Deployment:
 
     # Messages.
 
-    async def ask(self, one: RoleProcess, method: str, path: str, body: bytes = b"") -> Reply | None:
+    async def ask(self, one: RoleProcess, method: str, path: str, body: bytes = b"", query: str = "") -> Reply | None:
         """A client's request and its answer; None: there was none. A process that is well and does not answer breaks a rule."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
-        asked_s, deadline_s = loop.time(), _ANSWER_DEADLINES_S[method]
+        asked_s, deadline_s = loop.time(), _ANSWER_DEADLINES_S["GET" if path.startswith(_CHANGES) else method]
 
         def on_answer(reply: Reply) -> None:
             if method == "POST" and reply.status == 200:
@@ -199,7 +201,7 @@ class Deployment:
                 answered.set_result(reply)
 
         await asyncio.sleep(self.random.choice((0.0, 0.001, 0.01)))
-        self._deliver(one, _Scope(method, path), body, _Responder(on_answer, self.journal, f"{method} {path} at {one.name}"))
+        self._deliver(one, _Scope(method, path, query), body, _Responder(on_answer, self.journal, f"{method} {path} at {one.name}"))
         try:
             async with asyncio.timeout(deadline_s):
                 reply = await answered

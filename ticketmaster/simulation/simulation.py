@@ -119,7 +119,7 @@ class _Run:
             host.on_acknowledged = self._deployment.expect_told
         span_s = Faults.span_s(size.faults)
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
-        self._checker.forged = self._crowd.forged
+        self._checker.forged, self._crowd.releases = self._crowd.forged, self._checker.releases
         chance = Random(f"{seed} faults")
         if isinstance(host, KafkaHost):
             self._faults: Faults = KafkaFaults(self._deployment, self._crowd, chance, size.faults, host)
@@ -147,6 +147,8 @@ class _Run:
                 deployment.start_process(roles, Disk())
         if await self._at_rest(buying):
             await self._look_round()
+            await crowd.buy_what_is_free(self._checker.areas())
+            await self._at_rest(buying)
         supervising.cancel()
         await asyncio.gather(supervising, return_exceptions=True)
         buying.cancel()
@@ -162,15 +164,20 @@ class _Run:
         deadline = loop.time() + _REST_WITHIN_S
         while loop.time() < deadline and not self.journal.violations:
             ready = all(one.ready for one in self._deployment.live)
-            if buying.done() and ready and not self._checker.books.undecided():
+            books = self._checker.books
+            if buying.done() and ready and not (books.undecided() or books.open_holds or books.releasing()):
                 buying.result()
                 return True
             await asyncio.sleep(_LOOK_S)
         if not self.journal.violations:
             undecided = [key.decode() for key in self._checker.books.undecided()]
+            books, ends = self._checker.books, [key.decode() for key in self._checker.books.releasing()]
             waiting = [one.name for one in self._deployment.live if not one.ready]
             people = "have been told" if buying.done() else "still wait"
-            self.journal.violation(f"not at rest: undecided {undecided[:5]}, not serving {waiting}, people {people}")
+            self.journal.violation(
+                f"not at rest: undecided {undecided[:5]}, {books.open_holds} holds, to be released {ends[:5]}, "
+                f"not serving {waiting}, people {people}"
+            )
         return False
 
     async def _look_round(self) -> None:
@@ -183,7 +190,9 @@ class _Run:
         told = random.sample(sorted(crowd.told), min(_SAMPLE, len(crowd.told)))
         for one in self._deployment.serving("ticket"):
             for name in (*undecided, *told):
-                if not await crowd.look(name, one):
+                if await crowd.look(name, one):
+                    self._checker.check_last_told(name, next(reversed(crowd.told[name])))
+                else:
                     self.journal.violation(f"{one.name} does not know what became of {name}")
             for area, view in sorted(self._checker.areas().items()):
                 event, _, area_id = area.partition("#")

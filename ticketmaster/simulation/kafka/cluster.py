@@ -101,12 +101,12 @@ class Cluster:
             "EndTxn": self._end_transaction,
         }
 
-    def create_topic(self, name: str, partitions: int) -> None:
-        """Creates a topic, if there is none."""
+    def create_topic(self, name: str, partitions: int, *, timed_by_log: bool = False) -> None:
+        """Creates a topic, if there is none; ``timed_by_log``: its records have the time at which they come."""
         for number in range(partitions):
             source = TopicPartition(name, number)
             if source not in self.logs:
-                self.logs[source] = PartitionLog(source, self._on_stable)
+                self.logs[source] = PartitionLog(source, self._on_stable, timed_by_log=timed_by_log)
                 self._leaders[source] = self._random.choice(self.nodes)
 
     def later(self, delay_s: float, action: Callable[[], None]) -> object:

@@ -85,7 +85,7 @@ class KafkaHost:
         self.cluster = Cluster(nodes, loop, self._random, note, self._on_stable, self._on_commit, self._journal.violation)
         self.cluster.on_acknowledged = self._on_acknowledged
         for topic in topics.ALL_TOPICS:
-            self.cluster.create_topic(topic.name, self._partitions)
+            self.cluster.create_topic(topic.name, self._partitions, timed_by_log=topic.timed_by_log)
             self.cluster.create_topic(dead_letter_topic(topic.name), self._partitions)
 
     def _on_stable(self, source: TopicPartition, batch: Batch) -> None:

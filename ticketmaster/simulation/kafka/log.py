@@ -64,8 +64,10 @@ class _Sequence:
 class PartitionLog:
     """A partition. ``on_stable`` is given each batch once all readers may see what became of it: without records, if they see none."""
 
-    def __init__(self, source: TopicPartition, on_stable: OnStable) -> None:
+    def __init__(self, source: TopicPartition, on_stable: OnStable, *, timed_by_log: bool) -> None:
+        """``timed_by_log``: records have the time at which they come, not the one that their producer gives them."""
         self.source = source
+        self._timed_by_log = timed_by_log
         self.end = 0
         # Before it everything is decided.
         self.stable_end = 0
@@ -109,7 +111,7 @@ class PartitionLog:
         """Writes records of a program that is not simulated."""
         builder = DefaultRecordBatchBuilder(_MAGIC, 0, 0, -1, -1, -1, 1 << 20)
         for at, (key, value) in enumerate(pairs):
-            builder.append(at, 0, key=key, value=value, headers=[])
+            builder.append(at, true_ms(), key=key, value=value, headers=[])
         self.append(bytes(builder.build()))
 
     def end_transaction(self, producer_id: int, epoch: int, *, commits: bool) -> None:
@@ -124,7 +126,7 @@ class PartitionLog:
 
     def _store(self, stored: Stored) -> None:
         at = stored.base_offset
-        self._batches.append(stored._replace(data=_stamped(stored.data, at)))
+        self._batches.append(stored._replace(data=_stamped(stored.data, at, timed_by_log=self._timed_by_log)))
         self._bases.append(at)
         self.end = stored.next_offset
         stable_end = min(self._open.values(), default=self.end)
@@ -188,14 +190,15 @@ def keys_of(data: bytes) -> list[bytes]:
     return [record.key or b"" for record in DefaultRecordBatch(data)]
 
 
-def _stamped(data: bytes, offset: int) -> bytes:
-    """A batch as it is in the log: at its offset, and with the time at which it came (``message.timestamp.type=LogAppendTime``)."""
+def _stamped(data: bytes, offset: int, *, timed_by_log: bool) -> bytes:
+    """A batch as it is in the log: at its offset, and perhaps with the time at which it came (``message.timestamp.type=LogAppendTime``)."""
     stamped = bytearray(data)
-    (attributes,) = struct.unpack_from(">h", data, _ATTRIBUTES_AT)
     _BASE_OFFSET.pack_into(stamped, 0, offset)
-    struct.pack_into(">h", stamped, _ATTRIBUTES_AT, attributes | _LOG_APPEND_TIME)
-    struct.pack_into(">q", stamped, _MAX_TIMESTAMP_AT, true_ms())
-    struct.pack_into(">I", stamped, _CRC_AT, calc_crc32c(bytes(stamped[_ATTRIBUTES_AT:])))
+    if timed_by_log:
+        (attributes,) = struct.unpack_from(">h", data, _ATTRIBUTES_AT)
+        struct.pack_into(">h", stamped, _ATTRIBUTES_AT, attributes | _LOG_APPEND_TIME)
+        struct.pack_into(">q", stamped, _MAX_TIMESTAMP_AT, true_ms())
+        struct.pack_into(">I", stamped, _CRC_AT, calc_crc32c(bytes(stamped[_ATTRIBUTES_AT:])))
     return bytes(stamped)
 
 

@@ -1,0 +1,54 @@
+"""What the reservation role remembers of the ends of holds, against the reservations that have one."""
+
+from __future__ import annotations
+
+from ticketmaster.audit.places import packed, unpacked
+from ticketmaster.audit.reservations import Reservations
+from ticketmaster.audit.rules import Findings, Rule, text_of
+from ticketmaster.broker.port import Batch
+from ticketmaster.wire import topics
+from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.deadlines import HOLD, read_deadline
+
+_DEADLINES = topics.DEADLINE_CHANGELOG.name
+
+
+class RememberedHolds:
+    """Reads the changelog of the store ``Deadline``."""
+
+    def __init__(self, findings: Findings, reservations: Reservations) -> None:
+        self._findings = findings
+        self._reservations = reservations
+        # Of those that are to come, by the reservation: when a hold ends, or 0, and where that is said.
+        self._open: dict[bytes, tuple[int, int]] = {}
+
+    def take(self, batch: Batch) -> bool:
+        """Takes records of its topic; False: the topic is another one."""
+        topic, partition = batch.source
+        if topic != _DEADLINES:
+            return False
+        for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
+            at = packed(partition, offset)
+            if value is None:
+                self._open.pop(key, None)
+                continue
+            try:
+                deadline = read_deadline(value)
+            except UNREADABLE as reason:
+                self._findings.add(Rule.UNREADABLE, f"the deadline of {text_of(key)}: {reason}", unpacked(topic, at))
+                continue
+            self._open[key] = deadline.at_ms if deadline.kind == HOLD else 0, at
+        return True
+
+    def check(self, findings: Findings) -> None:
+        """Compares them, now that all are read."""
+        rows = self._reservations
+        for key, row in rows.rows.items():
+            ends_ms = rows.lives.holds_until_ms(row)
+            known_ms, at = self._open.get(key, (None, -1))
+            if (known_ms or 0) != ends_ms:
+                text = f"{text_of(key)}: the hold ends at {ends_ms}, remembered is {known_ms}"
+                findings.add(Rule.DEADLINE, text, rows.decision_place(row), unpacked(_DEADLINES, at))
+        for key, (ends_ms, at) in self._open.items():
+            if ends_ms and key not in rows.rows:
+                findings.add(Rule.DEADLINE, f"{text_of(key)} is no reservation", unpacked(_DEADLINES, at))
