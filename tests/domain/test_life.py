@@ -78,6 +78,14 @@ def test_an_extension_counts_from_when_it_was_asked_for_and_goes_no_further_than
     assert (beyond.life.hold_expires_ms, beyond.life.change_refusal) == (10_000, b"hold_limit")
 
 
+def test_an_extension_that_comes_again_is_answered_as_it_was() -> None:
+    first = asked(Kind.EXTEND, State.RESERVED, HELD, 5_000, seconds=15)
+
+    assert asked(Kind.EXTEND, first.state, first.life, 9_000, seconds=15) == first
+    refused = asked(Kind.EXTEND, State.RESERVED, HELD, 6_000, seconds=15)
+    assert asked(Kind.EXTEND, refused.state, refused.life, 1_000, seconds=15) == refused
+
+
 def test_an_extension_never_makes_a_hold_shorter() -> None:
     shorter = asked(Kind.EXTEND, State.RESERVED, HELD, 5_000, seconds=1)
 

@@ -92,5 +92,5 @@ async def test_the_golden_exchanges_give_the_golden_answers_and_records(tmp_path
     stored = stored_records(tmp_path / "data")
 
     assert len(ids) == 15
-    assert {topic for topic, _ in stored} == {topic.name for topic in topics.ALL_TOPICS} - {topics.AREA_REPARTITION.name, HOLDERS}
+    assert {topic for topic, _ in stored} == {topic.name for topic in topics.ORIGINAL_TOPICS} - {topics.AREA_REPARTITION.name}
     assert stored == expected_records

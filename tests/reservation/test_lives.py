@@ -216,8 +216,8 @@ def test_a_refund_gives_the_seats_back(role: Role) -> None:
     reserve(role)
     ask(role, "PAY", reference="order-1")
 
-    assert told(ask(role, "CANCEL"))["changeRefusal"] == "already_paid"
-    outputs = ask(role, "CANCEL", refund=True)
+    assert told(ask(role, "CANCEL", changeId="change-2"))["changeRefusal"] == "already_paid"
+    outputs = ask(role, "CANCEL", refund=True, changeId="change-3")
 
     assert standing(told(outputs)) == ("CANCELLED", "[REFUNDED]")
     assert outputs[RELEASES] == [RELEASE]
@@ -282,7 +282,7 @@ def test_holds_are_counted_as_long_as_they_are_open(role: Role) -> None:
     ask(role, "EXTEND", AT + 30_000, keys[0], seconds=90)
     paid = ask(role, "PAY", AT, keys[1], reference="r")
     cancelled = ask(role, "CANCEL", AT, keys[2])
-    refused = ask(role, "EXTEND", AT, keys[1], seconds=1)
+    refused = ask(role, "EXTEND", AT, keys[1], seconds=1, changeId="change-2")
 
     assert (role.processor.open_deadlines, role.processor.oldest_due_ms) == (3, ENDS)
     assert (role.processor.due_by(ENDS), role.processor.due_by(ENDS - 1)) == (5, 0)

@@ -48,7 +48,7 @@ def success(reservation_id: str, seats: Sequence[Seat], hold: tuple[int, int] | 
 
 def change(kind: str, **fields: object) -> bytes:
     """A framed ``ChangeReservation``."""
-    return avro.encode("ChangeReservation", {"changeId": "change-1", "change": kind, **fields})
+    return avro.encode("ChangeReservation", {"changeId": "change-1", "change": kind} | fields)
 
 
 def release_seats(reservation_id: str, seats: Sequence[Seat], *, event: str = "show", area: str = "A") -> bytes:

@@ -93,8 +93,10 @@ def expired(life: Life) -> Moved:
 def changed(change: Change, state: State, reason: str, life: Life, time_ms: int) -> Moved | None:
     """What a change that the log took at ``time_ms`` makes of a reservation; None: it has no decision that could be changed.
 
-    What comes to nothing is answered, too: with the reservation as it is, and with why.
+    What comes to nothing is answered, too: with the reservation as it is, and with why. A change that comes again is answered as it was.
     """
+    if life.change_id == change.change_id:
+        return Moved(state, reason, life)
     life = life._replace(change_id=change.change_id, change_refusal=b"")
     if is_over(state, life, time_ms):
         moved = expired(life)
