@@ -96,6 +96,8 @@ class Trial:
             text = text.replace(SPIKE, QUICK_SPIKE)
             if re.match(r"make (check|test|test-versions)\b", text):
                 return Step(command, text, Expects.LEFT_OUT, why="takes minutes")
+        if text.startswith("pipx "):
+            return Step(command, text, Expects.LEFT_OUT, why="there is no pipx, and no wheel of a release")
         if not self.kafka:
             if on_kafka and not on_kafka[1].startswith("topics"):
                 return Step(command, text, Expects.LEFT_OUT, why="there is no Kafka")
