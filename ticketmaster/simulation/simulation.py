@@ -113,7 +113,7 @@ class _Run:
         if size.kafka:
             host = KafkaHost(partitions, machine, self.journal, self._checker)
         else:
-            host = Host(partitions, machine, self.journal, self._checker.witness)
+            host = Host(partitions, machine, self.journal, self._checker.witness_whole)
         self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
         if isinstance(host, KafkaHost):
             host.on_acknowledged = self._deployment.expect_told
