@@ -38,6 +38,14 @@ test: $(DEV) ## Run all tests
 test-versions: $(DEV) ## Run the suites that need no broker on every other Python of this machine (3.11 to 3.14)
 	$(PYTHON_IN_VENV) scripts/versions/test
 
+.PHONY: release
+release: $(DEV) ## Build a release of this commit into dist/: archive, wheel, SBOM, checksums; prints what to publish
+	@$(PYTHON_IN_VENV) scripts/release/release
+
+.PHONY: bare-machine
+bare-machine: $(DEV) ## Follow README.md on a bare Debian, which this makes in a folder (root; OPTIONS="--help" for more)
+	$(PYTHON_IN_VENV) scripts/bare/follow $(OPTIONS)
+
 FAULTS ?= 100
 SEED ?=
 
@@ -51,9 +59,10 @@ reliability-report: $(DEV) ## Run all that docs/reliability.md shows, for hours,
 	$(PYTHON_IN_VENV) scripts/reliability/report $(OPTIONS)
 
 .PHONY: docs
-docs: $(DEV) ## Write what documents have from the code: the page at /docs, and the lists in docs/
+docs: $(DEV) ## Write what documents have from the code: the page at /docs, lists in docs/, the manual
 	$(PYTHON_IN_VENV) scripts/docs/render.py
 	$(PYTHON_IN_VENV) scripts/docs/reference.py
+	$(PYTHON_IN_VENV) scripts/docs/manual.py
 
 .PHONY: format
 format: $(DEV) ## Format the code and fix what ruff can fix
@@ -74,18 +83,34 @@ bench-quick: $(DEV) ## Measure the few figures that matter, as ratios to a calib
 PERF_TYPE ?= 1-instance-perf
 PARTITIONS_COUNT ?=
 IMAGE ?=
+# In a cloud: which deployment, the name by which the world reaches it, and the bucket with Terraform's state.
+ENVIRONMENT ?=
+DOMAIN ?=
+STATE_BUCKET ?=
+# The answer to the question before anything is changed or deleted, for where nobody is to be asked.
+CONFIRM ?=
+DEPLOY_WHERE = --perf-type "$(PERF_TYPE)" --environment "$(ENVIRONMENT)" --domain "$(DOMAIN)" \
+	--state-bucket "$(STATE_BUCKET)" --confirm "$(CONFIRM)"
 
 .PHONY: deploy
 deploy: ## Put it on Kubernetes as deploy/overlays/PERF_TYPE (1-instance-perf) says, with IMAGE and PARTITIONS_COUNT
-	@scripts/deploy/deploy apply --perf-type "$(PERF_TYPE)" --partitions "$(PARTITIONS_COUNT)" --image "$(IMAGE)"
+	@scripts/deploy/deploy apply $(DEPLOY_WHERE) --partitions "$(PARTITIONS_COUNT)" --image "$(IMAGE)"
+
+.PHONY: upgrade
+upgrade: ## Change what runs on Kubernetes to IMAGE, without Terraform
+	@scripts/deploy/deploy upgrade $(DEPLOY_WHERE) --partitions "$(PARTITIONS_COUNT)" --image "$(IMAGE)"
 
 .PHONY: destroy
 destroy: ## Take all that away again, clusters and data included
-	@scripts/deploy/deploy destroy --perf-type "$(PERF_TYPE)"
+	@scripts/deploy/deploy destroy $(DEPLOY_WHERE)
 
 .PHONY: deploy-check
 deploy-check: $(DEV) ## Check manifests, docker-compose.yml and Terraform files, without cluster, engine or cloud
 	@$(PYTHON_IN_VENV) scripts/deploy/check
+
+.PHONY: image-check
+image-check: $(DEV) ## Build the image without Docker, and run it as each role (root, Debian; OPTIONS="--help" for more)
+	@$(PYTHON_IN_VENV) scripts/image/check $(OPTIONS)
 
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml

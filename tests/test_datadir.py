@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ticketmaster.datadir import data_directory_in_use, locked_data_directory, partitions_of_data_directory
+from ticketmaster.datadir import data_directory_in_use, is_in_use, locked_data_directory, partitions_of_data_directory
 
 
 @pytest.fixture
@@ -65,3 +65,8 @@ def test_whoever_only_looks_whether_it_is_in_use_keeps_nobody_from_it(tmp_path: 
         pass
 
     timer.join()
+
+
+def test_a_lock_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    is_in_use(tmp_path / "lock")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from scripts.docs import reference
+from scripts.docs import manual, reference
 from ticketmaster.cli import PREFIX, main
 from ticketmaster.cli.environment import variables
 from ticketmaster.config.kafka import read_kafka, read_registry, read_streams
@@ -30,6 +30,13 @@ def test_a_document_has_what_the_code_has(name: str) -> None:
     text = DOCUMENTS[name].read_text()
 
     assert text == reference.written(text), "write it anew: make docs"
+
+
+def test_the_manual_has_what_the_code_has() -> None:
+    text = manual.page()
+
+    assert manual.TARGET.read_text() == text, "write it anew: make docs"
+    assert [name for name, _ in variables(main, PREFIX) if f"[{name}]" not in text] == []
 
 
 def test_every_list_has_its_place_in_a_document() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ticketmaster import sqlitefile
-from ticketmaster.errors import Fatal
+from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.sqlitefile import Reading, open_database
 
 ROWS = 2_000
@@ -51,3 +53,10 @@ def test_a_copy_is_the_file_at_one_moment_and_does_not_begin_anew_whatever_is_wr
 def test_a_copy_that_can_not_be_written_is_told(file: Path, tmp_path: Path) -> None:
     with closing(Reading(file, format_version=7, in_use=False)) as reading, pytest.raises(Fatal, match="nowhere"):
         reading.copy(tmp_path / "nowhere" / "copy.db", lambda _: None)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "log.db")
+    with pytest.raises(UsageError, match=r"log\.db can't be read: it is no file"):
+        Reading(tmp_path / "log.db", format_version=7, in_use=False)

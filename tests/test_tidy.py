@@ -7,6 +7,7 @@ import ast
 import graphlib
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ TABLE: Final = (
     Row("printable"),
     Row("proxies", ("errors",)),
     Row("domain.*", (), ("msgspec",)),
-    Row("wire.*", ("domain.*", "errors", "proxies", "retry"), ("fastavro", "httpx", "msgspec")),
+    Row("wire.*", ("domain.*", "errors", "proxies", "retry", "urls"), ("fastavro", "httpx", "msgspec")),
     Row("broker"),
     Row("broker.port", ("errors",)),
     Row("broker.partitioner"),
@@ -55,6 +56,7 @@ TABLE: Final = (
     Row("writable", ("errors",)),
     Row("datadir", ("errors", "writable"), ("msgspec",)),
     Row("statedir", ("errors", "writable")),
+    Row("oldstate", ("errors", "statedir")),
     Row("broker.embedded.*", ("broker.port", "clock", "errors", "sqlitefile"), (*SQLITE, "msgspec")),
     Row("broker.kafka.*", ("broker.port", "clock", "errors", "proxies", "urls"), ("aiokafka", "httpx", "msgspec")),
     Row("state"),
@@ -424,3 +426,8 @@ def test_a_pure_use_of_the_same_modules_passes(source: str) -> None:
 def test_a_marker_is_found(marker: str) -> None:
     assert marker_breaches("m", f"x = 1\n# {marker}: later") == [f"m:2: # {marker}: later"]
     assert marker_breaches("m", f"{marker}S are words that only contain one") == []
+
+
+def test_types_are_checked_for_the_oldest_python_whatever_runs_the_check() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == f">={project['tool']['mypy']['python_version']}"

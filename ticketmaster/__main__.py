@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 
 # What a shell says of a process that SIGTERM ended.
@@ -11,9 +12,22 @@ _TERMINATED = 128 + signal.SIGTERM
 def main() -> None:
     """The command line; SIGTERM is heeded before all imports: by itself it does nothing to a container's first process."""
     signal.signal(signal.SIGTERM, _terminate)
+    _open_streams()
     from ticketmaster.cli import main as command_line  # noqa: PLC0415 - most of the time that a start takes
 
     command_line()
+
+
+def _open_streams() -> None:
+    """Opens standard streams that were closed by whoever started this: files and connections would get their numbers, and be written to."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It gets the lowest number that is free.
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)  # noqa: FBT003 - the function's own
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - it is a descriptor, for good
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

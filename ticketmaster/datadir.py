@@ -83,7 +83,8 @@ def _hold(descriptor: int) -> None:
 def is_in_use(lock: Path) -> bool:
     """Whether a process holds a directory by its lock now. Nothing is changed; where the lock can't be opened nobody is known to."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        # What is no file may wait for somebody who writes to it.
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -50,8 +52,8 @@ class Reading:
         self._path = path
         self._in_use = in_use
         self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._found = _found(path)
         try:
-            self._found = path.stat()
             self.connection = sqlite3.connect(self._address(), uri=True, isolation_level=None)
             self.connection.execute("BEGIN")
             # The transaction begins with the first page that is read.
@@ -126,6 +128,17 @@ class Reading:
             self.connection.close()
         if self._copy:
             self._copy.cleanup()
+
+
+def _found(path: Path) -> os.stat_result:
+    """UsageError: it is not there, or no file, and may wait for somebody who writes to it."""
+    try:
+        found = path.stat()
+    except OSError as cause:
+        raise UsageError(f"{path} can't be read: {cause.strerror}") from cause
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{path} can't be read: it is no file")
+    return found
 
 
 def _prepared(connection: sqlite3.Connection, path: Path, synchronous: str, format_version: int, cache_kib: int) -> Database:

@@ -33,6 +33,7 @@ class Slot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._used: set[Path] = set()
 
     def partition_folder(self, partition: int) -> Path:
         """Where a partition's stores are; created if need be."""
@@ -41,7 +42,14 @@ class Slot:
             _make_own(folder)
         except OSError as cause:
             raise Fatal(f"the state {folder} can't be created: {cause.strerror}") from cause
+        self._used.add(folder)
         return folder
+
+    def note_use(self) -> None:
+        """For whoever looks for state that is not used any more: partitions where nothing happens are written to rarely."""
+        for folder in self._used:
+            with contextlib.suppress(OSError):
+                os.utime(folder)
 
     def stored(self) -> list[int]:
         """The partitions that there is state of."""
@@ -85,6 +93,7 @@ def held_slot(state_dir: Path, application_id: str, data_id: str) -> Iterator[Sl
         check_stores([folder, *(folder / str(partition) for partition in slot.stored())])
         check_space(folder)
         yield slot
+        slot.note_use()
     finally:
         os.close(descriptor)
 
@@ -112,18 +121,27 @@ def _try_to_hold(folder: Path) -> int | None:
     return descriptor
 
 
-def _taken(folder: Path, note: Path) -> list[str]:
-    for path in (folder, note.parent.parent, note.parent, note):
-        _check_own(path, path.lstat())
-    descriptor = _try_to_hold(note.parent)
-    # Whoever holds the slot lives, and has its note or will write one.
-    if descriptor is None:
-        return []
+@contextmanager
+def holding(folder: Path) -> Iterator[bool]:
+    """Holds a slot for a moment, whatever it is of; False: a process has it. UsageError: it may be somebody else's. OSError: it can't."""
+    _check_own(folder, folder.lstat())
+    descriptor = _try_to_hold(folder)
     try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _taken(folder: Path, note: Path) -> list[str]:
+    for path in (folder, note.parent.parent, note):
+        _check_own(path, path.lstat())
+    with holding(note.parent) as is_held:
+        # Whoever holds the slot lives, and has its note or will write one.
+        if not is_held:
+            return []
         member = note.read_text(encoding="utf-8")
         note.unlink()
-    finally:
-        os.close(descriptor)
     return [member]
 
 

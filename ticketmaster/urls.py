@@ -16,7 +16,9 @@ def without_credentials(url: str) -> tuple[str, str, str]:
 def told(url: str) -> str:
     """A URL for errors and logs: neither with credentials nor with a query, where some put a token."""
     bare, _, _ = without_credentials(url)
-    return bare.partition("?")[0]
+    parts = urlsplit(bare)
+    # Behind a slash that should have been written %2F an @ is the end of a password.
+    return parts._replace(path="" if "@" in parts.path else parts.path, query="", fragment="").geturl()
 
 
 def host_and_port(host: str, port: int) -> str:

@@ -1,5 +1,5 @@
 output "client_properties" {
-  description = "The file that -c of every role takes."
+  description = "Of each account, the file that its pods take with --config."
   value       = module.kafka.client_properties
   sensitive   = true
 }
@@ -18,4 +18,9 @@ output "region" {
 output "google_project" {
   description = "Project of the Kubernetes cluster."
   value       = var.google_project
+}
+
+output "dns_records" {
+  description = "What whoever runs the domain's DNS must add: the address, and the proof for the certificate."
+  value       = flatten(module.outside[*].dns_records)
 }

@@ -1,6 +1,10 @@
 terraform {
   required_version = ">= 1.5"
 
+  # The state, and the lock that keeps two people from changing the same things at once. `make deploy` says which bucket, and a folder of it
+  # for each environment.
+  backend "gcs" {}
+
   required_providers {
     confluent = {
       source  = "confluentinc/confluent"

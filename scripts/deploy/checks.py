@@ -68,7 +68,9 @@ def check_terraform_itself() -> Iterator[str]:
     _output(["terraform", "fmt", "-check", "-recursive", str(TERRAFORM)])
     yield "deploy/terraform: its format"
     if not (TERRAFORM / ".terraform").is_dir():
-        _skip("deploy/terraform: terraform validate, until `terraform -chdir=deploy/terraform init` has fetched the providers")
+        _skip(
+            "deploy/terraform: terraform validate, until `terraform -chdir=deploy/terraform init -backend=false` has fetched the providers"
+        )
         return
     _output(["terraform", f"-chdir={TERRAFORM}", "validate"])
     yield "deploy/terraform: terraform validate"

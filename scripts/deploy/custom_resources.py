@@ -1,7 +1,7 @@
 """What our objects of other people's kinds may look like, as JSON Schema: the fields that we use, and no others.
 
-Kubernetes' own schemas don't know these kinds. Sources: the definitions of Gateway API 1.4, Strimzi 1.0, GKE's gateway policies and the
-Prometheus operator 0.85.
+Kubernetes' own schemas don't know these kinds. Sources: the definitions of Gateway API 1.4, Strimzi 1.0, GKE's gateway policies, Google's
+managed Prometheus and the Prometheus operator 0.85.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ _PORT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 65_535}
 _FLAG: Final[Schema] = {"type": "boolean"}
 _PATH: Final[Schema] = {"type": "string", "pattern": "^/"}
 _SIZE: Final[Schema] = {"type": "string", "pattern": "^[1-9][0-9]*[MG]i$"}
+_SECONDS: Final[Schema] = {"type": "string", "pattern": "^[1-9][0-9]*s$"}
+_DURATION: Final[Schema] = {"type": "string", "pattern": "^[1-9][0-9]*[smh]$"}
 _WORDS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
@@ -40,22 +42,35 @@ _SERVICE: Final = _object(group={"const": ""}, kind={"const": "Service"}, name=_
 
 SPECS: Final[dict[str, Schema]] = {
     "gateway.networking.k8s.io/v1 Gateway": _object(
+        {"addresses": _list(_object(type=_one_of("NamedAddress"), value=_NAME))},
         gatewayClassName=_NAME,
         listeners=_list(
             _object(
+                {"tls": _object(mode=_one_of("Terminate"), options=_object(**{"networking.gke.io/cert-manager-certs": _NAME}))},
                 name=_NAME,
-                protocol=_one_of("HTTP"),
+                protocol=_one_of("HTTP", "HTTPS"),
                 port=_PORT,
                 allowedRoutes=_object(namespaces=_object({"from": _one_of("Same")})),
             )
         ),
     ),
     "gateway.networking.k8s.io/v1 HTTPRoute": _object(
-        parentRefs=_list(_object(name=_NAME)),
+        {"hostnames": _list(_NAME)},
+        parentRefs=_list(_object({"sectionName": _NAME}, name=_NAME)),
         rules=_list(
             _object(
-                matches=_list(_object(path=_object(type=_one_of("Exact", "PathPrefix"), value=_PATH))),
-                backendRefs=_list(_object(name=_NAME, port=_PORT)),
+                {
+                    "matches": _list(
+                        _object({"method": _one_of("GET", "POST")}, path=_object(type=_one_of("Exact", "PathPrefix"), value=_PATH))
+                    ),
+                    "backendRefs": _list(_object(name=_NAME, port=_PORT)),
+                    "filters": _list(
+                        _object(
+                            type=_one_of("RequestRedirect"),
+                            requestRedirect=_object(scheme=_one_of("https"), statusCode={"const": 301}),
+                        )
+                    ),
+                }
             )
         ),
     ),
@@ -70,7 +85,12 @@ SPECS: Final[dict[str, Schema]] = {
         targetRef=_SERVICE,
     ),
     "networking.gke.io/v1 GCPBackendPolicy": _object(
-        default=_object(timeoutSec=_COUNT, connectionDraining=_object(drainingTimeoutSec=_COUNT)),
+        default=_object(
+            {"securityPolicy": _NAME},
+            timeoutSec=_COUNT,
+            connectionDraining=_object(drainingTimeoutSec=_COUNT),
+            sessionAffinity=_object(type=_one_of("GENERATED_COOKIE"), cookieTtlSec={"type": "integer", "minimum": 1, "maximum": 1_209_600}),
+        ),
         targetRef=_SERVICE,
     ),
     "kafka.strimzi.io/v1 KafkaNodePool": _object(
@@ -97,9 +117,21 @@ SPECS: Final[dict[str, Schema]] = {
             config={"type": "object", "propertyNames": {"pattern": "^[a-z]+([.][a-z]+)+$"}},
         )
     ),
+    "monitoring.googleapis.com/v1 PodMonitoring": _object(
+        selector=_object(matchLabels=_WORDS),
+        endpoints=_list(_object(port=_NAME, path=_PATH, interval=_SECONDS)),
+    ),
+    "monitoring.googleapis.com/v1 Rules": _object(
+        groups=_list(
+            _object(
+                name=_NAME,
+                rules=_list(_object({"for": _DURATION}, alert=_TEXT, expr=_TEXT, labels=_WORDS, annotations=_WORDS)),
+            )
+        ),
+    ),
     "monitoring.coreos.com/v1 PodMonitor": _object(
         selector=_object(matchLabels=_WORDS),
         podTargetLabels=_list(_TEXT),
-        podMetricsEndpoints=_list(_object(port=_NAME, path=_PATH, interval={"type": "string", "pattern": "^[1-9][0-9]*s$"})),
+        podMetricsEndpoints=_list(_object(port=_NAME, path=_PATH, interval=_SECONDS)),
     ),
 }

@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ DEPLOY: Final = ROOT / "deploy"
 NAMESPACE: Final = "ticketmaster"
 LOCAL: Final = "local"
 ROLES: Final = ("ticket", "reservation", "event")
+# Who has credentials of their own at Kafka: the roles, and the Job that makes the topics.
+ACCOUNTS: Final = (*ROLES, "topics")
+# What a pod may take to come back, beyond what its manifest says: volume, start, and a restoration.
+_START_S: Final = 120
 _SEPARATOR: Final = "---\n"
 
 
@@ -32,20 +37,30 @@ def overlays() -> list[str]:
 class Additions:
     """What an overlay leaves open. Empty: as the overlay says.
 
-    `image` is a repository with a tag or digest; `partitions` are those of every topic; `client_digest` stands for the credentials, so that
-    pods restart when those change; `components` are folders of deploy/components.
+    `image` is a repository with a tag or digest; `partitions` are those of every topic; `client_digests` stand for the credentials of each
+    account, so that pods restart when theirs change; `components` are folders of deploy/components. With a `domain` there is a gateway for
+    the world, by which everything that Terraform has made for it has the name `name`.
     """
 
     image: str = ""
     partitions: int = 0
-    client_digest: str = ""
+    client_digests: Mapping[str, str] = field(default_factory=dict)
     components: Sequence[str] = ()
+    domain: str = ""
+    name: str = "ticketmaster"
+
+    def with_digests(self, digests: Mapping[str, str]) -> Additions:
+        """The same, with the credentials of each account."""
+        return replace(self, client_digests=digests)
 
     def kustomization(self) -> dict[str, Any]:
         """The part of a kustomization that adds them."""
         return {
+            "components": [
+                f"../../deploy/components/{component}" for component in (*self.components, *(["outside"] if self.domain else []))
+            ],
             "images": [{"name": "ticketmaster", **image_of(self.image)}] if self.image else [],
-            "patches": [*self._partitions(), *self._digest()],
+            "patches": [*self._partitions(), *self._digests(), *self._outside()],
         }
 
     def _partitions(self) -> list[dict[str, Any]]:
@@ -55,12 +70,41 @@ class Additions:
         spec = {"template": {"spec": {"containers": [{"name": "topics", "env": env}]}}}
         return [{"patch": json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "topics"}, "spec": spec})}]
 
-    def _digest(self) -> list[dict[str, Any]]:
-        if not self.client_digest:
+    def _digests(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "target": {"kind": "StatefulSet", "name": role},
+                "patch": _operation(
+                    "add", "/spec/template/metadata/annotations/ticketmaster~1client-properties", self.client_digests[role]
+                ),
+            }
+            for role in ROLES
+            if role in self.client_digests
+        ]
+
+    def _outside(self) -> list[dict[str, Any]]:
+        if not self.domain:
             return []
-        spec = {"template": {"metadata": {"annotations": {"ticketmaster/client-properties": self.client_digest}}}}
-        patch = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "any"}, "spec": spec}
-        return [{"target": {"kind": "StatefulSet"}, "patch": json.dumps(patch)}]
+        certificate = "/spec/listeners/0/tls/options/networking.gke.io~1cert-manager-certs"
+        return [
+            {"target": {"kind": kind, "name": name}, "patch": _operation("replace", path, value)}
+            for kind, name, path, value in (
+                ("Gateway", "outside", "/spec/addresses/0/value", self.name),
+                ("Gateway", "outside", certificate, self.name),
+                ("GCPBackendPolicy", "buyers", "/spec/default/securityPolicy", self.name),
+                ("HTTPRoute", "buyers", "/spec/hostnames/0", self.domain),
+                ("HTTPRoute", "to-https", "/spec/hostnames/0", self.domain),
+            )
+        ]
+
+
+def _operation(op: str, path: str, value: str) -> str:
+    return json.dumps([{"op": op, "path": path, "value": value}])
+
+
+def client_secret(account: str) -> str:
+    """The Secret with the client properties of an account."""
+    return f"{account}-client"
 
 
 def image_of(name: str) -> dict[str, str]:
@@ -86,16 +130,22 @@ def render(overlay: str, additions: Additions | None = None) -> str:
     cache.mkdir(exist_ok=True)
     # Kustomize takes folders by relative paths only.
     with tempfile.TemporaryDirectory(prefix="deploy-", dir=cache) as folder:
-        kustomization = {
-            "resources": [f"../../deploy/overlays/{overlay}"],
-            "components": [f"../../deploy/components/{component}" for component in additions.components],
-            **additions.kustomization(),
-        }
+        kustomization = {"resources": [f"../../deploy/overlays/{overlay}"], **additions.kustomization()}
+        if overlay != LOCAL:
+            (Path(folder) / "rules.yaml").write_text(rules())
+            kustomization["resources"].append("rules.yaml")
         (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
         done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DeployError(f"kubectl kustomize refuses deploy/overlays/{overlay}: {done.stderr.strip()}")
     return done.stdout
+
+
+def rules() -> str:
+    """The alerts as an object for Google's managed Prometheus, which takes the groups of a rule file as they are."""
+    groups = (DEPLOY / "observability/alerts.yml").read_text()
+    head = {"apiVersion": "monitoring.googleapis.com/v1", "kind": "Rules", "metadata": {"name": "ticketmaster", "namespace": NAMESPACE}}
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items()) + f"spec:\n{textwrap.indent(groups, '  ')}"
 
 
 def documents(rendered: str) -> list[str]:
@@ -130,6 +180,13 @@ def processes(rendered: str) -> dict[str, int]:
         role: int(_first(r"^  replicas: (\d+)$", sets[role])) * int(_first(r"^ +- --(?:workers|acceptors)=(\d+)$", sets[role]))
         for role in ROLES
     }
+
+
+def seconds_a_pod(stateful_set: str) -> tuple[int, int]:
+    """(how many pods a StatefulSet has, how long one may take to go and come again)."""
+    found = [int(_first(rf"^ +{key}: (\d+)$", stateful_set)) for key in ("replicas", "terminationGracePeriodSeconds", "minReadySeconds")]
+    pods, grace_s, steady_s = found
+    return pods, grace_s + steady_s + _START_S
 
 
 def check_spread(rendered: str) -> None:

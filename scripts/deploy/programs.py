@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,11 +36,12 @@ class Programs:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *command: str, stdin: str | None = None) -> None:
-        """Shows the command, and what it says. DeployError: it fails."""
+    def run(self, *command: str, stdin: str | None = None, accepted: Collection[int] = (0,)) -> int:
+        """Shows the command, and what it says; returns its exit code. DeployError: it is none of those ``accepted``."""
         say(f"$ {shlex.join(command)}")
         done = subprocess.run(command, input=stdin, text=True, cwd=self.root, env=os.environ | self.environment, check=False)
-        self._succeeded(command, done.returncode)
+        self._succeeded(command, done.returncode, accepted)
+        return done.returncode
 
     def ask(self, *command: str, stdin: str | None = None) -> str:
         """What the command prints, which is not shown. DeployError: it fails."""
@@ -57,14 +59,11 @@ class Programs:
         """In our namespace."""
         self.run("kubectl", "--namespace", NAMESPACE, *arguments, stdin=stdin)
 
-    def terraform(self, *arguments: str) -> None:
+    def terraform(self, *arguments: str, accepted: Collection[int] = (0,)) -> int:
         """In its folder, without questions."""
-        self.run("terraform", f"-chdir={TERRAFORM}", *arguments, "-input=false")
+        command, *others = arguments
+        return self.run("terraform", f"-chdir={TERRAFORM}", command, "-input=false", *others, accepted=accepted)
 
-    def output(self, name: str) -> str:
-        """A value that Terraform tells."""
-        return self.ask("terraform", f"-chdir={TERRAFORM}", "output", "-raw", name)
-
-    def _succeeded(self, command: tuple[str, ...], exit_code: int) -> None:
-        if exit_code:
+    def _succeeded(self, command: tuple[str, ...], exit_code: int, accepted: Collection[int] = (0,)) -> None:
+        if exit_code not in accepted:
             raise DeployError(f"`{shlex.join(command)}` failed with exit code {exit_code}, see above")

@@ -16,12 +16,15 @@ from scripts.deploy.manifests import LOCAL, Additions, overlays, render
 # The oldest that has all that we use, and the newest that the schemas' package has.
 VERSIONS: Final = ("1.33", "1.37")
 COMPONENTS: Final = ("tracing", "pod-monitor")
+SMALLEST: Final = "1-instance-perf"
+OUTSIDE: Final = f"{SMALLEST} with outside"
 
 
 def rendered() -> dict[str, list[dict[str, Any]]]:
-    """The objects of every overlay, and of one with the components that no overlay has. DeployError: kustomize refuses one."""
+    """The objects of every overlay, and of some with the components that no overlay has. DeployError: kustomize refuses one."""
     found = {overlay: render(overlay) for overlay in overlays()}
     found[f"{LOCAL} with {' and '.join(COMPONENTS)}"] = render(LOCAL, Additions(components=COMPONENTS))
+    found[OUTSIDE] = render(SMALLEST, Additions(domain="tickets.test", name="ticketmaster-main"))
     return {name: list(yaml.load_all(text, yaml.CSafeLoader)) for name, text in found.items()}
 
 

@@ -12,7 +12,7 @@ import hcl2
 
 _OPTIONS: Final = hcl2.SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
 _NAME: Final = r"[A-Za-z_][\w-]*"
-_REFERENCE: Final = re.compile(rf"(?<![\w.\"-])(var|local|module|data|{_NAME})\.({_NAME})(?:\.({_NAME}))?")
+_REFERENCE: Final = re.compile(rf"(?<![\w.\"-])(var|local|module|data|{_NAME})\.({_NAME})(?:\[(?:\*|\d+)\])?(?:\.({_NAME}))?")
 # Arguments of a module block that aren't variables of the module.
 _META: Final = frozenset({"source", "version", "providers", "count", "for_each", "depends_on"})
 

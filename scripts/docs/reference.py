@@ -171,10 +171,16 @@ def operations() -> str:
     return table(("request", "what", "statuses"), rows)
 
 
+def statuses_of(problem: dict[str, Any]) -> list[int]:
+    """With which a code comes: mostly one."""
+    found: int | list[int] = problem["status"]
+    return found if isinstance(found, list) else [found]
+
+
 def problems() -> str:
     """Every code of a problem document."""
     found = _OPENAPI["components"]["schemas"]["ProblemCode"]["x-enum"]
-    rows = [(str(one["status"]).strip("[]"), code(name), one["meaning"], one["advice"]) for name, one in found.items()]
+    rows = [(str(status), code(name), one["meaning"], one["advice"]) for name, one in found.items() for status in statuses_of(one)]
     return table(("status", "code", "what it means", "what to do"), rows)
 
 

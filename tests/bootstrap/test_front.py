@@ -149,6 +149,44 @@ async def test_at_the_end_requests_are_answered_whatever_hangs_and_both_ports_sa
         assert await running == (1 if log_fails else 0)
 
 
+async def test_a_process_that_has_served_gets_requests_through_a_rebalance_and_says_that_it_does_not_serve_all(front: Front) -> None:
+    (listener,) = listeners("127.0.0.1", 0)
+    port = await front.listen(listener)
+    (apart,) = listeners("127.0.0.1", 0)
+    operators = apart.getsockname()[1]
+    apart.close()
+    serves, rebalancing, ready, gateway = False, True, Readiness(), gateway_on(HeldLog("hangs"))
+    ready.watch(lambda: serves, lambda: rebalancing)
+    front.serve(Routes(gateway, ready, TicketLimits(), ready.is_open), gateway)
+
+    async def families() -> list[object]:
+        return []
+
+    async with (
+        operations(operators, "127.0.0.1", ready, families, ready.is_open),  # type: ignore[arg-type]
+        client_of(f"127.0.0.1:{port}", 1) as client,
+        client_of(f"127.0.0.1:{operators}", 1) as operator,
+        asyncio.timeout(TIMEOUT_S),
+    ):
+
+        async def answers() -> set[tuple[int, int]]:
+            """Of both ports, in full health and to be asked."""
+            paths = ("/v1/health_check", "/v1/health_check/ready")
+            found = [[(await each.get(path)).status_code for path in paths] for each in (client, operator)]
+            return {(healthy, is_open) for healthy, is_open in found}
+
+        assert await answers() == {(503, 503)}, "it has never served"
+        serves = True
+        assert await answers() == {(200, 200)}
+        serves = False
+        assert await answers() == {(503, 200)}
+        rebalancing = False
+        assert await answers() == {(503, 503)}, "something else is wrong"
+        rebalancing = True
+        ready.end()
+        assert await answers() == {(503, 503)}, "it ends"
+
+
 async def test_a_process_is_asked_by_others_at_an_address_of_ipv6() -> None:
     try:
         (listener,) = listeners("::1", 0)

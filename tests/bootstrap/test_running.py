@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Coroutine, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
 import structlog
 import uvloop
 
-from ticketmaster.bootstrap.running import Readiness, Work, run, run_until_stopped
+from ticketmaster.bootstrap import running
+from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped
 from ticketmaster.errors import Fatal
 
 Jobs = Mapping[str, Coroutine[Any, Any, None]]
@@ -21,16 +23,19 @@ async def _never() -> None:
     raise AssertionError
 
 
-def test_an_interrupt_before_the_work_begins_leaves_no_warning(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
-    def interrupted(_work: object) -> None:
+@pytest.mark.parametrize("within", [(uvloop, "run"), (running, "_wake_without_preempting")])
+def test_an_interrupt_before_the_work_begins_leaves_no_warning(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, within: tuple[ModuleType, str]
+) -> None:
+    def interrupted(*_work: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(uvloop, "run", interrupted)
+    monkeypatch.setattr(*within, interrupted)
     # What tests before this one have left is not its business.
     gc.collect()
     recwarn.clear()
     with pytest.raises(KeyboardInterrupt):
-        run(_never())
+        run_role(_never())
     gc.collect()
 
     assert not recwarn.list

@@ -9,7 +9,7 @@ import pytest
 
 from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.topics import WANTED, differences
-from ticketmaster.broker.kafka.topics import TopicState
+from ticketmaster.broker.kafka.topics import TopicState, right_min_in_sync
 
 REMEDIES = Remedies("b1:9092,b2:9092", Path("client.properties"))
 CREATE = "ticketmaster topics create -c client.properties"
@@ -36,12 +36,22 @@ def test_nothing_is_said_of_topics_as_they_must_be() -> None:
 
 
 @pytest.mark.parametrize(
+    ("replicas", "found", "right"),
+    [(1, 1, 1), (1, 2, 1), (2, 1, 1), (2, 2, 2), (2, 3, 2), (3, 1, 2), (3, 2, 2), (3, 3, 2), (5, 3, 3), (5, 4, 4), (5, 5, 2)],
+)
+def test_a_lost_broker_neither_loses_nor_stops_anything_where_there_are_brokers_enough(replicas: int, found: int, right: int) -> None:
+    assert right_min_in_sync(replicas, found) == right
+
+
+@pytest.mark.parametrize(
     ("name", "change", "text", "remedy"),
     [
         ("table", {"cleanup_policy": "delete"}, "cleanup.policy delete, not compact", CREATE),
         ("table", {"cleanup_policy": "compact,delete"}, "cleanup.policy compact,delete, not compact", CREATE),
         ("log", {"cleanup_policy": "compact"}, "grows for ever", CREATE),
-        ("log", {"min_in_sync": 1}, "min.insync.replicas 1 with 3 replicas", CREATE),
+        ("log", {"min_in_sync": 1}, "min.insync.replicas 1 with 3 replicas: a lost broker may take with it what is sold", CREATE),
+        ("log", {"min_in_sync": 3}, "min.insync.replicas 3 with 3 replicas: it takes no record while one broker is away", CREATE),
+        ("table", {"min_in_sync": 2, "replicas": 1, "in_sync": 1}, "min.insync.replicas 2 with 1 replicas: it takes no record", CREATE),
         ("log", {"timestamp_type": "LogAppendTime"}, "message.timestamp.type LogAppendTime", CREATE),
         ("payments", {"timestamp_type": "CreateTime"}, "payments are ordered by the clocks of many", CREATE),
         ("log", {"in_sync": 2}, "2 of 3 replicas in sync", "--describe --under-replicated-partitions --topic"),

@@ -47,7 +47,7 @@ async def test_numbers_of_any_size_come_whole_and_in_between_the_word_that_it_se
         # More than the socket takes at once.
         told = numbers(20_000).families()
         worker.watch(asyncio.Queue(), lambda: told)
-        reporting = asyncio.create_task(worker.report(lambda: True))
+        reporting = asyncio.create_task(worker.report(lambda: True, lambda: True))
 
         found = await asyncio.gather(link.families(), link.families())
 
@@ -55,6 +55,24 @@ async def test_numbers_of_any_size_come_whole_and_in_between_the_word_that_it_se
         async with asyncio.timeout(5):
             while not link.ready:
                 await asyncio.sleep(0.01)
+        reporting.cancel()
+
+
+async def test_a_worker_tells_that_it_waits_for_a_rebalance_apart_from_whether_it_serves() -> None:
+    async with linked() as (worker, link, _):
+        serves, is_open = True, True
+        reporting = asyncio.create_task(worker.report(lambda: serves, lambda: is_open))
+
+        async def told(expected: tuple[bool, bool]) -> None:
+            async with asyncio.timeout(5):
+                while (link.ready, link.is_open) != expected:
+                    await asyncio.sleep(0.01)
+
+        await told((True, True))
+        serves = False
+        await told((False, True))
+        is_open = False
+        await told((False, False))
         reporting.cancel()
 
 

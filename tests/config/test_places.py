@@ -148,6 +148,13 @@ def test_an_at_sign_in_the_path_of_the_registry_is_no_user(files: Files) -> None
     assert files.load("schema.registry.url=http://r:1/a@b").registry.url == "http://r:1/a@b"
 
 
+@pytest.mark.parametrize("behind", ["?token=s3cr3t", "/#s3cr3t"])
+def test_what_stands_behind_the_path_of_the_registry_is_refused_and_not_told(files: Files, behind: str) -> None:
+    refused = files.refused(f"schema.registry.url=http://r:1{behind}")
+    assert "without ? and #" in refused
+    assert "s3cr3t" not in refused
+
+
 # --- Every documented key changes something ------------------------------------------------------------------------------------
 
 # Of each key: what stands beside it, and a value; where there is none, the key is one of a number and stands alone.

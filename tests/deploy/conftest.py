@@ -8,13 +8,14 @@ from typing import Any, Final
 import pytest
 
 from scripts.deploy.manifests import render
-from scripts.deploy.schemas import rendered
+from scripts.deploy.schemas import OUTSIDE, rendered
 from tests.support.tools import needs
 
 # By overlay: the objects that the API server would get.
 Manifests = dict[str, list[dict[str, Any]]]
 Find = Callable[[str, str, str], dict[str, Any]]
-OVERLAYS: Final = ("local", "1-instance-perf", "16-instance-perf", "40-instance-perf")
+CLOUD: Final = tuple(f"{number}-instance-perf" for number in (1, 2, 4, 8, 16, 32, 40))
+OVERLAYS: Final = ("local", *CLOUD)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,12 @@ def everything() -> Manifests:
 def manifests(everything: Manifests) -> Manifests:
     """The overlays alone."""
     return {overlay: everything[overlay] for overlay in OVERLAYS}
+
+
+@pytest.fixture(scope="session")
+def outside(everything: Manifests) -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects of an overlay that the world may reach, by kind and name."""
+    return {(each["kind"], each["metadata"]["name"]): each for each in everything[OUTSIDE]}
 
 
 @pytest.fixture(scope="session")

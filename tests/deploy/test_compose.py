@@ -137,16 +137,29 @@ def test_no_two_services_share_a_port_and_all_are_open_to_this_machine_only(serv
     assert len({port["published"] for port in ports}) == len(ports)
 
 
-def test_a_range_of_ports_serves_more_ticket_instances(compose: list[str], services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def documented_ranges() -> set[str]:
+    """What people are told to set for more ticket instances."""
+    files = [FILE, ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    return {found for file in files for found in re.findall(r"TICKET_PORTS=(\d+-\d+)", file.read_text())}
+
+
+def test_a_range_of_ports_serves_more_ticket_instances_and_is_nobody_elses(
+    compose: list[str], services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
     text = FILE.read_text()
     assert "${TICKET_PORTS:-8080}" in text
-    # The checker takes no values from the environment.
-    wider = tmp_path / "docker-compose.yml"
-    wider.write_text(text.replace("${TICKET_PORTS:-8080}", "8080-8082"))
-
-    (port,) = json.loads(answer([*compose, str(wider)]).stdout)["services"]["ticket"]["ports"]
+    others = {int(port["published"]) for name, service in services.items() if name != "ticket" for port in service.get("ports", [])}
     (default,) = services["ticket"]["ports"]
-    assert port == default | {"published": "8080-8082"}
+    assert documented_ranges()
+    for ports in documented_ranges():
+        # The checker takes no values from the environment.
+        wider = tmp_path / "docker-compose.yml"
+        wider.write_text(text.replace("${TICKET_PORTS:-8080}", ports))
+
+        (port,) = json.loads(answer([*compose, str(wider)]).stdout)["services"]["ticket"]["ports"]
+        assert port == default | {"published": ports}
+        first, last = map(int, ports.split("-"))
+        assert others.isdisjoint(range(first, last + 1)), ports
 
 
 def test_every_service_has_its_limits(services: dict[str, dict[str, Any]]) -> None:
@@ -182,7 +195,8 @@ def test_the_health_check_of_the_image_asks_the_metrics_port_of_the_role(
 ) -> None:
     options = parsed(arguments(services[name], tmp_path))
 
-    assert "healthcheck" not in services[name]
+    # The rest is the image's. How often a container is asked while it starts is said here: older builders don't know it in a Dockerfile.
+    assert services[name]["healthcheck"] == {"start_interval": "1s"}
     assert f"'127.0.0.1', {options['metrics_port']}," in (ROOT / "Dockerfile").read_text()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import NAMESPACE, documents, render
-from scripts.deploy.schemas import Checker
+from scripts.deploy.schemas import OUTSIDE, Checker
 from tests.deploy.conftest import Find, Manifests
 from tests.support.tools import needs
 
@@ -43,6 +43,8 @@ def test_a_missing_program_is_told_and_is_a_fault_only_where_everything_must_run
     [
         ("StatefulSet", "ticket", ("spec", "template", "spec", "containers", 0, "imagePullPolice"), "Always", "imagePullPolice"),
         ("StatefulSet", "event", ("spec", "replicas"), "two", "two"),
+        ("PodMonitoring", "ticketmaster", ("spec", "endpoints", 0, "interval"), 15, "15"),
+        ("Rules", "ticketmaster", ("spec", "groups", 0, "rules", 0, "for"), "soon", "soon"),
         ("PodDisruptionBudget", "event", ("spec", "maxUnavailable"), [1], "maxUnavailable"),
         ("Job", "topics", ("apiVersion",), "batch/v7", "no batch/v7 Job"),
         ("HTTPRoute", "ticket", ("spec", "rules", 0, "matches", 0, "path", "type"), "Prefix", "Prefix"),
@@ -87,6 +89,7 @@ def test_the_components_that_no_overlay_has_are_rendered_too(everything: Manifes
     (named,) = [each["configMapRef"]["name"] for each in role["spec"]["template"]["spec"]["containers"][0]["envFrom"]]
     assert ("ConfigMap", named) in {(each["kind"], each["metadata"]["name"]) for each in objects}
     assert "PodMonitor" in {each["kind"] for each in objects}
+    assert ("Gateway", "outside") in {(each["kind"], each["metadata"]["name"]) for each in everything[OUTSIDE]}
     assert [each for each in objects if each["kind"] != "Namespace" and each["metadata"].get("namespace") != NAMESPACE] == []
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -13,8 +17,12 @@ from typing import Final
 import pytest
 import yaml
 
+from scripts.deploy.cloud import PROTECTED
+from scripts.deploy.confirming import confirm
 from scripts.deploy.errors import UsageError
-from scripts.deploy.manifests import Additions, image_of, render
+from scripts.deploy.manifests import Additions, documents, image_of, kind, name, render
+from scripts.deploy.rollout import rollout_timeout_s
+from tests.deploy.conftest import OVERLAYS
 from tests.support.tools import needs
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -22,6 +30,7 @@ VARIABLES: Final = {
     "TF_VAR_confluent_cloud_api_key": "cloud-key",
     "TF_VAR_confluent_cloud_api_secret": "cloud-secret",
     "TF_VAR_google_project": "a-project",
+    "TF_VAR_authorized_networks": '["203.0.113.7/32"]',
 }
 PROGRAMS: Final = ("kubectl", "terraform", "gcloud", "gke-gcloud-auth-plugin")
 # Notes how it was called, and its standard input; answers what it is asked for; fails where a test wants it. `kubectl kustomize` is real.
@@ -37,14 +46,22 @@ if [ -e {folder}/failing ]; then
 fi
 case $line in
     *current-context) echo kind-test ;;
-    *cluster_name) printf ticketmaster ;;
-    *"raw region") printf asia-east1 ;;
-    *google_project) printf a-project ;;
-    *client_properties) printf 'bootstrap.servers=b:9092\\npassword=geheim\\n' ;;
+    *cluster_name) printf ticketmaster-main ;;
+    *" show -json "*) if [ -e {folder}/plan ]; then {cat} {folder}/plan; else echo '{{}}'; fi ;;
+    *" plan "*) if [ -e {folder}/plan ]; then exit 2; fi ;;
+    *client_properties) printf '{properties}' ;;
+    *dns_records) printf '["tickets.test. A 203.0.113.9"]' ;;
     *"create secret"*) echo "kind: Secret" ;;
+    *"get secret/"*) printf {secret} ;;
+    *"get job/topics"*) if [ -e {folder}/topics ]; then {cat} {folder}/topics; else printf 'Complete '; fi ;;
 esac
 """
-CLOUD: Final = ("apply", "--perf-type", "40-instance-perf", "--image", "registry/ticketmaster:1.2.3")
+ACCOUNTS: Final = ("ticket", "reservation", "event", "topics")
+PROPERTIES: Final = {account: f"bootstrap.servers=b:9092\npassword=geheim-{account}" for account in ACCOUNTS}
+PLACE: Final = ("--state-bucket", "a-bucket")
+CLOUD: Final = ("apply", "--perf-type", "40-instance-perf", "--image", "registry/ticketmaster:1.2.3", *PLACE)
+UPGRADE: Final = ("upgrade", *CLOUD[1:5])
+DESTROY: Final = ("destroy", "--perf-type", "16-instance-perf", *PLACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,23 @@ class Machine:
         """Every call that contains this text."""
         (self.folder / "failing").write_text(f"{call}\n")
 
+    def works(self) -> None:
+        """Nothing fails any more."""
+        (self.folder / "failing").unlink()
+
+    def forget(self) -> None:
+        """What was called."""
+        (self.folder / "calls").unlink()
+
+    def plans(self, **actions: list[str]) -> None:
+        """Terraform has found this to do, by address; nothing, unless it is said."""
+        changes = [{"address": address, "change": {"actions": each}} for address, each in actions.items()]
+        (self.folder / "plan").write_text(json.dumps({"resource_changes": changes}))
+
+    def topics(self, *conditions: str) -> None:
+        """What is true of the Job."""
+        (self.folder / "topics").write_text(" ".join(conditions))
+
     def without(self, program: str) -> None:
         (self.folder / "bin" / program).unlink()
 
@@ -81,11 +115,15 @@ class Machine:
     def lines(self) -> list[str]:
         return [line for line, _, _ in self.calls]
 
+    def applied_texts(self) -> list[str]:
+        """Each `kubectl apply`, in order."""
+        return [stdin for line, stdin, _ in self.calls if line.startswith("kubectl") and " apply " in line]
+
     def applied(self) -> list[set[str]]:
-        """The kinds and names of each `kubectl apply`, in order."""
-        texts = [stdin for line, stdin, _ in self.calls if line.startswith("kubectl") and " apply " in line]
+        """The kinds and names of each."""
         return [
-            {f"{each['kind']} {each.get('metadata', {}).get('name', '')}".strip() for each in yaml.safe_load_all(text)} for text in texts
+            {f"{each['kind']} {each.get('metadata', {}).get('name', '')}".strip() for each in yaml.safe_load_all(text)}
+            for text in self.applied_texts()
         ]
 
 
@@ -95,7 +133,11 @@ def equipped(folder: Path) -> Machine:
     (folder / "bin").mkdir()
     for program in PROGRAMS:
         file = folder / "bin" / program
-        file.write_text(FAKE.format(kubectl=shutil.which("kubectl"), cat=shutil.which("cat"), folder=folder))
+        told = {
+            "properties": json.dumps(PROPERTIES).replace("\\", "\\\\"),
+            "secret": base64.b64encode(PROPERTIES["event"].encode()).decode(),
+        }
+        file.write_text(FAKE.format(kubectl=shutil.which("kubectl"), cat=shutil.which("cat"), folder=folder, **told))
         file.chmod(0o755)
     return Machine(folder)
 
@@ -109,7 +151,8 @@ def machine(tmp_path: Path) -> Machine:
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, int, str]:
     """A machine that has deployed to a cloud, the exit code, and what was said."""
     machine = equipped(tmp_path_factory.mktemp("deployed"))
-    return machine, *machine.run(*CLOUD, environment=VARIABLES)
+    machine.plans(**{"module.kafka.confluent_kafka_cluster.this": ["create"]})
+    return machine, *machine.run(*CLOUD, "--confirm", "main", environment=VARIABLES)
 
 
 def test_a_cloud_gets_clusters_then_credentials_then_what_roles_need_then_topics_then_roles(deployed: tuple[Machine, int, str]) -> None:
@@ -117,27 +160,30 @@ def test_a_cloud_gets_clusters_then_credentials_then_what_roles_need_then_topics
 
     assert (code, said.splitlines()[0]) == (0, "deploy: 40-instance-perf: 40 partitions; processes: 40 ticket, 20 reservation, 20 event")
     order = (
-        "terraform -chdir=deploy/terraform init",
+        "init -input=false -reconfigure -backend-config=bucket=a-bucket -backend-config=prefix=ticketmaster/main",
+        "terraform -chdir=deploy/terraform plan",
+        "terraform -chdir=deploy/terraform show",
         "terraform -chdir=deploy/terraform apply",
         "gcloud container clusters get-credentials",
         "create secret",
         "delete job/topics",
-        "wait job/topics",
+        "get job/topics",
         "rollout status statefulset/ticket",
-        "wait gateway/outside",
+        "wait gateway/inside",
     )
     positions = [next(number for number, line in enumerate(machine.lines) if call in line) for call in order]
     assert positions == sorted(positions)
-    namespace, secret, rest, job, roles = machine.applied()
-    assert (namespace, secret, job) == ({"Namespace ticketmaster"}, {"Secret"}, {"Job topics"})
+    namespace, *secrets, rest, job, roles = machine.applied()
+    assert (namespace, secrets, job) == ({"Namespace ticketmaster"}, [{"Secret"}] * len(ACCOUNTS), {"Job topics"})
     assert roles == {"StatefulSet ticket", "StatefulSet reservation", "StatefulSet event"}
-    assert {"Gateway outside", "HTTPRoute ticket", "PodDisruptionBudget event", "Service ticket-peers"} <= rest
+    assert {"Gateway inside", "HTTPRoute ticket", "PodDisruptionBudget event", "Service ticket-peers", "Rules ticketmaster"} <= rest
+    assert "Gateway outside" not in rest
 
 
 def test_a_cloud_deployment_speaks_to_the_cluster_that_terraform_has_made_only(deployed: tuple[Machine, int, str]) -> None:
     machine, _, _ = deployed
 
-    used = {kubeconfig for line, _, kubeconfig in machine.calls if line.startswith(("kubectl", "gcloud"))}
+    used = {kubeconfig for line, _, kubeconfig in machine.calls if line.startswith(("kubectl", "gcloud container"))}
     assert len(used) == 1
     assert used != {"/of/the/user"}
     assert not Path(used.pop()).exists(), "the credentials outlive the command"
@@ -149,16 +195,125 @@ def test_secrets_are_on_no_command_line_and_in_nothing_that_is_said(deployed: tu
     for secret in ("cloud-secret", "geheim"):
         assert secret not in said
         assert not any(secret in line for line in machine.lines)
-    (given,) = [stdin for line, stdin, _ in machine.calls if "create secret" in line]
-    assert given == "bootstrap.servers=b:9092\npassword=geheim"
+    given = {line.split()[6]: stdin for line, stdin, _ in machine.calls if "create secret" in line}
+    assert given == {f"{account}-client": text for account, text in PROPERTIES.items()}
 
 
-def test_pods_restart_when_their_credentials_change() -> None:
+def digests(roles: str) -> dict[str, str]:
+    """What each role's pods have for their credentials."""
+    objects = [each for each in yaml.safe_load_all(roles) if each["kind"] == "StatefulSet"]
+    return {
+        each["metadata"]["name"]: each["spec"]["template"]["metadata"]["annotations"]["ticketmaster/client-properties"] for each in objects
+    }
+
+
+def test_the_pods_of_a_role_restart_when_its_credentials_change(deployed: tuple[Machine, int, str]) -> None:
+    machine, _, _ = deployed
+    first = digests(machine.applied_texts()[-1])
+    assert len(set(first.values())) == len(first) == 3
+
+    given = Additions().with_digests({"ticket": "aaaa", "reservation": "bbbb", "event": "cccc", "topics": "dddd"})
+    assert digests(render("1-instance-perf", given)) == {"ticket": "aaaa", "reservation": "bbbb", "event": "cccc"}
+
+
+# --- What is changed, and what only if somebody says so ----------------------------------------------------------------------
+
+
+def test_what_is_as_it_must_be_is_not_asked_about(machine: Machine) -> None:
+    code, said = machine.run(*CLOUD, environment=VARIABLES)
+
+    assert (code, "Terraform: nothing to change" in said) == (0, True)
+    assert not any(" apply " in line for line in machine.lines if line.startswith("terraform"))
+
+
+def test_a_plan_is_shown_and_done_when_somebody_has_said_yes_and_not_otherwise(machine: Machine) -> None:
+    machine.plans(**{"module.kubernetes.google_container_node_pool.this": ["update"]})
+
+    code, said = machine.run(*CLOUD, environment=VARIABLES)
+    expected = "This plan changes what costs money, in the environment main: nobody is there to be asked; "
+    assert (code, said.splitlines()[-1]) == (2, f"deploy: {expected}if it is what you want, say so with -e CONFIRM=main")
+    code, said = machine.run(*CLOUD, "--confirm", "staging", environment=VARIABLES)
+    assert (code, said.splitlines()[-1]) == (2, "deploy: CONFIRM is staging, and this is main: nothing is changed")
+    assert not any(" apply " in line or line.startswith("kubectl") for line in machine.lines)
+
+    assert machine.run(*CLOUD, "--confirm", "main", environment=VARIABLES)[0] == 0
+    planned, applied = (
+        [line.split() for line in machine.lines if f" {word} " in line and line.startswith("terraform")][-1] for word in ("plan", "apply")
+    )
+    (file,) = [word.removeprefix("-out=") for word in planned if word.startswith("-out=")]
+    assert applied[-1] == file, "something else than what was shown"
+
+
+def test_what_a_plan_would_delete_is_said_in_the_question(machine: Machine) -> None:
+    machine.plans(
+        **{"module.kubernetes.google_compute_router.this": ["update"], "module.kafka.confluent_service_account.old": ["delete"]},
+        **{"module.kubernetes.google_container_node_pool.this": ["delete", "create"]},
+    )
+    _, said = machine.run(*CLOUD, environment=VARIABLES)
+
+    expected = "This plan DELETES module.kafka.confluent_service_account.old, module.kubernetes.google_container_node_pool.this, in"
+    assert expected in said.splitlines()[-1]
+
+
+def test_each_environment_has_a_name_a_state_and_a_cluster_of_its_own(machine: Machine) -> None:
+    code, _ = machine.run(*CLOUD, "--environment", "staging", environment=VARIABLES)
+
+    assert code == 0
+    lines = "\n".join(machine.lines)
+    assert "-backend-config=prefix=ticketmaster/staging" in lines
+    assert "-var=environment=staging" in lines
+    assert "get-credentials ticketmaster-staging --region=asia-east1 --project=a-project" in lines
+
+    code, said = machine.run(*CLOUD, "--environment", "Staging!", environment=VARIABLES)
+    assert (code, said.splitlines()[-1]) == (2, "deploy: ENVIRONMENT Staging! is not a letter and up to nine letters or digits")
+
+
+def test_an_upgrade_needs_no_terraform_and_restarts_no_pod_for_credentials_that_it_has(machine: Machine) -> None:
+    machine.without("terraform")
+    variables = {"TF_VAR_google_project": "a-project", "TF_VAR_region": "europe-west1"}
+    code, _ = machine.run(*UPGRADE, environment=variables)
+
+    assert code == 0
+    assert any("get-credentials ticketmaster-main --region=europe-west1 --project=a-project" in line for line in machine.lines)
+    assert not any("create secret" in line for line in machine.lines)
+    roles = machine.applied_texts()[-1]
+    assert roles.count("image: registry/ticketmaster:1.2.3\n") == 3
+    # All have event's here, and this is its digest.
+    assert set(digests(roles).values()) == {hashlib.sha256(PROPERTIES["event"].encode()).hexdigest()[:16]}
+
+
+def test_the_world_gets_a_way_in_when_it_is_asked_for(machine: Machine) -> None:
+    code, said = machine.run(*CLOUD, "--domain", "tickets.test", environment=VARIABLES)
+
+    assert code == 0
+    assert any("-var=domain=tickets.test" in line for line in machine.lines if " plan " in line)
+    assert any("Gateway outside" in applied for applied in machine.applied())
+    assert any("wait gateway/outside" in line for line in machine.lines)
+    # Whoever must add them sees them before the gateway is waited for.
+    assert said.index("  tickets.test. A 203.0.113.9\n") < said.index("wait gateway/outside")
+
+    code, said = machine.run("apply", "--perf-type", "local", "--domain", "tickets.test")
+    assert (code, "DOMAIN is for the cloud" in said) == (2, True)
+
+
+# --- Waits -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_has_failed_ends_the_deployment_with_what_it_said(machine: Machine) -> None:
+    machine.topics("FailureTarget", "Failed")
+    code, said = machine.run(*CLOUD, environment=VARIABLES)
+
+    assert (code, said.splitlines()[-1]) == (1, "deploy: the Job topics has failed, see above")
+    assert any("logs job/topics" in line for line in machine.lines)
+    assert not any("rollout" in line for line in machine.lines)
+
+
+@pytest.mark.parametrize(("overlay", "seconds"), [("1-instance-perf", 1_800), ("40-instance-perf", 40 * (120 + 10 + 120))])
+def test_a_rollout_is_waited_for_as_long_as_its_pods_may_take_one_after_the_other(overlay: str, seconds: int) -> None:
     needs("kubectl", "rendering deploy/overlays")
-    texts = [render("1-instance-perf", Additions(client_digest=digest)) for digest in ("aaaa", "bbbb")]
+    sets = {name(each): each for each in documents(render(overlay)) if kind(each) == "StatefulSet"}
 
-    for text, digest in zip(texts, ("aaaa", "bbbb"), strict=True):
-        assert text.count(f"ticketmaster/client-properties: {digest}") == 3
+    assert rollout_timeout_s(sets["ticket"]) == seconds
 
 
 def test_the_local_overlay_needs_no_terraform_and_waits_for_its_kafka(machine: Machine) -> None:
@@ -186,8 +341,8 @@ def test_image_and_partitions_that_were_asked_for_arrive(machine: Machine) -> No
     ("arguments", "expected"),
     [
         (
-            ("--perf-type", "2-instance-perf"),
-            "PERF_TYPE 2-instance-perf is none of local, 1-instance-perf, 16-instance-perf, 40-instance-perf",
+            ("--perf-type", "3-instance-perf"),
+            f"PERF_TYPE 3-instance-perf is none of {', '.join(OVERLAYS)}",
         ),
         (
             ("--perf-type", "40-instance-perf", "--partitions", "30"),
@@ -216,8 +371,15 @@ def test_what_a_cloud_lacks_is_named_before_anything_is_made(machine: Machine) -
 
     assert complaint(*CLOUD[:3], **VARIABLES).startswith("deploy: IMAGE is not set")
     assert complaint(**dict(list(VARIABLES.items())[:1])).startswith(
-        "deploy: TF_VAR_confluent_cloud_api_secret, TF_VAR_google_project must be set in the environment"
+        "deploy: TF_VAR_confluent_cloud_api_secret, TF_VAR_google_project, TF_VAR_authorized_networks must be set in the environment"
     )
+    assert complaint(*CLOUD[:5], **VARIABLES).startswith("deploy: STATE_BUCKET is not set")
+    for login, expected in (("print-access-token", "gcloud auth application-default login"), ("auth print", "gcloud auth login")):
+        machine.fail(login)
+        assert complaint(**VARIABLES).endswith(f": {expected}")
+    machine.works()
+    assert {line for line in machine.lines if "print-access-token" not in line} == set()
+    machine.forget()
     machine.without("gcloud")
     machine.without("terraform")
     assert complaint(**VARIABLES).startswith("deploy: no terraform and no gcloud found: install what is missing")
@@ -236,38 +398,93 @@ def test_a_laptop_without_cluster_or_operator_is_told_what_to_do(machine: Machin
     assert (code, "kind create cluster" in said.splitlines()[-1]) == (2, True)
 
 
-@pytest.mark.parametrize(("call", "after"), [("terraform -chdir=deploy/terraform apply", "gcloud"), ("wait job/topics", "rollout")])
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("terraform -chdir=deploy/terraform plan", "apply"),
+        ("terraform -chdir=deploy/terraform apply", "gcloud container"),
+        ("get job/topics", "rollout"),
+    ],
+)
 def test_what_fails_ends_the_deployment_and_is_named(machine: Machine, call: str, after: str) -> None:
     machine.fail(call)
-    code, said = machine.run(*CLOUD, environment=VARIABLES)
+    machine.plans(**{"module.kafka.confluent_kafka_cluster.this": ["create"]})
+    code, said = machine.run(*CLOUD, "--confirm", "main", environment=VARIABLES)
 
     assert code == 1
     assert said.splitlines()[-1].endswith("failed with exit code 3, see above")
     assert not any(after in line for line in machine.lines)
-    assert any("logs job/topics" in line for line in machine.lines) == (call == "wait job/topics")
+
+
+# --- Destroying --------------------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """Somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "goes_on"), [("main\n", True), ("yes\n", False), ("\n", False), ("", False)])
+def test_somebody_at_a_terminal_is_asked_and_types_the_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, typed: str, goes_on: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    if goes_on:
+        confirm("This deletes it", "main", "")
+    else:
+        with pytest.raises(UsageError, match="nothing is changed"):
+            confirm("This deletes it", "main", "")
+
+    assert capsys.readouterr().err == "deploy: This deletes it. To go on, type main:\n"
+
+
+@pytest.mark.parametrize("arguments", [DESTROY, ("destroy", "--perf-type", "local")], ids=["cloud", "local"])
+def test_nothing_is_destroyed_unless_somebody_says_what(machine: Machine, arguments: tuple[str, ...]) -> None:
+    for more, expected in (((), "nobody is there to be asked"), (("--confirm", "yes"), "CONFIRM is yes, and this is")):
+        code, said = machine.run(*arguments, *more, environment=VARIABLES)
+        assert (code, expected in said.splitlines()[-1]) == (2, True)
+    assert [line for line in machine.lines if "current-context" not in line and "print-access-token" not in line] == []
 
 
 def test_destroying_takes_the_pods_away_while_there_is_a_cluster_and_then_the_clusters(machine: Machine) -> None:
-    code, _ = machine.run("destroy", "--perf-type", "16-instance-perf", environment=VARIABLES)
+    code, _ = machine.run(*DESTROY, "--confirm", "main", environment=VARIABLES)
 
     assert code == 0
     delete, wait, destroy = machine.lines[-3:]
     assert delete.startswith("kubectl delete namespace ticketmaster --ignore-not-found")
     assert wait.startswith("kubectl wait persistentvolumes --all --for=delete")
-    assert destroy == "terraform -chdir=deploy/terraform destroy -auto-approve -var=perf_type=16-instance-perf -input=false"
+    assert destroy == (
+        "terraform -chdir=deploy/terraform destroy -input=false -auto-approve -var=perf_type=16-instance-perf -var=environment=main"
+    )
+
+
+def test_what_terraform_protects_is_free_while_it_is_destroyed_and_protected_again_whatever_happens(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    terraform = equipped(tmp_path).folder / "bin/terraform"
+    overrides = [ROOT / "deploy/terraform" / module / "destroying_override.tf" for module in PROTECTED]
+    looks = "".join(f"case $2 in destroy) {shutil.which('cat')} {file} >> {seen}; exit 3 ;; esac\n" for file in overrides[:1])
+    terraform.write_text(terraform.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{looks}"))
+
+    code, _ = Machine(tmp_path).run(*DESTROY, "--confirm", "main", environment=VARIABLES)
+
+    assert code == 1
+    assert seen.read_text().count("prevent_destroy = false") == len(PROTECTED["kafka"])
+    assert [file for file in overrides if file.exists()] == []
 
 
 def test_destroying_what_has_no_cluster_any_more_still_destroys_the_rest(machine: Machine) -> None:
     machine.fail("output -raw cluster_name")
-    code, _ = machine.run("destroy", "--perf-type", "16-instance-perf", environment=VARIABLES)
+    code, _ = machine.run(*DESTROY, "--confirm", "main", environment=VARIABLES)
 
     assert code == 0
-    assert not any(line.startswith(("kubectl", "gcloud")) for line in machine.lines)
+    assert not any(line.startswith(("kubectl", "gcloud container")) for line in machine.lines)
     assert " destroy " in machine.lines[-1]
 
 
 def test_destroying_the_local_one_leaves_the_namespace_in_which_the_operator_lives(machine: Machine) -> None:
-    code, _ = machine.run("destroy", "--perf-type", "local")
+    code, _ = machine.run("destroy", "--perf-type", "local", "--confirm", "local")
 
     assert code == 0
     (deleted,) = [stdin for line, stdin, _ in machine.calls if " delete " in line]
@@ -280,7 +497,7 @@ def test_destroying_the_local_one_leaves_the_namespace_in_which_the_operator_liv
 def test_make_hands_its_variables_on(machine: Machine) -> None:
     needs("make", "running make deploy")
     path = f"{machine.folder / 'bin'}:{os.environ['PATH']}"
-    variables = ("-e", "PARTITIONS_COUNT=80", "-e", "PERF_TYPE=40-instance-perf", "-e", "IMAGE=a/b:1")
+    variables = ("-e", "PARTITIONS_COUNT=80", "-e", "PERF_TYPE=40-instance-perf", "-e", "IMAGE=a/b:1", "-e", "STATE_BUCKET=s")
     code, said = machine.run("deploy", *variables, command=("make",), environment={**VARIABLES, "PATH": path})
 
     assert (code, said.splitlines()[0]) == (0, "deploy: 40-instance-perf: 80 partitions; processes: 40 ticket, 20 reservation, 20 event")

@@ -108,6 +108,28 @@ async def test_what_is_not_http_is_refused_and_the_connection_closed(small_site:
     await still_sells(small_site)
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (head("GET", "/v1/event", *["x: 1"] * 98), 200),
+        (head("GET", "/v1/event", *["x: 1"] * 101), 431),
+        (head("GET", "/v1/event", f"x: {'x' * 300_000}"), 200),
+        (head("GET", "/v1/event", f"x: {'x' * 1_000_000}"), 431),
+        (head("GET", f"/v1/event?{'x' * 65_000}"), 200),
+        (head("GET", f"/v1/event?{'x' * 66_000}"), 414),
+        # What others put before a request.
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + head("GET", "/v1/event"), 400),
+        (b"\r\n\r\n" + head("GET", "/v1/event"), 200),
+        (bytes.fromhex("16030100c8010000c40303") + b"a" * 200, 400),
+    ],
+)
+async def test_a_head_may_have_so_many_lines_and_bytes(small_site: Site, request_bytes: bytes, status: int) -> None:
+    async with raw(small_site.port) as (reader, writer):
+        writer.write(request_bytes)
+        assert (await read_reply(reader))[0] == status
+    await still_sells(small_site)
+
+
 async def test_a_header_that_is_no_text_does_no_harm(small_site: Site) -> None:
     async with raw(small_site.port) as (reader, writer):
         writer.write(b"GET /v1/event HTTP/1.1\r\nhost: localhost\r\nif-none-match: \xff\xfe\r\n\r\n")

@@ -16,6 +16,7 @@ import pytest
 from tests.process.client import Lost, ask, connected
 from tests.process.sale import Sale
 from tests.process.server import Server, forget_state, run, serving
+from tests.support.tools import skipped
 
 # From the first refusal on.
 _ENDS_IN_S = 5.0
@@ -31,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["/bin/mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"mounting a small file system needs root: {mounted.stderr.strip()}")
+        skipped("only root can mount a small file system")
     yield disk
     subprocess.run(["/bin/umount", "--lazy", str(disk)], check=True)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.process.client import ask
-from tests.process.server import COMMAND, ROOT, run, serving, wait_until
+from tests.process.client import Lost, ask
+from tests.process.server import COMMAND, ROOT, environment, run, serving, wait_until
 
 EVENT, AREA, USER = "show \x1b]0;owned\x07\u202e \u00e9", "A\x9b31m", "mallory\x1b[2J\u009d"
 RAW = ("\x1b", "\x07", "\x9b", "\u009d", "\u202e")
@@ -124,3 +125,61 @@ def test_a_pipe_that_nobody_reads_is_no_traceback(sold: tuple[Path, str], more: 
     # Not 0, which would say that somebody was told.
     assert done.stderr in ("1\n", "3\n") or done.stderr.endswith("\n3\n")
     assert "Traceback" not in done.stderr
+
+
+def test_an_answer_that_can_t_be_written_is_one_line_and_no_verdict(sold: tuple[Path, str]) -> None:
+    for command in (["audit"], ["audit", "--json"], ["trace", sold[1]]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*COMMAND, *command, "-d", str(sold[0])], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+            )
+        assert done.returncode == 3
+        assert done.stderr.endswith("the answer can't be written: No space left on device\n")
+        assert done.stderr.count("\n") == 1
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+async def is_ready(address: str) -> bool:
+    try:
+        return (await ask(address, "GET", "/v1/health_check")).status == 200
+    except (OSError, Lost):
+        return False
+
+
+def streams(redirections: str, *arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
+    """The program, whose streams are what the shell makes of them."""
+    quoted = " ".join(f"'{argument}'" for argument in (*COMMAND, *arguments))
+    return subprocess.Popen(["/bin/sh", "-c", f"exec {quoted} {redirections}"], cwd=cwd, env=environment())
+
+
+@pytest.mark.parametrize("redirections", [">/dev/full", ">/dev/full 2>&1", "<&- >&- 2>&-", "<&-", ">&- 2>/dev/null"])
+async def test_whatever_becomes_of_its_streams_a_server_serves_and_ends_in_order(tmp_path: Path, redirections: str) -> None:
+    port = free_port()
+    server = streams(redirections, "standalone", "-p", str(port), "-d", "data", "-r", cwd=tmp_path)
+    try:
+        address = f"127.0.0.1:{port}"
+        async with asyncio.timeout(30):
+            while not await is_ready(address):
+                await asyncio.sleep(0.05)
+        area = {"areaId": "A", "price": 1, "rowCount": 1, "colCount": 2}
+        assert (await ask(address, "POST", "/v1/event", {"eventName": "concert", "areas": [area]})).status == 200
+        body = {"userId": "ann", "areaId": "A", "numOfSeats": 1, "type": "RANDOM"}
+        reservation_id = (await ask(address, "POST", "/v1/event/concert/reservation", body)).body.decode()
+        assert (await ask(address, "GET", f"/v1/reservation/{reservation_id}")).json["state"] == "RESERVED"
+        server.terminate()
+        assert await asyncio.to_thread(server.wait, 30) == 0
+    finally:
+        server.kill()
+    assert run("audit", "-d", "data", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("redirections", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_verdict_that_nobody_wants_to_read_has_its_exit_code(sold: tuple[Path, str], redirections: str) -> None:
+    for command, code in ((["audit", "-d", str(sold[0])], 0), (["trace", sold[1], "-d", str(sold[0])], 0), (["audit", "-d", "none"], 2)):
+        with streams(redirections, *command, cwd=sold[0].parent) as program:
+            assert program.wait(60) == code

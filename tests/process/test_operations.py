@@ -59,6 +59,7 @@ async def test_the_numbers_of_a_process_agree_with_what_it_sold(tmp_path: Path, 
     assert read["ticketmaster_lag_records 0 command.reservation.create_reservation"] == 0
     assert read["ticketmaster_ready"] == 1
     assert read["ticketmaster_state_bytes"] > 0
+    assert 0 < read["ticketmaster_disk_used_ratio"] < 1
     assert read["ticketmaster_waiting_requests"] == 0
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.process.client import Lost, ask, connected
 from tests.process.sale import Sale
 from tests.process.server import COMMAND, Program, Server, environment, forget_state, serving, wait_until
+from tests.support.tools import skipped
 from ticketmaster.bootstrap.ending import GRACE_S
 
 _DRAIN_MS = 1_000
@@ -65,6 +66,22 @@ async def test_a_second_signal_while_it_drains_changes_nothing(tmp_path: Path, f
         await sale.check(address)
 
 
+@pytest.mark.parametrize("by_nohup", [False, True])
+async def test_a_closed_terminal_ends_it_in_order_unless_it_was_started_by_nohup(tmp_path: Path, *, by_nohup: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if by_nohup else signal.SIG_DFL)
+    try:
+        with serving(tmp_path / "data") as (server, address):
+            server.send(signal.SIGHUP)
+            if by_nohup:
+                await asyncio.sleep(0.5)
+                assert (await ask(address, "GET", "/v1/health_check")).status == 200
+                server.send(signal.SIGTERM)
+            assert await asyncio.to_thread(server.wait) == 0
+            assert server.lines()[1]["signal"] == ("SIGTERM" if by_nohup else "SIGHUP")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_an_end_that_is_longer_than_a_hanging_one_may_be_is_in_order(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--drain-ms", "0", "--lame-duck-ms", str(int(GRACE_S * 1_000) + 500)) as (server, _):
         server.send(signal.SIGTERM)
@@ -90,6 +107,23 @@ async def test_at_the_end_the_health_check_fails_first_while_requests_are_still_
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*address.split(":"))
             assert (await unknown).json["code"] == "shutting_down"
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_a_client_in_the_middle_of_its_body_is_told_that_nothing_was_taken(tmp_path: Path) -> None:
+    body = b'{"userId":"ann","areaId":"A","numOfSeats":1,"type":"RANDOM"}'
+    asked = b"POST /v1/event/concert/reservation HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with serving(tmp_path / "data", "--drain-ms", str(_DRAIN_MS)) as (server, address):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(asked + body[:9])
+        # It must have arrived before the signal.
+        await asyncio.sleep(0.3)
+        server.send(signal.SIGTERM)
+        async with asyncio.timeout(_SLACK_S):
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"shutting_down"' in answer
         assert await asyncio.to_thread(server.wait) == 0
 
 
@@ -138,7 +172,7 @@ def test_sigterm_is_heeded_before_there_is_anything_to_bring_to_an_end(tmp_path:
     if in_a_container and (
         shutil.which("unshare") is None or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("this machine lets no process be the first of its own")
+        skipped("this machine lets no process be the first of its own")
     data = tmp_path / "data"
     with subprocess.Popen([*inside, *COMMAND, "standalone", "-p", "0", "-d", str(data)], env=environment(), cwd=tmp_path) as process:
         try:

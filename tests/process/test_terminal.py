@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +16,8 @@ from pathlib import Path
 import ticketmaster
 from tests.process.client import ask
 from tests.process.server import COMMAND, DEADLINE_S, environment, serving
-from tests.support.tools import lacking, needs
-
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+from tests.support.terminal import Terminal, on_a_terminal
+from tests.support.tools import needs
 
 
 async def test_every_line_on_stdout_is_json_with_its_time_and_level(tmp_path: Path) -> None:
@@ -64,49 +59,12 @@ async def test_a_document_that_is_longer_than_a_pipe_is_written_whole_even_witho
     assert len(json.loads(document)["areas"]) == len(areas)
 
 
-class Terminal:
-    """The user's side of a pseudo-terminal."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._shown = ""
-
-    def read_until(self, end: str) -> str:
-        """What was shown so far, without colours, once ``end`` was."""
-        deadline_s = time.monotonic() + DEADLINE_S
-        while end not in (text := _COLOURS.sub("", self._shown).replace("\r\n", "\n")):
-            readable, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline_s - time.monotonic()))
-            assert readable, f"not in {DEADLINE_S} s: {end!r} in {text}"
-            self._shown += self._decoder.decode(os.read(self._descriptor, 65_536))
-        return text
-
-    def press_ctrl_c(self) -> None:
-        """As a user does."""
-        os.write(self._descriptor, b"\x03")
-
-
 @contextmanager
 def _on_a_terminal(directory: Path) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
-    try:
-        ours, theirs = pty.openpty()
-    except OSError as error:
-        lacking(f"a terminal is needed, and this machine has none to give: {error}")
-    termios.tcsetwinsize(theirs, (40, 60))  # narrow: a command must not be broken
-    process = subprocess.Popen(
-        # The first terminal that a new session opens is its controlling one: without that Ctrl-C is only a character.
-        ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(theirs), *COMMAND, "standalone", "-p", "0", "-d", str(directory)],
-        cwd=directory.parent,
-        env=environment(TERM="xterm-256color"),
-        start_new_session=True,
-    )
-    try:
-        yield Terminal(ours), process
-    finally:
-        process.kill()
-        process.wait()
-        os.close(theirs)
-        os.close(ours)
+    # Narrow: a command must not be broken.
+    command, env = [*COMMAND, "standalone", "-p", "0", "-d", str(directory)], environment(TERM="xterm-256color")
+    with on_a_terminal(command, cwd=directory.parent, env=env, columns=60) as shown:
+        yield shown
 
 
 def test_on_a_terminal_the_banner_says_where_and_what_to_try_and_ctrl_c_stops(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.process.client import ask
-from tests.process.server import forget_state, one_clear_line, run, serving
+from tests.process.server import COMMAND, environment, forget_state, one_clear_line, run, serving
 
 
 @pytest.mark.parametrize(
@@ -311,3 +312,10 @@ def test_a_proxy_of_another_kind_is_one_clear_line(tmp_path: Path, command: list
     done = run(*command, "-c", "client.properties", cwd=tmp_path, env=environment)
 
     one_clear_line(done, ["ALL_PROXY", "NO_PROXY"])
+
+
+def test_a_limit_of_open_files_that_leaves_room_for_nobody_is_one_clear_line(tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", 'ulimit -n 24 && exec "$@"', "sh", *COMMAND, "standalone", "-p", "0", "-d", "data"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "raise the limit of open files" in done.stderr

@@ -124,6 +124,18 @@ def test_a_wrong_cleanup_policy_is_told_and_mended_and_nothing_else_is_touched(s
     assert site.topics("check").returncode == 0
 
 
+def test_a_topic_that_asks_for_more_replicas_than_it_has_is_told_and_mended(site: Site) -> None:
+    site.topics("create", "--partitions", "1")
+    site.with_broker(lambda broker: set_settings(broker.admin, TABLE, {"min.insync.replicas": "2"}))
+
+    told = wrong(site.topics("check", "--json"))
+    mended = site.topics("create")
+
+    assert told == {TABLE: ["has min.insync.replicas 2 with 1 replicas: it takes no record"]}
+    assert mended.stdout == f"{TABLE}: min.insync.replicas set to 1\n"
+    assert site.topics("check").returncode == 0
+
+
 def test_a_wrong_setting_is_told_with_the_command_that_mends_it_which_leaves_the_others(site: Site) -> None:
     site.topics("create", "--partitions", "1")
 

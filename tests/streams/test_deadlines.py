@@ -1,4 +1,4 @@
-"""A role with deadlines: they come in the log's time, when all is worked off that was written before, and cost nothing until then."""
+"""A role with deadlines: they come in the log's time, and cost nothing until then."""
 
 from __future__ import annotations
 
@@ -24,20 +24,18 @@ from tests.support.engine import (
 )
 from tests.support.working import OneTask, Work, on_virtual_time
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
-from ticketmaster.errors import Fatal, Retriable
+from ticketmaster.errors import Retriable
 from ticketmaster.simulation.loop import VirtualLoop
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.log_clock import LogClock
-from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.task import Task
 from ticketmaster.streams.topology import Outputs, Stores
 
-GRACE_S = StreamSettings().deadline_grace_ms / 1000
-# From the grace's end to the answer.
-SOON_S = 0.2
+# From a deadline to what comes of it.
+SOON_S = 0.1
 
 
 def now_s() -> float:
@@ -86,10 +84,10 @@ def test_what_is_due_comes_behind_the_records_and_in_their_transaction() -> None
     task = holding()
     task.queue(held({b"a": 10, b"b": 20, b"c": 30}))
 
-    plan = task.decide(100, lambda deadline_ms: 20 if deadline_ms <= 20 else None)
+    plan = task.decide(100, 20)
 
     assert plan.outputs[COUNTS] == [(b"a", b"held at 0"), (b"b", b"held at 0"), (b"c", b"held at 0"), (b"a", b"ended"), (b"b", b"ended")]
-    assert (plan.offsets, plan.deadline_ms, plan.is_empty, task.deadline_ms) == ({WORDS: 3}, 10, False, 30)
+    assert (plan.offsets, plan.is_empty, task.is_timed, task.deadline_ms) == ({WORDS: 3}, False, True, 30)
 
 
 def test_a_transaction_of_what_is_due_has_no_offsets_and_one_in_which_nothing_is_due_is_empty() -> None:
@@ -98,21 +96,12 @@ def test_a_transaction_of_what_is_due_has_no_offsets_and_one_in_which_nothing_is
     task.decide(100)
     task.committed({})
 
-    assert task.decide(100, lambda _: None).is_empty
-    plan = task.decide(100, lambda _: 10)
+    assert task.decide(100, 9).is_empty
+    assert task.decide(100).is_empty
+    plan = task.decide(100, 10)
     assert (plan.outputs[COUNTS], plan.offsets, plan.is_empty) == ([(b"a", b"ended")], {}, False)
     task.committed({})
-    # There is no deadline now: nobody asks whether it has come.
-    assert task.decide(100, lambda _: pytest.fail("is asked")).is_empty
-
-
-def test_what_waits_is_told_by_its_first_offset() -> None:
-    task = holding()
-    task.queue(held({b"a": 1}, 4))
-    task.queue(held({b"b": 1}, 7))
-    task.queue(held({b"c": 1}, 9, MORE_WORDS))
-
-    assert task.queued_from == {WORDS: 4, MORE_WORDS: 9}
+    assert task.decide(100, 11).is_empty
 
 
 # In the log's time.
@@ -123,7 +112,7 @@ def test_a_task_that_sleeps_is_woken_when_its_deadline_has_come() -> None:
         work.topology = HOLDING
         work.start()
         await work.hold({b"later": 120_000, b"soon": 60_000})
-        await asyncio.sleep(60.0 + GRACE_S - now_s() - 0.01)
+        await asyncio.sleep(60.0 - now_s() - 0.01)
         assert await work.ended() == []
         await asyncio.sleep(0.01 + SOON_S)
         assert await work.ended() == [b"soon"]
@@ -198,7 +187,7 @@ def test_many_deadlines_share_transactions_of_a_bounded_size_and_records_have_th
         keys = {b"%02d" % number: 30_000 for number in range(30)}
         for number in range(0, 30, 3):
             await work.hold(dict(list(keys.items())[number : number + 3]))
-        await asyncio.sleep(30.0 + GRACE_S - now_s() - 0.05)
+        await asyncio.sleep(30.0 - now_s() - 0.05)
         before = len(work.broker.commits)
         for number in range(100):
             await work.hold({b"more %d" % number: 90_000})
@@ -230,13 +219,27 @@ def test_a_clock_that_is_set_by_an_hour_moves_a_deadline_by_some_seconds_at_most
     on_virtual_time(test)
 
 
+def test_a_deadline_that_passes_while_the_machine_sleeps_comes_soon_after() -> None:
+    async def test(work: Work) -> None:
+        work.topology = HOLDING
+        work.start()
+        await work.hold({b"a": 3_600_000})
+        await asyncio.sleep(10.0)
+        work.broker.clock.slept_s = 7_200.0
+        await asyncio.sleep(10.0 + SOON_S)
+
+        assert await work.ended() == [b"a"]
+
+    on_virtual_time(test)
+
+
 def test_a_task_on_a_host_whose_clock_lags_goes_by_the_records() -> None:
     async def test(work: Work) -> None:
         one = await running(work)
         await work.hold({b"a": 3_700_000, b"b": 3_800_000})
         # An hour later than this host thinks.
         one.runner.deliver(held({b"a": 3_700_000, b"b": 3_800_000})._replace(timestamp_ms=3_610_000))
-        await asyncio.sleep(90.0 + GRACE_S + SOON_S)
+        await asyncio.sleep(90.0 + SOON_S)
 
         assert await work.ended() == [b"a"]
         await one.runner.stop(one.job)
@@ -254,75 +257,6 @@ def test_the_log_s_clock_is_never_before_a_record_that_was_seen_and_never_goes_b
     host_ms = 1_500
     clock.note(5_200)
     assert clock.now_ms() == 5_500
-
-
-# When all is worked off that was written before.
-
-
-def test_what_was_written_before_a_deadline_is_worked_off_before_it_however_late_it_comes() -> None:
-    async def test(work: Work) -> None:
-        one = await running(work)
-        await work.hold({b"a": 60_000})
-        one.runner.deliver(held({b"a": 60_000}))
-        await asyncio.sleep(59.0 - now_s())
-        await work.broker.producer().send({MORE_WORDS: [(b"b", b"99000"), (b"c", b"99000")]})
-        await asyncio.sleep(20.0)
-        assert await work.ended() == []
-        one.runner.deliver(held({b"b": 99_000}, 0, MORE_WORDS))
-        await asyncio.sleep(5.0)
-        assert await work.ended() == []
-        one.runner.deliver(held({b"c": 99_000}, 1, MORE_WORDS))
-        await asyncio.sleep(0.1)
-
-        assert [key for key, _ in await work.counts()] == [b"a", b"b", b"c", b"a"]
-        await one.runner.stop(one.job)
-
-    on_virtual_time(test)
-
-
-def test_markers_at_the_end_of_a_log_are_read_past() -> None:
-    async def test(work: Work) -> None:
-        one = await running(work)
-        await work.hold({b"a": 60_000, b"marker": 0})
-        one.runner.deliver(held({b"a": 60_000}))
-        await asyncio.sleep(70.0)
-        assert await work.ended() == []
-        one.runner.deliver(Batch(WORDS, [], [], 2, 0, follows=1))
-        await asyncio.sleep(0.1)
-
-        assert await work.ended() == [b"a"]
-        await one.runner.stop(one.job)
-
-    on_virtual_time(test)
-
-
-def test_when_the_ends_of_the_logs_cant_be_read_they_are_asked_for_again_and_the_task_goes_on() -> None:
-    async def test(work: Work) -> None:
-        work.topology = HOLDING
-        work.start()
-        await work.hold({b"a": 10_000})
-        await asyncio.sleep(5.0)
-        work.broker.ends_failures = [Retriable("nobody leads it")] * 3
-        await asyncio.sleep(6.0 + GRACE_S)
-        assert await work.ended() == []
-        await ended(work, 1)
-
-        assert (now_s() < 15.0, work.notes.restarted) == (True, [])
-
-    on_virtual_time(test)
-
-
-def test_a_log_that_is_gone_ends_the_worker() -> None:
-    async def test(work: Work) -> None:
-        work.topology = HOLDING
-        work.start()
-        await work.hold({b"a": 10_000})
-        await asyncio.sleep(5.0)
-        work.broker.ends_failures = [Fatal("the disk is full")]
-        with pytest.raises(Fatal):
-            await asyncio.wait_for(work.jobs[0], 20)
-
-    on_virtual_time(test)
 
 
 # Over restarts and rebalances.
@@ -539,9 +473,18 @@ class Idle(HoldingProcessor):
         Idle.called += 1
 
 
-def test_a_processor_that_does_nothing_about_its_deadline_is_asked_again_after_a_rest() -> None:
+class Fickle(Idle):
+    """Nor has it the same deadline twice."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        return 1_000 + Idle.called if self._holds else None
+
+
+@pytest.mark.parametrize("processor", [Idle, Fickle])
+def test_a_processor_that_does_nothing_about_its_deadline_is_asked_again_after_a_rest(processor: type[HoldingProcessor]) -> None:
     async def test(work: Work) -> None:
-        work.topology = replace(HOLDING, new_processor=Idle)
+        work.topology = replace(HOLDING, new_processor=processor)
         one = OneTask(work)
         await one.running()
         Idle.called = 0
@@ -563,4 +506,4 @@ def test_processors_without_deadlines_have_none() -> None:
 
     assert task.deadline_ms is None
     assert list(task.restored()) == []
-    assert task.decide(10, lambda _: pytest.fail("is asked")).is_empty
+    assert task.decide(10, 1).is_empty

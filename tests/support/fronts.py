@@ -72,9 +72,11 @@ def _found(name: str) -> tuple[str, str, str]:
         return path, "", ""
     try:
         path = str(program(name, name))
-        return path, ":".join(_libraries(name, path)), ""
+        libraries = ":".join(_libraries(name, path))
     except PackageError as error:
         return "", "", f"this is done with {name} ({error})"
+    lacks = re.findall(r"(\S+) => not found", _said("ldd", path, LD_LIBRARY_PATH=libraries))
+    return ("", "", f"this is done with {name}, for which this machine lacks {', '.join(lacks)}") if lacks else (path, libraries, "")
 
 
 def _libraries(name: str, path: str) -> list[str]:

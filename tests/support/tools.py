@@ -38,6 +38,10 @@ def lacking(reason: str, instead: str = "") -> NoReturn:
         pytest.fail(reason, pytrace=False)
     # Where a program failed, its own words follow: the last of them stand for all.
     first, *_, last = [line.strip() for line in reason.splitlines() or [""]] * 2
-    told = f"{first if first == last else f'{first} {last}'}{instead}"
-    _told.add(told)
-    pytest.skip(told)
+    skipped(f"{first if first == last else f'{first} {last}'}{instead}")
+
+
+def skipped(reason: str) -> NoReturn:
+    """Skips the test, everywhere. The reason says nothing of this test alone, so that one line stands for all of its kind."""
+    _told.add(reason)
+    pytest.skip(reason)

@@ -29,6 +29,16 @@ async def client(registry: Registry) -> AsyncIterator[SchemaRegistry]:
         yield client
 
 
+@pytest.mark.parametrize("path", ["/x?token=s3cr3t", "/x#s3cr3t", "/12/s3cr3t@registry"])
+async def test_no_error_tells_what_of_the_url_may_be_a_secret(path: str) -> None:
+    # Nobody listens there.
+    async with SchemaRegistry(RegistrySettings(url=f"http://127.0.0.1:1{path}")) as client:
+        with pytest.raises(Retriable) as raised:
+            await client.known_id(SUBJECT)
+    assert "http://127.0.0.1:1" in str(raised.value)
+    assert "s3cr3t" not in str(raised.value)
+
+
 async def test_ids_of_others_whose_records_have_our_bytes_are_ours_too(registry: Registry, client: SchemaRegistry) -> None:
     theirs = registry.put_original()
     before = registry.subjects

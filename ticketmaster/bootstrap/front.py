@@ -73,14 +73,18 @@ class Front:
         """Takes leave of clients, then takes nothing new on; returns when all is answered, or has been waited for long enough."""
         assert self._gateway
         await asyncio.gather(*(server.retire() for server in self.servers))
-        await self._gateway.drain()
+        # From the first step of this drain nothing is taken on, so that no body need be waited for.
+        await asyncio.gather(self._gateway.drain(), self._refuse_unfinished())
         self._refuse()
 
     async def fail(self) -> None:
         """Everybody who waits gets 503, and so does whoever comes."""
         assert self._gateway
         self._refuse()
-        await self._gateway.fail()
+        await asyncio.gather(self._gateway.fail(), self._refuse_unfinished())
+
+    async def _refuse_unfinished(self) -> None:
+        await asyncio.gather(*(server.refuse_unfinished() for server in self.servers))
 
     def _refuse(self) -> None:
         self._use(Refusing(problems.SHUTTING_DOWN, self._body_bytes_max))

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from ticketmaster.broker.port import Membership
 from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.config.roles import Loaded, RoleConfig
 from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.oldstate import pruned_state
 from ticketmaster.retry import until_answered
 from ticketmaster.state.port import StateStores
 from ticketmaster.state.sqlite import SqliteStores
@@ -31,6 +33,7 @@ from ticketmaster.statedir import Slot, held_slot, take_dead_members
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.logs import OccasionalLog
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.urls import told
 from ticketmaster.wire.frames import FRAMES, use_schema_ids
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import SCHEMA_IDS
@@ -38,6 +41,8 @@ from ticketmaster.wire.schema_registry import SchemaRegistry, known_schemas, reg
 
 # Whoever restores a registry waits for nothing longer than this.
 _MEMORY_PAUSE_S = 5.0
+# What a rebalance takes beyond the time that members are waited for.
+_REBALANCE_GRACE_MS = 5_000
 
 
 class RoleContext(NamedTuple):
@@ -68,7 +73,7 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
         role=application_id,
         config=str(config.config_file) if config.config_file else "none given (-c): the defaults of a local Kafka and schema registry",
         bootstrap_servers=config.kafka.bootstrap_servers,
-        schema_registry=config.registry.url,
+        schema_registry=told(config.registry.url),
         version=ticketmaster.__version__,
     )
     for note in config.notes:
@@ -112,7 +117,10 @@ async def role_context(config: RoleConfig, application_id: str, observer: Observ
             data_id = await until_answered(lambda: data_id_of(broker, ids), on_kafka)
             await leave_for_the_dead(broker, config, application_id)
             with held_slot(config.state_dir, application_id, data_id) as slot:
-                yield RoleContext(broker, partitions, slot, config.streams, clock, observer)
+                for folder in pruned_state(config.state_dir, application_id, slot.folder, clock.now_ms() / 1000):
+                    log.info("state_pruned", folder=str(folder))
+                streams = replace(config.streams, rebalance_max_ms=config.kafka.rebalance_timeout_ms + _REBALANCE_GRACE_MS)
+                yield RoleContext(broker, partitions, slot, streams, clock, observer)
                 slot.forget_member()
         finally:
             await broker.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -98,8 +99,9 @@ class Measuring:
         self._metrics.watch_number(metrics.READY, self._role, lambda: float(ready()))
 
     def watch_state(self, state_dir: Path) -> None:
-        """How much state it has."""
+        """How much state it has, and how full its disk is."""
         self._metrics.watch_number(metrics.STATE_BYTES, self._role, lambda: float(_bytes_below(state_dir)))
+        self._metrics.watch_number(metrics.DISK_USED, self._role, lambda: _disk_used(state_dir))
 
     def watch_partitions(self, part: StreamWorker | OwnedTable) -> None:
         """Which partitions a role has, and how far it is behind."""
@@ -164,6 +166,16 @@ class _Ages:
 
 def _place(source: TopicPartition) -> tuple[str, str]:
     return source.topic, str(source.partition)
+
+
+def _disk_used(folder: Path) -> float:
+    """Of what this user may use, as `df` has it; unknown where the system does not say."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return math.nan
+    used = found.f_blocks - found.f_bfree
+    return used / max(used + found.f_bavail, 1)
 
 
 def _bytes_below(folder: Path) -> int:

@@ -51,7 +51,7 @@ async def forgotten(registry: SchemaRegistry, sample: Collection[Seen]) -> str |
             what = "does not know" if schema is None else f"has as {_name(schema)}"
             return (
                 f"{seen.source.topic}-{seen.source.partition} @ {seen.offset} is of schema id {seen.schema_id}, {seen.topic.record}, "
-                f"which the schema registry {registry.url} {what}: it was made anew, or is another one; "
+                f"which the schema registry {registry.address} {what}: it was made anew, or is another one; "
                 "restore its backup, or correct schema.registry.url (docs/schemas.md)"
             )
     return None

@@ -29,7 +29,9 @@ async def _for_ever() -> None:
 
 
 @asynccontextmanager
-async def operations(port: int, bind: str, ready: Callable[[], bool], families: Families) -> AsyncIterator[Job]:
+async def operations(
+    port: int, bind: str, ready: Callable[[], bool], families: Families, is_open: Callable[[], bool] | None = None
+) -> AsyncIterator[Job]:
     """Answers for as long as the block lasts, also before the process is ready; port 0 is none. UsageError: it can't listen.
 
     The block gets a job to look after: it ends only if nobody answers any more, though somebody should.
@@ -66,7 +68,7 @@ async def operations(port: int, bind: str, ready: Callable[[], bool], families: 
         jobs.add(job)
         job.add_done_callback(jobs.discard)
 
-    routes = OperationRoutes(ready, answer_soon)
+    routes = OperationRoutes(ready, answer_soon, is_open)
     server = HttpServer(routes, ServerSettings(bind, port, connections_max=_CONNECTIONS_MAX))
     await server.start()
     try:

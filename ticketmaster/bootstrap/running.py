@@ -26,23 +26,38 @@ _CANCELLED_S = 6.0
 T = TypeVar("T")
 
 
+def _never() -> bool:
+    return False
+
+
 class Readiness:
     """Whether a process serves: one answer for each port that is asked, and for its numbers."""
 
     def __init__(self) -> None:
-        self._serves: Callable[[], bool] = lambda: False
+        self._serves = self._rebalancing = _never
+        self._has_served = False
         self._is_ending = False
 
-    def watch(self, serves: Callable[[], bool]) -> None:
-        """``serves`` says it from now on."""
-        self._serves = serves
+    def watch(self, serves: Callable[[], bool], rebalancing: Callable[[], bool] = _never) -> None:
+        """``serves`` says it from now on; ``rebalancing``, whether nothing but a rebalance keeps it from serving."""
+        self._serves, self._rebalancing = serves, rebalancing
 
     def end(self) -> None:
         """It is told to stop, or has failed: not ready any more, whatever still serves."""
         self._is_ending = True
 
     def __call__(self) -> bool:
-        return not self._is_ending and self._serves()
+        """Whether it serves all its partitions."""
+        serves = not self._is_ending and self._serves()
+        self._has_served |= serves
+        return serves
+
+    def is_open(self) -> bool:
+        """Whether it is to get requests: it serves, or has served and waits for a rebalance.
+
+        All processes of a group wait at once. Taken out of the way of requests, they could not even answer those that need no partition.
+        """
+        return self() or (self._has_served and not self._is_ending and self._rebalancing())
 
 
 class Work(NamedTuple):
@@ -76,8 +91,12 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
 
 def run_role(work: Coroutine[Any, Any, T]) -> T:
     """Runs a process's work on its event loop, in its main thread."""
-    _wake_without_preempting()
-    return run(work)
+    try:
+        _wake_without_preempting()
+        return run(work)
+    finally:
+        # As in run(): Ctrl-C may come in between.
+        work.close()
 
 
 def _wake_without_preempting() -> None:
@@ -111,8 +130,10 @@ def stop_signals(end_ms: int = 0, grace_s: float = GRACE_S) -> asyncio.Queue[str
     """Gets the name of each signal to stop, from now on. With the first one the time begins that the end may take."""
     signals = _Signals(end_ms / 1000 + grace_s)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signals.put_nowait, number.name)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A terminal that is closed ends what runs in it, unless that was started by nohup.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, signals.put_nowait, number.name)
     return signals
 
 

@@ -59,13 +59,16 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
         measuring.watch_ready(ready)
         # From the start: who asks learns that it is not ready yet. For workers their supervisor answers.
         port = 0 if link else config.metrics_port
-        answering = await stack.enter_async_context(operations(port, config.bind, ready, measuring.asked_families))
+        answering = await stack.enter_async_context(operations(port, config.bind, ready, measuring.asked_families, ready.is_open))
         status = 0
         # It may wait long for the registry.
         context = await unless_stopped(stack.enter_async_context(role_context(config, application_id, measuring.observer)), signals)
         if context:
             parts = _parts(application_id, context)
-            ready.watch(lambda: all(part.ready for part in parts))
+            ready.watch(
+                lambda: all(part.ready for part in parts),
+                lambda: all(part.rebalancing if isinstance(part, StreamWorker) else part.ready for part in parts),
+            )
             measuring.watch_state(context.slot.folder)
             for part in parts:
                 if isinstance(part, StreamWorker):
@@ -74,7 +77,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
                         measuring.watch_holds(part)
             jobs = {type(part).__name__: part.run() for part in parts} | {"operations": answering()}
             if link:
-                jobs["report"] = link.report(ready)
+                jobs["report"] = link.report(ready, ready.is_open)
             status = await run_until_stopped(Work(jobs, ready, on_ready), signals)
     structlog.get_logger().info("stopped")
     return status

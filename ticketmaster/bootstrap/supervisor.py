@@ -90,7 +90,7 @@ class _Supervisor:
         self._processes: dict[int, Process] = {}
         self._leaving = asyncio.Lock()
         self._stopping = asyncio.Event()
-        self._has_served = False
+        self._has_served = self._all_have_served = False
         self._is_in_order = True
 
     @property
@@ -99,6 +99,12 @@ class _Supervisor:
         if self._stopping.is_set():
             return False
         return len(self._links) == self._supervision.role.workers and all(link.ready for link in self._links.values())
+
+    def is_open(self) -> bool:
+        """Whether they are to get requests: all have served, and one is still to."""
+        if self._stopping.is_set() or not self._all_have_served:
+            return False
+        return any(link.is_open for link in self._links.values())
 
     async def _families(self) -> list[Family]:
         """The numbers of all workers that live."""
@@ -110,7 +116,7 @@ class _Supervisor:
         """Keeps the workers running."""
         role, end_ms = self._supervision.role, self._supervision.end_ms
         signals = stop_signals(end_ms, _STOP_GRACE_S + _KILLED_S + _END_S)
-        async with operations(role.metrics_port, role.bind, lambda: self.ready, self._families) as operated:
+        async with operations(role.metrics_port, role.bind, lambda: self.ready, self._families, self.is_open) as operated:
             keepers = {asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in range(role.workers)}
             stopping = asyncio.create_task(signals.get(), name="signals")
             answering = asyncio.create_task(operated(), name="operations")
@@ -132,6 +138,7 @@ class _Supervisor:
     async def _tell_ready(self, on_ready: Callable[[], None]) -> None:
         while not self.ready:  # noqa: ASYNC110 - flags, watched once in a life
             await asyncio.sleep(0.01)
+        self._all_have_served = True
         on_ready()
 
     async def _keep(self, number: int) -> int:

@@ -74,7 +74,7 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
             await front.listen(listener)
         address = host_and_port(config.hostname, port)
         metrics_port = 0 if link else role.metrics_port
-        operated = await stack.enter_async_context(operations(metrics_port, role.bind, ready, measuring.asked_families))
+        operated = await stack.enter_async_context(operations(metrics_port, role.bind, ready, measuring.asked_families, ready.is_open))
         # It may wait long for the registry.
         starting = stack.enter_async_context(role_context(role, topics.TICKET_SERVICE, measuring.observer))
         context = await unless_stopped(starting, signals)
@@ -83,13 +83,13 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
             stack.callback(ticket.close)
             measuring.watch_gateway(ticket.gateway, watch)
             measuring.watch_connections(front.servers)
-            ready.watch(lambda: ticket.serves)
-            front.serve(Routes(ticket.gateway, ready, ticket_limits(config)), ticket.gateway)
+            ready.watch(lambda: ticket.serves, lambda: ticket.rebalancing)
+            front.serve(Routes(ticket.gateway, ready, ticket_limits(config), ready.is_open), ticket.gateway)
             # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
             peer_address = host_and_port(config.hostname, await front.listen_apart()) if link else address
             jobs = {**ticket.jobs(peer_address), **front.jobs(), "operations": operated()}
             if link:
-                jobs["report"] = link.report(ready)
+                jobs["report"] = link.report(ready, ready.is_open)
             if replaces:
                 jobs["listen"] = front.listen_when(ready, listener)
             work = Work(jobs, ready, lambda: on_ready(f"http://{address}"), front.drain, front.fail)
@@ -141,6 +141,11 @@ class _Ticket:
     def serves(self) -> bool:
         """Whether it serves all its partitions."""
         return self._reservations.ready and self._areas.ready and self._events.ready
+
+    @property
+    def rebalancing(self) -> bool:
+        """Whether nothing but a rebalance keeps it from that."""
+        return self._reservations.rebalancing and self._areas.ready
 
     def jobs(self, peer_address: str) -> dict[str, Coroutine[Any, Any, None]]:
         """All that goes on in it; other processes ask it at ``peer_address``."""

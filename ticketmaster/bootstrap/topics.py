@@ -11,7 +11,7 @@ from ticketmaster.bootstrap.running import run
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import SAFE_MIN_IN_SYNC, TopicState, create_topics, describe_topics, is_safe, set_settings
+from ticketmaster.broker.kafka.topics import TopicState, create_topics, describe_topics, right_min_in_sync, set_settings
 from ticketmaster.broker.port import TopicSpec, partitions_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
@@ -91,9 +91,16 @@ def _wrong_settings(topic: Wanted, state: TopicState) -> Iterator[tuple[str, dic
     elif not topic.compacted and "compact" in state.cleanup_policy:
         text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it grows for ever"
         yield text, {"cleanup.policy": topic.policy}
-    if not is_safe(state.replicas, state.min_in_sync):
-        text = f"has min.insync.replicas {state.min_in_sync} with {state.replicas} replicas: a lost broker may take with it what is sold"
-        yield text, {"min.insync.replicas": str(SAFE_MIN_IN_SYNC)}
+    right = right_min_in_sync(state.replicas, state.min_in_sync)
+    if right != state.min_in_sync:
+        what = (
+            "a lost broker may take with it what is sold"
+            if state.min_in_sync < right
+            else "it takes no record"
+            if state.min_in_sync > state.replicas
+            else "it takes no record while one broker is away"
+        )
+        yield f"has min.insync.replicas {state.min_in_sync} with {state.replicas} replicas: {what}", {"min.insync.replicas": str(right)}
     if state.timestamp_type != topic.timestamps:
         told = "payments are ordered by the clocks of many" if topic.timestamps == _LOG_TIMES else _LATE
         text = f"has the message.timestamp.type {state.timestamp_type}, not {topic.timestamps}: {told}"

@@ -24,7 +24,7 @@ _NO_LISTENER = -1
 _LOOK_S = 0.05
 # A worker that is as busy as can be answers within less; whoever scrapes waits not much longer for all of them.
 _NUMBERS_TIMEOUT_S = 2.0
-_READY, _NOT_READY, _NUMBERS = b"1", b"0", b"n"
+_READY, _OPEN, _NOT_READY, _NUMBERS = b"1", b"2", b"0", b"n"
 _ASK = b"?"
 _HEAD = struct.Struct(">cI")
 _FAMILIES = msgspec.msgpack.Decoder(list[Family])
@@ -86,14 +86,14 @@ class WorkerLink:
         else:
             loop.remove_writer(self._socket)
 
-    async def report(self, ready: Callable[[], bool]) -> None:
-        """Tells each change of ``ready``, for ever."""
+    async def report(self, ready: Callable[[], bool], is_open: Callable[[], bool]) -> None:
+        """Tells each change, for ever: whether it serves all its partitions, and else whether it is to get requests all the same."""
         told = None
         while True:
-            now = ready()
-            if now is not told:
+            now = _READY if ready() else _OPEN if is_open() else _NOT_READY
+            if now != told:
                 told = now
-                self._send(_READY if now else _NOT_READY)
+                self._send(now)
             await asyncio.sleep(_LOOK_S)
 
 
@@ -107,6 +107,7 @@ class SupervisorLink:
         self._on_ready = on_ready
         self._asking: deque[asyncio.Future[list[Family]]] = deque()
         self.ready = False
+        self.is_open = False
 
     async def follow(self) -> None:
         """Notes what the worker says until it ends."""
@@ -120,13 +121,13 @@ class SupervisorLink:
                     if not answer.done():
                         answer.set_result(_FAMILIES.decode(body))
                 else:
-                    self.ready = kind == _READY
+                    self.ready, self.is_open = kind == _READY, kind != _NOT_READY
                     if self.ready:
                         self._on_ready()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.ready = False
+            self.ready = self.is_open = False
             self._writer.close()
             for answer in self._asking:
                 answer.cancel()

@@ -57,7 +57,8 @@ class _Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        if name and command:
+        # A shell that completes a word is told of words only.
+        if name and command and not ctx.resilient_parsing:
             check_environment(command, f"{PREFIX}_{name.upper()}", os.environ)
         return name, command, rest
 

@@ -6,11 +6,15 @@ Texts hold names of strangers, so none reaches a terminal as it is; and what a s
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ticketmaster.errors import TicketmasterError
 from ticketmaster.printable import printable
 
 if TYPE_CHECKING:
@@ -37,9 +41,23 @@ def say_json(document: Any) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    # A pipe that nobody reads any more is found here, where it has an exit code.
-    sys.stdout.flush()
+    with _told():
+        sys.stdout.write(f"{text}\n")
+        # A pipe that nobody reads any more, or a disk without space, is found here, where it has an exit code.
+        sys.stdout.flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """TicketmasterError: what is said can't be written. A pipe without a reader stays what it is: whoever reads may have had enough."""
+    try:
+        yield
+    except OSError as reason:
+        # What is left of it must not fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(reason, BrokenPipeError):
+            raise
+        raise TicketmasterError(f"the answer can't be written: {reason.strerror or reason}") from reason
 
 
 def told_error(text: str) -> str:
@@ -65,4 +83,5 @@ def say_table(table: Table, width_of_a_pipe: int) -> None:
     """A table. A pipe has no width of its own: there next to nothing is folded."""
     from rich.console import Console  # noqa: PLC0415 - not before something is shown
 
-    Console(width=None if sys.stdout.isatty() else width_of_a_pipe).print(table)
+    with _told():
+        Console(width=None if sys.stdout.isatty() else width_of_a_pipe).print(table)

@@ -27,7 +27,9 @@ _SHOWN_VIOLATIONS = 5
 @click.option(
     "--kafka", is_flag=True, help="On a simulated Kafka, by the adapter and the client of production, not on the embedded broker."
 )
-@click.option("--without", multiple=True, metavar="KIND", help="Leave out a kind of fault; may be given several times. See docs/design.md.")
+@click.option(
+    "--without", multiple=True, metavar="KIND", help="Leave out a kind of fault; may be given several times. An unknown KIND lists all."
+)
 @click.option("--trace", is_flag=True, help="Print everything that happens, in virtual time. One seed only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def simulate(

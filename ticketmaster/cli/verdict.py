@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,8 +25,6 @@ def finding_out() -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort) as reason:
         raise _Undetermined("it was interrupted before it was found out") from reason
     except BrokenPipeError as reason:
-        # Nobody reads any more: what is left of the output must not fail once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise _Undetermined("nobody has read the answer to its end") from reason
     # Cancelled work and exhausted memory, too: each would end the process with exit code 1.
     except BaseException as trouble:

@@ -93,6 +93,8 @@ def read_registry(values: Values, notes: list[str]) -> RegistrySettings:
             url = URL.parse(first)
         except ValueError:
             raise values.error(key, f"must be {URL.expected}") from None
+        if "?" in url or "#" in url:
+            raise values.error(key, "must end with its path, without ? and #; in a password these are written %3F and %23")
     url, username, password = _credentials(values, url)
     context = ssl_context(values, REGISTRY_PREFIX) if url.startswith("https:") else None
     return replace(settings, url=url, username=username, password=password, ssl_context=context)

@@ -32,10 +32,6 @@ class Following:
             self._next[source] = offset
             self._consumer.seek(source, offset)
 
-    def position(self, source: TopicPartition) -> int:
-        """The offset behind what was taken of a source; -1: nothing is taken of it."""
-        return self._next.get(source, -1)
-
     def forget(self) -> None:
         """Takes nothing until the next :meth:`seek`."""
         self._next.clear()

@@ -6,6 +6,7 @@ One loop reads all partitions and hands batches to their work, so that a slow on
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -51,6 +52,8 @@ class Member(Generic[W]):
         self._generation = -1
         self._is_assigned = False
         self._is_ending = False
+        # On the loop's clock; never yet.
+        self._revoked_at = -math.inf
         self._on_assigned: Callable[[Assignment], None] = _nothing
 
     @property
@@ -62,6 +65,16 @@ class Member(Generic[W]):
     def ready(self) -> bool:
         """Whether every partition it owns is served."""
         return self._is_assigned and all(work.serving for work in self._works.values())
+
+    @property
+    def rebalancing(self) -> bool:
+        """Whether nothing but a rebalance keeps it from being ready: one that is under way, or partitions that the last one has brought.
+
+        One that takes too long is none: a member that is cut off from the brokers waits for it without end.
+        """
+        if self._is_assigned:
+            return not any(work.in_trouble for work in self._works.values())
+        return asyncio.get_running_loop().time() - self._revoked_at < self._settings.rebalance_max_ms / 1000
 
     def lags(self) -> Iterator[Lag]:
         """How far it is behind, by source of each partition."""
@@ -90,7 +103,7 @@ class Member(Generic[W]):
         assert self._failed
         self._is_ending = True
         await cancel(self._failed, *jobs)
-        self._is_assigned = False
+        self._is_assigned, self._revoked_at = False, -math.inf
         for partition in tuple(self._works):
             self._close(partition)
         # What goes wrong with one partition must not keep the others from closing, nor this member in its group.
@@ -121,6 +134,8 @@ class Member(Generic[W]):
 
     async def on_revoked(self, partitions: Collection[int]) -> None:
         """Suspends the work, each after the commit it has under way: it may come straight back."""
+        if self._is_assigned:
+            self._revoked_at = asyncio.get_running_loop().time()
         self._is_assigned = False
         await asyncio.gather(*(work.suspend() for work in self._works.values()))
 

@@ -85,6 +85,11 @@ class PartitionWork(ABC):
         """Whether records of the partition are worked on."""
         return self.state is PartitionState.RUNNING and self._assigned.is_set()
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether it does not serve since something failed; it may also not serve yet, or be suspended."""
+        return self._failures > 0 and not self.serving
+
     # What subclasses do.
 
     @abstractmethod

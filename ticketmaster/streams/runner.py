@@ -9,7 +9,7 @@ from ticketmaster.broker.port import Batch, TopicPartition, TransactionalProduce
 from ticketmaster.errors import Fatal, Refused, TicketmasterError
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateStores
-from ticketmaster.streams.deadlines import Deadlines
+from ticketmaster.streams.alarm import Alarm
 from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.log_clock import LogClock
 from ticketmaster.streams.pace import Pace
@@ -38,7 +38,7 @@ class TaskRunner(PartitionWork):
         self._topology = topology
         self._pace = pace
         self._clock = clock
-        self._deadlines = Deadlines(around.broker, self.task.sources, clock, around.settings, self._wake.set)
+        self._alarm = Alarm(clock, self._wake.set)
         self._producer: TransactionalProducer | None = None
         # What the group has committed, as the task that starts was told.
         self._committed: dict[TopicPartition, int] = {}
@@ -58,8 +58,6 @@ class TaskRunner(PartitionWork):
             # Markers of transactions only move on where the next batch must follow: they are worth no transaction.
             if batch.source in self._paused:
                 self._paused[batch.source] = batch.next_offset
-            if self._deadlines.wait_for_records:
-                self._wake.set()
             return
         self.task.queue(batch)
         self._wake.set()
@@ -120,24 +118,19 @@ class TaskRunner(PartitionWork):
     def _seek(self) -> None:
         self._paused.clear()
         self._following.seek(self._positions)
-        if self.task.deadline_ms is not None:
-            # It is looked at again: nothing was begun while the partition was away.
-            self._wake.set()
+        self._alarm.set(self.task.deadline_ms)
 
     async def _work(self) -> None:
-        try:
-            while True:
-                await self._wake.wait()
-                await self._transact()
-        finally:
-            await self._deadlines.stop()
+        while True:
+            await self._wake.wait()
+            await self._transact()
 
     async def _transact(self) -> None:
         """One transaction of what waits and what is due, if there is anything."""
         task, settings, loop = self.task, self._settings, asyncio.get_running_loop()
         self._raise_found()
         queued = task.queued_records
-        plan = task.decide(self._records_max, self._reached)
+        plan = task.decide(self._records_max, self._deadlines_until_ms())
         self._pace.note(queued - task.queued_records, loop.time())
         if plan.dead_letters:
             self._observer.dead_letters(self.name, plan.dead_letters)
@@ -146,39 +139,26 @@ class TaskRunner(PartitionWork):
             self._resume_paused()
         if not plan.is_empty:
             await self._commit(plan)
-        self._watch_deadline(plan)
+        self._set_alarm(plan)
         if plan.is_empty:
-            # A deadline may have brought nothing, and the next one be due.
-            await asyncio.sleep(0)
             return
         await self._write_behind_if_due()
         # Not while more waits than one transaction takes.
         if task.queued_records < settings.transaction_records_max and (rest_s := self._pace.rest_s(loop.time())):
             await asyncio.sleep(rest_s)
 
-    def _reached(self, deadline_ms: int) -> int | None:
-        """As :meth:`Deadlines.reached`. After a failure, deadlines and records have transactions of their own: one shows which it was."""
-        if not self.serving or (self._records_max < self._settings.transaction_records_max and self.task.in_plan):
+    def _deadlines_until_ms(self) -> int | None:
+        """The log's time, if deadlines may be worked off now. After a failure they go without records, so that it is seen which fails."""
+        if not self.serving or (self._records_max < self._settings.transaction_records_max and self.task.queued_records):
             return None
-        return self._deadlines.reached(deadline_ms, self._read_to)
+        return self._alarm.now_ms()
 
-    def _read_to(self) -> dict[TopicPartition, int]:
-        """The offset of each source behind what is worked off, if the transaction that is decided about commits."""
-        return {source: self._following.position(source) for source in self.task.sources} | self.task.queued_from
-
-    def _watch_deadline(self, plan: CommitPlan) -> None:
-        """Wakes the task again when there is something due."""
-        deadline_ms = self.task.deadline_ms
-        if plan.deadline_ms is not None:
-            self._deadlines.worked_off(stays=deadline_ms == plan.deadline_ms)
-        if deadline_ms is None or not self.serving:
-            self._deadlines.forget()
-            return
+    def _set_alarm(self, plan: CommitPlan) -> None:
+        """Wakes the task for its next deadline; ``plan`` is durable."""
+        if self.task.is_timed:
+            self._alarm.worked_off()
         self._clock.note(plan.outputs.time_ms)
-        if self._reached(deadline_ms) is None:
-            self._deadlines.watch(deadline_ms)
-        else:
-            self._wake.set()
+        self._alarm.set(self.task.deadline_ms if self.serving else None)
 
     async def _commit(self, plan: CommitPlan) -> None:
         assert self._producer is not None
@@ -202,7 +182,7 @@ class TaskRunner(PartitionWork):
         if isinstance(reason, Refused):
             if is_timed:
                 # Whether it is this that is refused will be seen when records go on without it.
-                self._deadlines.refused()
+                self._alarm.refused()
             elif planned and self._records_max == 1:
                 self.task.give_up(str(reason))
             if planned:
@@ -253,6 +233,7 @@ class TaskRunner(PartitionWork):
             self.task.drop_queue()
         if not self._found:
             self._wake.clear()
+        self._alarm.set(None)
         self._paused.clear()
 
     async def _end(self) -> None:

@@ -21,11 +21,8 @@ class StreamSettings:
     # How long records may gather under load.
     commit_interval_max_ms: int = 100
     poll_timeout_ms: int = 500
-    # So long after a deadline the log is asked whether all is read: time for what was written just before to become visible, and for
-    # hosts whose clocks differ.
-    deadline_grace_ms: int = 500
-    # Deadlines that come within so long share that question, and transactions.
-    deadline_interval_ms: int = 100
+    # How long the group waits for its members when it deals out the partitions anew, and a little more.
+    rebalance_max_ms: int = 25_000
     # How long a table that nobody waits for, as the filter's, lets its next records gather.
     table_rest_ms: int = 100
     # How old a table is at most by which seats are refused; the broker is asked four times as often whether it has all.

@@ -201,6 +201,11 @@ class OwnedTable:
         return self.member.ready
 
     @property
+    def rebalancing(self) -> bool:
+        """Whether nothing but a rebalance keeps it from being ready."""
+        return self.member.rebalancing
+
+    @property
     def partitions(self) -> int:
         """How many partitions it owns."""
         return len(self.member.works)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, TopicPartition
@@ -21,10 +21,6 @@ class Undone(NamedTuple):
 
     records: int
     oldest_ms: int
-
-
-def _never(_deadline_ms: int) -> None:
-    """No deadline has come."""
 
 
 class Task:
@@ -90,11 +86,12 @@ class Task:
         self._queue.clear()
         self._in_plan = []
         self._queued_records = 0
+        self.is_timed = False
 
-    def decide(self, records_max: int, reached: Callable[[int], int | None] = _never) -> CommitPlan:
+    def decide(self, records_max: int, now_ms: int | None = None) -> CommitPlan:
         """The next transaction: of all that is queued, of up to ``records_max`` records, or of what the processor takes.
 
-        Behind them comes what is due by now, if ``reached`` knows the time when it is asked whether a deadline has come.
+        Behind them comes what is due at ``now_ms``, in the log's time; None: deadlines wait.
         """
         outputs = Outputs()
         offsets: dict[TopicPartition, int] = {}
@@ -124,16 +121,16 @@ class Task:
                 break
         self._queued_records -= taken
         deadline_ms = self._processor.deadline_ms
-        now_ms = None if deadline_ms is None else reached(deadline_ms)
-        self.is_timed = now_ms is not None
-        if now_ms is not None:
+        self.is_timed = False
+        if now_ms is not None and deadline_ms is not None and deadline_ms <= now_ms:
+            self.is_timed = True
             self._processor.on_time(now_ms, self.overlays, outputs)
         if in_plan or self.is_timed:
             self._processor.end_transaction(self.overlays, outputs)
         for name, changelog in self.changelogs.items():
             if writes := self.overlays[name].open_writes:
                 outputs[changelog] = list(writes.items())
-        return CommitPlan(outputs, offsets, letters, spans, deadline_ms if self.is_timed else None)
+        return CommitPlan(outputs, offsets, letters, spans)
 
     def _next_batch(self, records_max: int) -> Batch:
         """The first batch of the queue, or its first records; one that was given up comes alone."""
@@ -181,11 +178,6 @@ class Task:
         if self._given_up and any(self._given_up[:2] == (batch.source, *batch.offsets[:1]) for batch in self._in_plan):
             self._given_up = None
         self._in_plan = []
-
-    @property
-    def queued_from(self) -> dict[TopicPartition, int]:
-        """The first offset of each source that waits."""
-        return {batch.source: batch.offsets[0] for batch in reversed(self._queue)}
 
     @property
     def in_plan(self) -> dict[str, int]:

@@ -112,7 +112,8 @@ class Processor(ABC):
     def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:  # noqa: B027 - most have no deadlines
         """The deadline has come: does what is due at ``now_ms``, in a bounded piece; more follows while the deadline is in the past.
 
-        Every record that was written before ``now_ms`` has been processed. The transaction may have no records of its own.
+        The transaction may have no records of its own. A record that the log took before ``now_ms`` may still come: a processor that must
+        not miss it sends a record to one of its own sources, and reads that back.
         """
 
 
@@ -152,8 +153,6 @@ class CommitPlan(NamedTuple):
     dead_letters: list[DeadLetter]
     # What it decided about traced records.
     spans: list[Span]
-    # The deadline that had come, if one had.
-    deadline_ms: int | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Hashable, Sequence
+from typing import TextIO, cast
 
 import structlog
 
@@ -31,10 +34,42 @@ def configure_logs(level: str) -> None:
             structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(_output()),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[LibraryHandler(SystemClock().monotonic_s)], level=logging.WARNING, force=True)
+
+
+class _Lines:
+    """Lines of a log. One that can't be written, on a full disk or to a reader that is gone, is lost, and nothing else."""
+
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._is_cut = False
+
+    def write(self, text: str) -> None:
+        """Writes a line. Nothing of it is kept, so that nothing fails later."""
+        left = memoryview((f"\n{text}" if self._is_cut else text).encode(self._encoding, "backslashreplace"))
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+                self._is_cut = bool(left)
+        except OSError:
+            # Whoever would be told of it reads this log.
+            pass
+
+    def flush(self) -> None:
+        """It is written already."""
+
+
+def _output() -> TextIO:
+    try:
+        lines = _Lines(sys.stdout.fileno(), sys.stdout.encoding)
+    except io.UnsupportedOperation:
+        # It is no file, but a place in memory.
+        return sys.stdout
+    return cast("TextIO", lines)
 
 
 def _shown(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -117,6 +117,9 @@ LAG_SECONDS: Final = Instrument(
 )
 RESTORATION: Final = Instrument(f"{_P}restoration_ratio", Kind.GAUGE, ("task",), "How much of its state a task has, 0 to 1.")
 STATE_BYTES: Final = Instrument(f"{_P}state_bytes", Kind.GAUGE, (), "Bytes of the files in the state directory.", "By")
+DISK_USED: Final = Instrument(
+    f"{_P}disk_used_ratio", Kind.GAUGE, (), "How much is used of the file system that the state directory is on, 0 to 1."
+)
 PARTITIONS: Final = Instrument(f"{_P}partitions", Kind.GAUGE, (), "Partitions that this process owns.")
 READY: Final = Instrument(f"{_P}ready", Kind.GAUGE, (), "1 while all partitions of the process are served.")
 LOOP_LAG: Final = Instrument(

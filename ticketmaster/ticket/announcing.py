@@ -32,12 +32,9 @@ class Announcements:
         self._catalog = catalog
         self._partitions = partitions
         self._observer = observer
-        self._jobs: set[asyncio.Task[None]] = set()
+        self.jobs: set[asyncio.Task[None]] = set()
+        """One for each that is not answered."""
         self._catalog_changed = asyncio.Event()
-
-    def __len__(self) -> int:
-        """How many are not answered."""
-        return len(self._jobs)
 
     def take(self, event: Event, responder: Responder) -> None:
         """Announces an event."""
@@ -45,8 +42,8 @@ class Announcements:
         records: list[Pair] = [(key, encode_event(event))]
         command = {TopicPartition(topics.CREATE_EVENT.name, partition_of(key, self._partitions)): records}
         job = asyncio.create_task(self._announce(event, command, event_json(event), responder))
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
+        self.jobs.add(job)
+        job.add_done_callback(self.jobs.discard)
 
     async def _announce(self, event: Event, command: dict[TopicPartition, list[Pair]], answer: bytes, responder: Responder) -> None:
         try:
@@ -89,4 +86,4 @@ class Announcements:
 
     async def give_up(self) -> None:
         """Answers everybody. Behind a turn of the loop: each has begun, and answers when it is cancelled."""
-        await cancel(*self._jobs)
+        await cancel(*self.jobs)

@@ -99,13 +99,11 @@ class Changes:
         self._waiting: Waiting[Pending] = Waiting()
         self._waiting_peers: Waiting[Pending] = Waiting()
         self._by_key: dict[bytes, list[Pending]] = {}
+        self.count = 0
+        """How many wait for their answer."""
         self._passed_on: dict[bytes, Pending] = {}
         self._owners = Forwarding(self._ask_owner)
         self._sources = partitions_of(topics.CHANGE_RESERVATION.name, partitions)
-
-    def __len__(self) -> int:
-        """How many wait for their answer."""
-        return len(self._waiting) + len(self._waiting_peers)
 
     # What is asked.
 
@@ -137,6 +135,7 @@ class Changes:
             return None
         pending = Pending(key, partition_of(key, self._partitions), change, responder)
         self._by_key.setdefault(key, []).append(pending)
+        self.count += 1
         return pending
 
     def _look(self, pending: Pending) -> None:
@@ -205,6 +204,7 @@ class Changes:
     def _forget(self, pending: Pending) -> None:
         of_key = self._by_key[pending.key]
         of_key.remove(pending)
+        self.count -= 1
         if not of_key:
             del self._by_key[pending.key]
         self._passed_on.pop(pending.change.change_id, None)

@@ -204,12 +204,12 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """How many requests wait for a decision, or for what becomes of a change."""
-        return len(self._waiting) + len(self._waiting_peers) + len(self.changes)
+        return len(self._waiting) + len(self._waiting_peers) + self.changes.count
 
     @property
     def commands_in_flight(self) -> int:
         """How many commands the log has not acknowledged."""
-        return self._commands.in_flight + len(self._announcements) + len(self._keyed)
+        return self._commands.in_flight + len(self._announcements.jobs) + len(self._keyed.passed)
 
     def _command_refusal(self) -> Problem | None:
         return self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)

@@ -124,14 +124,11 @@ class KeyedPosts:
         # What was asked for first by commands whose decision has not come, the oldest first.
         self._first: OrderedDict[bytes, Wish] = OrderedDict()
         self._waiting: Waiting[_Passed] = Waiting()
-        self._passed: dict[bytes, _Passed] = {}
+        self.passed: dict[bytes, _Passed] = {}
+        """Those that wait for another process."""
         self._numbers = 0
         self._owners = Forwarding(self._ask_owner)
         self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
-
-    def __len__(self) -> int:
-        """How many wait for another process."""
-        return len(self._waiting)
 
     def post(self, event_id: str, key: str, command: bytes, responder: Responder) -> None:
         """Takes a client's command, or answers with the reservation that it has made already."""
@@ -142,7 +139,7 @@ class KeyedPosts:
             return
         self._numbers += 1
         passed = _Passed(b"%b%d" % (_NUMBER, self._numbers), reservation_id, partition, command, responder)
-        self._passed[passed.number] = passed
+        self.passed[passed.number] = passed
         self._waiting.add(passed.number, passed, asyncio.get_running_loop().time() + _OWNER_S)
         self._owners.look(passed.number, partition)
 
@@ -198,7 +195,7 @@ class KeyedPosts:
         self._owners.on_assigned(assignment)
 
     def _ask_owner(self, address: str, number: bytes) -> None:
-        passed = self._passed[number]
+        passed = self.passed[number]
         headers = headers_of(passed.key, passed.responder)
         self._ask(address, number, Post(passed.key + COMMAND_END.encode(), passed.command, headers))
 
@@ -206,7 +203,7 @@ class KeyedPosts:
         """The owner has answered."""
         self._owners.answered(number)
         for passed in self._waiting.take(number):
-            del self._passed[number]
+            del self.passed[number]
             if status == 200:
                 passed.responder.response_bytes(200, TEXT, passed.key)
             elif status in _TOLD:
@@ -226,14 +223,14 @@ class KeyedPosts:
         await in_turns(self._waiting.take_expired(now_s), self._time_out)
 
     def _time_out(self, passed: _Passed) -> None:
-        del self._passed[passed.number]
+        del self.passed[passed.number]
         self._append_here(passed)
 
     async def give_up(self) -> None:
         """Answers those who wait for another process, of which nobody knows what it did."""
 
         def give_up(passed: _Passed) -> None:
-            del self._passed[passed.number]
+            del self.passed[passed.number]
             refuse(passed.responder, problems.LOG_UNAVAILABLE)
 
         await in_turns(self._waiting.take_expired(float("inf")), give_up)

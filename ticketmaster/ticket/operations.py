@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.responding import Responder, refuse
-from ticketmaster.ticket.routes import HEALTH_PATHS, READ_METHODS, Request, Target, answer_health
+from ticketmaster.ticket.routes import HEALTH_PATHS, READ_METHODS, READY, Request, Target, answer_health
 
 METRICS = "/metrics"
 
@@ -17,9 +17,12 @@ class OperationRoutes:
 
     body_bytes_max = 0
 
-    def __init__(self, ready: Callable[[], bool], answer_metrics: Callable[[Responder], None]) -> None:
-        """``answer_metrics`` answers with the numbers, now or later."""
+    def __init__(
+        self, ready: Callable[[], bool], answer_metrics: Callable[[Responder], None], is_open: Callable[[], bool] | None = None
+    ) -> None:
+        """``answer_metrics`` answers with the numbers, now or later; the others as of :class:`~ticketmaster.ticket.routes.Routes`."""
         self._ready = ready
+        self._is_open = is_open or ready
         self._answer_metrics = answer_metrics
 
     def get(self, path: str, responder: Responder) -> bool:
@@ -37,7 +40,8 @@ class OperationRoutes:
     def get_other(self, request: Request, responder: Responder) -> None:
         """Answers, or refuses what is not there."""
         if request.path in HEALTH_PATHS:
-            answer_health(request.path, responder, ready=self._ready())
+            healthy = self._is_open if request.path == READY else self._ready
+            answer_health(request.path, responder, healthy=healthy())
         elif request.path == METRICS:
             self._answer_metrics(responder)
         else:

@@ -22,7 +22,7 @@ class Refusing:
     def get(self, path: str, responder: Responder) -> bool:
         """Refuses, whatever the path is."""
         if path == LIVE:
-            answer_health(path, responder, ready=False)
+            answer_health(path, responder, healthy=False)
         else:
             refuse(responder, self._problem)
         return True

@@ -29,7 +29,8 @@ _EXTENSION_END = "/extension"
 _AREA = "/area/"
 HEALTH = "/v1/health_check"
 LIVE = f"{HEALTH}/live"
-HEALTH_PATHS = (HEALTH, LIVE, f"{HEALTH}/ready")
+READY = f"{HEALTH}/ready"
+HEALTH_PATHS = (HEALTH, LIVE, READY)
 # What one process asks another: answered from its own table, never passed on.
 PEER_PREFIX = "/internal/v1/reservation/"
 # HEAD is a GET whose answer leaves its body out.
@@ -73,9 +74,13 @@ class RouteTable(Protocol):
 class Routes:
     """The HTTP surface: what each path takes, and who answers."""
 
-    def __init__(self, gateway: Gateway, ready: Callable[[], bool], limits: TicketLimits) -> None:
+    def __init__(
+        self, gateway: Gateway, ready: Callable[[], bool], limits: TicketLimits, is_open: Callable[[], bool] | None = None
+    ) -> None:
+        """``ready``: whether it serves all its partitions; ``is_open``: whether it is to get requests, None: as ``ready``."""
         self._gateway = gateway
         self._ready = ready
+        self._is_open = is_open or ready
         self._limits = limits
         self.body_bytes_max = limits.request_body_bytes_max
 
@@ -157,7 +162,8 @@ class Routes:
         """Answers every GET but the hot one."""
         path = request.path
         if path in HEALTH_PATHS:
-            answer_health(path, responder, ready=self._ready() and not self._gateway.draining)
+            healthy = self._is_open if path == READY else self._ready
+            answer_health(path, responder, healthy=healthy() and not self._gateway.draining)
         elif path == _EVENT:
             page = _page(request.query, self._limits.listed_events_max)
             _respond_cacheable(request, responder, self._gateway.catalog.list_events(page))
@@ -195,9 +201,9 @@ class Routes:
             refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
 
 
-def answer_health(path: str, responder: Responder, *, ready: bool) -> None:
+def answer_health(path: str, responder: Responder, *, healthy: bool) -> None:
     """200 or 503, for probes; whoever answers at all is alive."""
-    if ready or path == LIVE:
+    if healthy or path == LIVE:
         responder.response_bytes(200, [("content-type", "text/plain"), ("cache-control", "no-store")], b"")
     else:
         refuse(responder, problems.NOT_SERVING)

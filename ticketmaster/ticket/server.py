@@ -29,6 +29,7 @@ from ticketmaster.ticket.responding import Bodiless, Closing, Responder, refuse
 from ticketmaster.ticket.routes import UNDECODABLE, Request, RouteTable, Target
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.ticket.sockets import watchable
+from ticketmaster.ticket.unfinished import Pieces, Unfinished, take_body
 from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
 _GETS = frozenset({"GET", "HEAD"})
@@ -49,6 +50,7 @@ class Dispatcher:
         """``on_whole`` is given the scope of each request that is all there."""
         self._watch = watch
         self.on_whole = on_whole
+        self.unfinished = Unfinished()
         self._closes = False
         self.use(routes)
 
@@ -156,13 +158,26 @@ class Dispatcher:
     async def _read(self, scope: Any, target: Target, protocol: Any, responder: Responder) -> None:
         chunks = []
         size = 0
-        async for chunk in protocol:
-            size += len(chunk)
-            if size > self.body_bytes_max:
-                refuse(responder, problems.body_too_large(self.body_bytes_max))
-                return
-            chunks.append(chunk)
-        self.post(scope, target, b"".join(chunks), responder)
+        reading = asyncio.current_task()
+        assert reading
+        self.unfinished.add(responder, reading)
+        try:
+            async for chunk in protocol:
+                size += len(chunk)
+                if size > self.body_bytes_max:
+                    break
+                chunks.append(chunk)
+        except BaseException:
+            # Cancelled where it was refused meanwhile.
+            if self.unfinished.take(responder):
+                raise
+            return
+        if not self.unfinished.take(responder):
+            return
+        if size > self.body_bytes_max:
+            refuse(responder, problems.body_too_large(self.body_bytes_max))
+        else:
+            self.post(scope, target, b"".join(chunks), responder)
 
 
 def _give_up_body(headers: Any, protocol: Any) -> None:
@@ -192,6 +207,7 @@ class _Answered:
 async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tuple[Any, ...]) -> None:
     loop = asyncio.get_running_loop()
     notes = Notes(loop)
+    unfinished = dispatcher.unfinished
     stopped = loop.create_future()
 
     def on_stopped() -> None:
@@ -225,64 +241,14 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
             _give_up_body(headers, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.answer(scope, decided, responder))
         elif length is None:
-            notes.call_soon_threadsafe(lambda _: _Pieces(dispatcher, scope, decided, protocol, responder).read_on())
+            notes.call_soon_threadsafe(lambda _: Pieces(dispatcher, unfinished, scope, decided, protocol, responder).read_on())
         else:
-            granian_private.body_of(protocol).add_done_callback(lambda body: _take_body(dispatcher, scope, decided, body, responder))
+            body = granian_private.body_of(protocol)
+            unfinished.add(responder, body)
+            body.add_done_callback(lambda body: take_body(dispatcher, unfinished, scope, decided, body, responder))
 
     granian_private.serve(schedule, loop, notes, signal, worker_options)
     await stopped
-
-
-def _take_body(dispatcher: Dispatcher, scope: Any, target: Target, body: Any, responder: Responder) -> None:
-    try:
-        read = body.result()
-    except Exception:  # noqa: BLE001 - the client is gone, but its connection stays until there is an answer
-        refuse(responder, problems.BODY_BROKE_OFF)
-        return
-    dispatcher.post(scope, target, read, responder)
-
-
-class _Pieces:
-    """A body of unknown length, read one piece after the other, so that the limit holds.
-
-    Nothing in it refers back to it: what is left of a refused body must go at once, for until then its connection stays open.
-    """
-
-    __slots__ = ("_body", "_dispatcher", "_iterator", "_responder", "_scope", "_target")
-
-    def __init__(self, dispatcher: Dispatcher, scope: Any, target: Target, protocol: Any, responder: Responder) -> None:
-        self._dispatcher = dispatcher
-        self._scope = scope
-        self._target = target
-        self._responder = responder
-        self._body = bytearray()
-        self._iterator = granian_private.pieces_of(protocol)
-
-    def read_on(self) -> None:
-        """Asks for the next piece."""
-        try:
-            piece = self._iterator.__anext__()
-        except StopAsyncIteration:
-            self._finish()
-        else:
-            piece.add_done_callback(self._on_piece)
-
-    def _on_piece(self, piece: Any) -> None:
-        try:
-            self._body.extend(piece.result())
-        except StopAsyncIteration:
-            self._finish()
-        except Exception:  # noqa: BLE001 - as in _take_body
-            refuse(self._responder, problems.BODY_BROKE_OFF)
-        else:
-            bytes_max = self._dispatcher.body_bytes_max
-            if len(self._body) > bytes_max:
-                refuse(self._responder, problems.body_too_large(bytes_max))
-            else:
-                self.read_on()
-
-    def _finish(self) -> None:
-        self._dispatcher.post(self._scope, self._target, bytes(self._body), self._responder)
 
 
 class HttpServer:
@@ -369,6 +335,10 @@ class HttpServer:
     def is_crowded(self) -> bool:
         """Whether there are too many connections, none of which can be spared."""
         return bool(self.connections and self.connections.is_crowded)
+
+    async def refuse_unfinished(self) -> None:
+        """Refuses requests whose bodies have not come to their end, from now on: nothing is taken on any more."""
+        await self._dispatcher.unfinished.refuse_all(problems.SHUTTING_DOWN)
 
     async def retire(self) -> None:
         """Takes leave of its clients: answers close their connections, then nobody new is accepted. Requests that are open stay so.

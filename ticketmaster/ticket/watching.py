@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from ticketmaster.clock import Clock
+from ticketmaster.errors import UsageError
 from ticketmaster.ticket.connections import Arrivals, Closed, Connection, ConnectionLimits, Table
 from ticketmaster.ticket.listening import hold_new_connections_up, stop_listening
 from ticketmaster.ticket.settings import ServerSettings
@@ -41,7 +42,7 @@ _STOP_POLLS: Final = 200
 
 
 def connections_that_fit(connections_max: int) -> int:
-    """How many connections the limit of open files leaves room for, which is raised as far as it may be."""
+    """How many connections the limit of open files leaves room for, which is raised as far as it may be. UsageError: for none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         used = len(descriptors())
@@ -53,6 +54,8 @@ def connections_that_fit(connections_max: int) -> int:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard))
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft - used < _CONNECTIONS_MIN + _OTHERS_MIN:
+        raise UsageError(f"this process may open {soft} files, which is too few: raise the limit of open files, e.g. `ulimit -n 1024`")
     fit = soft - used - max(_OTHERS_MIN, soft // _OTHERS_PARTS)
     if fit >= connections_max:
         return connections_max

@@ -21,6 +21,7 @@ import httpx
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.proxies import by_proxy, proxy_for
 from ticketmaster.retry import until_answered
+from ticketmaster.urls import told
 from ticketmaster.wire import topics
 from ticketmaster.wire.registry import ORIGINAL_RECORDS, forms_of, load_schema
 from ticketmaster.wire.translation import canonical_form
@@ -96,9 +97,11 @@ class SchemaRegistry:
     """A client; every request raises Retriable while the registry is away, UsageError where waiting mends nothing."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self.url = settings.url.rstrip("/")
-        proxy = proxy_for(self.url)
-        self._told = f"{self.url}{by_proxy(proxy)}"
+        self._url = settings.url.rstrip("/")
+        proxy = proxy_for(self._url)
+        # For errors and logs.
+        self.address = told(self._url)
+        self._told = f"{self.address}{by_proxy(proxy)}"
         self._has_answered = False
         auth = httpx.BasicAuth(settings.username, settings.password) if settings.username else None
         try:
@@ -111,7 +114,7 @@ class SchemaRegistry:
                 headers={"accept": f"{_CONTENT_TYPE}, application/json", "content-type": _CONTENT_TYPE},
             )
         except (ValueError, OSError) as cause:
-            raise UsageError(f"the schema registry {self.url} can't be used: {cause}") from cause
+            raise UsageError(f"the schema registry {self.address} can't be used: {cause}") from cause
 
     async def __aenter__(self) -> Self:
         return self
@@ -197,16 +200,16 @@ class SchemaRegistry:
     async def _request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """The answer's JSON object; None: the registry says that it has no such thing."""
         try:
-            response = await self._client.request(method, self.url + path, content=None if body is None else json.dumps(body))
+            response = await self._client.request(method, self._url + path, content=None if body is None else json.dumps(body))
         except httpx.InvalidURL as cause:
-            raise UsageError(f"schema.registry.url is no address: {self.url}: {cause}") from cause
+            raise UsageError(f"schema.registry.url is no address: {self.address}: {cause}") from cause
         except httpx.UnsupportedProtocol as cause:
-            raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self.url}") from cause
+            raise UsageError(f"schema.registry.url must begin with http:// or https://, not {self.address}") from cause
         except httpx.HTTPError as cause:
             reason = str(cause) or type(cause).__name__
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 remedy = "name the authority that signed it in schema.registry.ssl.truststore.location"
-                raise UsageError(f"the certificate of the schema registry {self.url} is not trusted: {reason}; {remedy}") from cause
+                raise UsageError(f"the certificate of the schema registry {self.address} is not trusted: {reason}; {remedy}") from cause
             raise Retriable(f"the schema registry {self._told} does not answer: {reason}") from cause
         return self._answer(response, f"{method} {path.partition('?')[0]}")
 
@@ -241,13 +244,13 @@ class SchemaRegistry:
     def _object(self, response: httpx.Response) -> dict[str, Any]:
         answer = _json(response.content)
         if not isinstance(answer, dict):
-            raise self._strange(f"{self.url} is no schema registry: it answers with something else; is schema.registry.url right?")
+            raise self._strange(f"{self.address} is no schema registry: it answers with something else; is schema.registry.url right?")
         return answer
 
     def _field(self, answer: dict[str, Any] | None, name: str, kind: type[_T]) -> _T:
         value = answer.get(name) if answer is not None else None
         if not isinstance(value, kind):
-            raise self._strange(f"{self.url} is no schema registry: its answer has no {name}; is schema.registry.url right?")
+            raise self._strange(f"{self.address} is no schema registry: its answer has no {name}; is schema.registry.url right?")
         self._has_answered = True
         return value
 

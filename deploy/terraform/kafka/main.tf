@@ -1,10 +1,16 @@
-# A Kafka cluster with a schema registry at Confluent Cloud, and an account that may do what the roles do. Topics are made by the Job `topics`.
+# A Kafka cluster with a schema registry at Confluent Cloud, and an account for each role that may do what that role does. Topics are made by
+# the Job `topics`, which has an account of its own.
 
 resource "confluent_environment" "this" {
   display_name = var.name
 
   stream_governance {
     package = "ESSENTIALS"
+  }
+
+  # With it go the schemas, without which nobody can read what was sold. `make destroy` lifts this, when it has asked.
+  lifecycle {
+    prevent_destroy = true
   }
 }
 
@@ -27,6 +33,11 @@ resource "confluent_kafka_cluster" "this" {
   environment {
     id = confluent_environment.this.id
   }
+
+  # All that was sold. Another region or availability would replace the cluster: Terraform refuses.
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 # The registry of the environment comes with its first cluster.
@@ -42,7 +53,7 @@ data "confluent_schema_registry_cluster" "this" {
 
 resource "confluent_service_account" "manager" {
   display_name = "${var.name}-manager"
-  description  = "Gives the rights of the account that the roles run as."
+  description  = "Gives the rights of the accounts that the roles run as."
 }
 
 resource "confluent_role_binding" "manager" {
@@ -76,42 +87,89 @@ resource "confluent_api_key" "manager" {
 
 # --- Who the roles are ---------------------------------------------------------------------------------------------------
 
-resource "confluent_service_account" "roles" {
-  display_name = "${var.name}-roles"
-  description  = "The ticket, reservation and event roles, and the commands that look after the topics."
+locals {
+  # Prefixes of the topics between the roles, with their dead letters, and of those of one role alone.
+  topics = ["command.", "response.", "state.", "event-service-", "reservation-service-"]
+
+  # As docs/security.md has it for any cluster; tests/deploy compares.
+  may = {
+    ticket = {
+      write = ["command.event.create_event", "command.reservation.create_reservation"]
+      read  = ["state.user.reservation", "state.event.area_status"]
+      # Its transactions, by a prefix of their ids: it has none.
+      transactions = []
+    }
+    reservation = {
+      write = [
+        "command.event.reserve_seat", "state.user.reservation", "reservation-service-Reservation-changelog",
+        "command.reservation.create_reservation.dlq", "response.reservation.result.dlq",
+      ]
+      read = [
+        "command.reservation.create_reservation", "response.reservation.result", "reservation-service-Reservation-changelog",
+        "state.event.area_status",
+      ]
+      transactions = ["reservation-service-"]
+    }
+    event = {
+      write = [
+        "event-service-KSTREAM-TOTABLE-0000000002-repartition", "state.event.area_status", "response.reservation.result",
+        "event-service-AreaStatus-changelog", "event-service-Holder-changelog", "command.event.create_event.dlq",
+        "command.event.reserve_seat.dlq", "event-service-KSTREAM-TOTABLE-0000000002-repartition.dlq",
+      ]
+      read = [
+        "command.event.create_event", "command.event.reserve_seat", "event-service-KSTREAM-TOTABLE-0000000002-repartition",
+        "event-service-AreaStatus-changelog", "event-service-Holder-changelog",
+      ]
+      transactions = ["event-service-"]
+    }
+  }
+  roles = toset(keys(local.may))
+  # Besides: who makes the topics, and who looks, for the commands of operators.
+  accounts        = setunion(local.roles, ["topics", "reader"])
+  registry_rights = { for account in setunion(local.roles, ["reader"]) : account => account == "reader" ? "DeveloperRead" : "ResourceOwner" }
+
+  # Account, kind, name, pattern and operation of each right.
+  rights = toset(concat(
+    [for one in setproduct(local.accounts, local.topics, ["DESCRIBE", "DESCRIBE_CONFIGS"]) : "${one[0]} TOPIC ${one[1]} PREFIXED ${one[2]}"],
+    [for topic in local.topics : "topics TOPIC ${topic} PREFIXED ALTER_CONFIGS"],
+    [for topic in local.topics : "reader TOPIC ${topic} PREFIXED READ"],
+    [for role in local.roles : "reader GROUP ${role}-service LITERAL DESCRIBE"],
+    # Of a cluster Confluent has fewer operations than Kafka: DESCRIBE allows to see its settings, and every idempotent producer needs a right.
+    [for operation in ["CREATE", "DESCRIBE"] : "topics CLUSTER kafka-cluster LITERAL ${operation}"],
+    [for role in local.roles : "${role} CLUSTER kafka-cluster LITERAL IDEMPOTENT_WRITE"],
+    flatten([for role, may in local.may : concat(
+      ["${role} GROUP ${role}-service LITERAL READ"],
+      [for topic in may.write : "${role} TOPIC ${topic} LITERAL WRITE"],
+      [for topic in may.read : "${role} TOPIC ${topic} LITERAL READ"],
+      [for one in setproduct(may.transactions, ["DESCRIBE", "WRITE"]) : "${role} TRANSACTIONAL_ID ${one[0]} PREFIXED ${one[1]}"],
+    )]),
+  ))
+
+  # Account and generation of each key. Where there are two generations both are good, so that pods may change from one to the other.
+  kafka_keys    = { for one in setproduct(local.accounts, var.key_generations) : "${one[0]}-${one[1]}" => one[0] }
+  registry_keys = { for one in setproduct(keys(local.registry_rights), var.key_generations) : "${one[0]}-${one[1]}" => one[0] }
 }
 
-locals {
-  topics = concat(
-    # Those between the roles, with their dead letters, and those of one role alone.
-    ["command.", "response.", "state."],
-    ["event-service-", "reservation-service-"],
-  )
-  groups           = ["ticket-service", "reservation-service", "event-service"]
-  transactions     = ["reservation-service-", "event-service-"]
-  topic_operations = ["CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "READ", "WRITE"]
+resource "confluent_service_account" "roles" {
+  for_each = local.accounts
 
-  rights = concat(
-    [for operation in ["DESCRIBE", "IDEMPOTENT_WRITE"] : ["CLUSTER", "kafka-cluster", "LITERAL", operation]],
-    [for pair in setproduct(local.topics, local.topic_operations) : ["TOPIC", pair[0], "PREFIXED", pair[1]]],
-    [for pair in setproduct(local.groups, ["DESCRIBE", "READ"]) : ["GROUP", pair[0], "LITERAL", pair[1]]],
-    [for pair in setproduct(local.transactions, ["DESCRIBE", "WRITE"]) : ["TRANSACTIONAL_ID", pair[0], "PREFIXED", pair[1]]],
-  )
+  display_name = "${var.name}-${each.key}"
+  description  = lookup({ topics = "Looks after the topics.", reader = "Looks at everything." }, each.key, "The ${each.key} role.")
 }
 
 resource "confluent_kafka_acl" "roles" {
-  for_each = { for right in local.rights : join(" ", right) => right }
+  for_each = local.rights
 
   kafka_cluster {
     id = confluent_kafka_cluster.this.id
   }
 
-  resource_type = each.value[0]
-  resource_name = each.value[1]
-  pattern_type  = each.value[2]
-  operation     = each.value[3]
+  principal     = "User:${confluent_service_account.roles[split(" ", each.key)[0]].id}"
+  resource_type = split(" ", each.key)[1]
+  resource_name = split(" ", each.key)[2]
+  pattern_type  = split(" ", each.key)[3]
+  operation     = split(" ", each.key)[4]
   permission    = "ALLOW"
-  principal     = "User:${confluent_service_account.roles.id}"
   host          = "*"
   rest_endpoint = confluent_kafka_cluster.this.rest_endpoint
 
@@ -123,19 +181,23 @@ resource "confluent_kafka_acl" "roles" {
 
 # Each role registers its schemas, and sets a new subject's compatibility.
 resource "confluent_role_binding" "subjects" {
-  principal   = "User:${confluent_service_account.roles.id}"
-  role_name   = "ResourceOwner"
+  for_each = local.registry_rights
+
+  principal   = "User:${confluent_service_account.roles[each.key].id}"
+  role_name   = each.value
   crn_pattern = "${data.confluent_schema_registry_cluster.this.resource_name}/subject=*"
 }
 
 resource "confluent_api_key" "kafka" {
-  display_name = "${var.name}-kafka"
-  description  = "Kafka, as the roles."
+  for_each = local.kafka_keys
+
+  display_name = "${var.name}-${each.key}-kafka"
+  description  = "Kafka, as ${each.value}."
 
   owner {
-    id          = confluent_service_account.roles.id
-    api_version = confluent_service_account.roles.api_version
-    kind        = confluent_service_account.roles.kind
+    id          = confluent_service_account.roles[each.value].id
+    api_version = confluent_service_account.roles[each.value].api_version
+    kind        = confluent_service_account.roles[each.value].kind
   }
 
   managed_resource {
@@ -152,13 +214,15 @@ resource "confluent_api_key" "kafka" {
 }
 
 resource "confluent_api_key" "registry" {
-  display_name = "${var.name}-registry"
-  description  = "The schema registry, as the roles."
+  for_each = local.registry_keys
+
+  display_name = "${var.name}-${each.key}-registry"
+  description  = "The schema registry, as ${each.value}."
 
   owner {
-    id          = confluent_service_account.roles.id
-    api_version = confluent_service_account.roles.api_version
-    kind        = confluent_service_account.roles.kind
+    id          = confluent_service_account.roles[each.value].id
+    api_version = confluent_service_account.roles[each.value].api_version
+    kind        = confluent_service_account.roles[each.value].kind
   }
 
   managed_resource {

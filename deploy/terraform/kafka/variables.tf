@@ -17,3 +17,8 @@ variable "kind" {
     error_message = "kind is basic or standard."
   }
 }
+
+variable "key_generations" {
+  description = "Names of the keys that each account has; pods use the last."
+  type        = list(string)
+}

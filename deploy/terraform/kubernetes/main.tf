@@ -88,6 +88,47 @@ resource "google_container_cluster" "this" {
     enable_private_endpoint = false
   }
 
+  # Who may speak to the control plane from elsewhere.
+  master_authorized_networks_config {
+    dynamic "cidr_blocks" {
+      for_each = var.authorized_networks
+      content {
+        cidr_block = cidr_blocks.value
+      }
+    }
+  }
+
+  # An upgrade of the nodes restarts every pod. It has its hours, and none while something is sold.
+  maintenance_policy {
+    recurring_window {
+      start_time = var.maintenance_window.start_time
+      end_time   = var.maintenance_window.end_time
+      recurrence = var.maintenance_window.recurrence
+    }
+
+    dynamic "maintenance_exclusion" {
+      for_each = var.sales
+      content {
+        exclusion_name = maintenance_exclusion.key
+        start_time     = maintenance_exclusion.value.start_time
+        end_time       = maintenance_exclusion.value.end_time
+
+        exclusion_options {
+          scope = "NO_UPGRADES"
+        }
+      }
+    }
+  }
+
+  # deploy/components/gke says what it reads. The numbers of StatefulSets are for TicketmasterPodsMissing.
+  monitoring_config {
+    enable_components = ["SYSTEM_COMPONENTS", "STATEFULSET", "POD", "STORAGE"]
+
+    managed_prometheus {
+      enabled = true
+    }
+  }
+
   # Network policies are enforced by this data path.
   datapath_provider = "ADVANCED_DATAPATH"
 
@@ -101,6 +142,11 @@ resource "google_container_cluster" "this" {
 
   # The gateways' load balancers live in this subnet, and must be gone before it.
   depends_on = [google_compute_subnetwork.proxies, google_compute_router_nat.this]
+
+  # Nothing is sold while it is away, though nothing is lost with it. `make destroy` lifts this, when it has asked.
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "google_container_node_pool" "this" {

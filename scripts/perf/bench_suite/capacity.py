@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rich.table import Table
@@ -28,12 +28,16 @@ class Costs(NamedTuple):
 
 
 class Sale(NamedTuple):
-    """So many reservations in so many seconds, for so many areas; ``zipf`` 0 asks for all areas alike, 1 is a popular front row."""
+    """So many reservations in so many seconds, for so many areas; ``zipf`` 0 asks for all areas alike, 1 is a popular front row.
+
+    ``elsewhere``: how many buyers ask for their decision at any process, not at the one that took the order.
+    """
 
     reservations: int
     seconds: float
     areas: int
     zipf: float
+    elsewhere: float = 0.0
 
 
 class Cluster(NamedTuple):
@@ -62,6 +66,8 @@ class Capacity(NamedTuple):
     cores: int
 
 
+# Of both processes together, on top of a GET that is asked where the reservation is: docs/scaling.md.
+_FORWARDED_GET_US = 110.0
 _EVENTS_SIMULATED = 200
 _MB = 1e6
 _NOT_ENOUGH = 0
@@ -82,8 +88,8 @@ def costs_of(results: Results) -> Costs:
 def plan(sale: Sale, cluster: Cluster, costs: Costs) -> Capacity:
     """How many processes and brokers a sale takes."""
     per_s = sale.reservations / sale.seconds
-    ticket = _even(per_s * costs.ticket_us / 1e6, cluster)
-    reservation = _even(per_s * costs.reservation_us / 1e6, cluster)
+    ticket = _even(lambda processes: per_s * (costs.ticket_us + _forwarding_us(sale, processes)) / 1e6, cluster)
+    reservation = _even(lambda _: per_s * costs.reservation_us / 1e6, cluster)
     event, skew = _uneven(per_s * costs.event_us / 1e6, cluster, sale)
     # Followers fetch what leaders write, and write it too: about half of what a leader does for its clients.
     broker_cores = per_s * costs.broker_us / 1e6 * (1 + (cluster.replicas - 1) / 2)
@@ -94,9 +100,15 @@ def plan(sale: Sale, cluster: Cluster, costs: Costs) -> Capacity:
     return Capacity(per_s, ticket, reservation, event, skew, brokers, broker_cores, traffic / brokers, cores)
 
 
-def _even(cores: float, cluster: Cluster) -> int:
+def _forwarding_us(sale: Sale, processes: int) -> float:
+    """What it costs that some GETs come to another process than the reservation's, a reservation."""
+    return sale.elsewhere * (1 - 1 / processes) * _FORWARDED_GET_US
+
+
+def _even(cores_of: Callable[[int], float], cluster: Cluster) -> int:
     """Processes that share the work of partitions that are all alike: the busiest has one partition more than the others."""
-    for processes in range(max(1, math.ceil(cores / cluster.busy_max)), cluster.partitions + 1):
+    for processes in range(1, cluster.partitions + 1):
+        cores = cores_of(processes)
         if cores * math.ceil(cluster.partitions / processes) / cluster.partitions <= cluster.busy_max:
             return processes
     return _NOT_ENOUGH

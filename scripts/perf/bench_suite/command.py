@@ -173,19 +173,22 @@ def quick(requests: int, runs: int) -> int:
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=15.0, help="In which they come, and are decided.")
 @click.option("--areas", type=click.IntRange(1, 100_000), default=1_000, help="Areas that they are for.")
 @click.option("--zipf", type=click.FloatRange(0, 3), default=0.0, help="How much hotter some areas are: 0 not at all, 1 as words are.")
+@click.option("--elsewhere", type=click.FloatRange(0, 1), default=0.0, help="How many buyers ask another process than took their order.")
 @click.option("--partitions", type=click.IntRange(1, 10_000), default=40, help="Partitions of every topic.")
 @click.option("--replicas", type=click.IntRange(1, 10), default=3, help="Replicas of every partition.")
 @click.option("--busy-max", type=click.FloatRange(0, 1, min_open=True), default=0.6, help="The share of each core that is planned with.")
 @click.option("--broker-cores", type=click.IntRange(1, 256), default=4, help="Cores of a broker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def capacity(results: Path, reservations: int, seconds: float, areas: int, zipf: float, *, as_json: bool, **cluster: float) -> int:
+def capacity(
+    results: Path, reservations: int, seconds: float, areas: int, zipf: float, elsewhere: float, *, as_json: bool, **cluster: float
+) -> int:
     """Tell what a sale would take, by what a reservation cost in RESULTS (of `run --json`, with the parts `one` and `four`)."""
     try:
         costs = costs_of(_read(results))
     except KeyError as cause:
         raise click.UsageError(f"{results} has no figures of `bench run --part one --part four --json`: {cause}") from cause
     whole = {name: int(cluster[name]) for name in ("partitions", "replicas", "broker_cores")}
-    found = plan(Sale(reservations, seconds, areas, zipf), Cluster(**whole, busy_max=cluster["busy_max"]), costs)
+    found = plan(Sale(reservations, seconds, areas, zipf, elsewhere), Cluster(**whole, busy_max=cluster["busy_max"]), costs)
     if as_json:
         click.echo(msgspec.json.encode(found._asdict()))
     else:

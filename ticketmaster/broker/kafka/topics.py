@@ -21,13 +21,19 @@ _SET_ON_TOPIC = 1
 _POLICY, _MIN_IN_SYNC, _TIMESTAMPS = "cleanup.policy", "min.insync.replicas", "message.timestamp.type"
 _REPLICATION = "default.replication.factor"
 # So many brokers must have what is acknowledged, where there are enough of them: the loss of any one loses nothing then.
-SAFE_MIN_IN_SYNC = 2
+_SAFE_MIN_IN_SYNC = 2
 _SAFE_REPLICAS_MIN = 3
 
 
-def is_safe(replicas: int, min_in_sync: int) -> bool:
-    """Whether the loss of one broker can't lose what was acknowledged; with too few replicas there is no choice."""
-    return replicas < _SAFE_REPLICAS_MIN or min_in_sync >= SAFE_MIN_IN_SYNC
+def right_min_in_sync(replicas: int, min_in_sync: int) -> int:
+    """How many replicas must have what is acknowledged: as many as it is, unless that is wrong.
+
+    With three or more, the loss of one broker must neither lose anything nor stop everything. With fewer there is no such choice, but never
+    may more be asked for than there are.
+    """
+    if replicas < _SAFE_REPLICAS_MIN:
+        return min(min_in_sync, replicas)
+    return min_in_sync if _SAFE_MIN_IN_SYNC <= min_in_sync < replicas else _SAFE_MIN_IN_SYNC
 
 
 class TopicState(NamedTuple):
@@ -81,7 +87,9 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
     if missing:
         defaults = await _broker_defaults(admin)
         replication_factor = replication_factor or int(defaults[_REPLICATION])
-        common = {} if is_safe(replication_factor, int(defaults[_MIN_IN_SYNC])) else {_MIN_IN_SYNC: str(SAFE_MIN_IN_SYNC)}
+        default = int(defaults[_MIN_IN_SYNC])
+        right = right_min_in_sync(replication_factor, default)
+        common = {} if right == default else {_MIN_IN_SYNC: str(right)}
         new = [
             NewTopic(
                 spec.name,
