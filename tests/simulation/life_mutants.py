@@ -17,7 +17,7 @@ from ticketmaster.reservation import lives
 from ticketmaster.reservation.lives import DEADLINES, Lives
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.state.port import Steps
-from ticketmaster.streams.deadlines import Deadlines
+from ticketmaster.streams.alarm import Alarm
 from ticketmaster.streams.task import Task
 from ticketmaster.wire import topics
 from ticketmaster.wire.deadlines import HOLD
@@ -67,14 +67,14 @@ def _ends_by_the_clock() -> Any:
         self._read_ms = max(self._read_ms, now_ms)
         on_time(self, now_ms, stores, outputs)
 
-    def reached(self: Deadlines, deadline_ms: int, _read_to: Any) -> int | None:
+    def reached(self: Alarm, deadline_ms: int, _read_to: Any) -> int | None:
         now_ms = self._clock.now_ms()
         return now_ms if now_ms >= deadline_ms else None
 
     with ExitStack() as stack:
         stack.enter_context(replaced(Lives, "on_time", on_time_at_once))
         stack.enter_context(replaced(Lives, "deadline_ms", property(lambda self: self._deadlines.next_ms)))
-        stack.enter_context(replaced(Deadlines, "reached", reached))
+        stack.enter_context(replaced(Alarm, "reached", reached))
         yield
 
 
