@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
@@ -17,7 +17,6 @@ from ticketmaster.reservation import lives
 from ticketmaster.reservation.lives import DEADLINES, Lives
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.state.port import Steps
-from ticketmaster.streams.alarm import Alarm
 from ticketmaster.streams.task import Task
 from ticketmaster.wire import topics
 from ticketmaster.wire.deadlines import HOLD
@@ -67,14 +66,8 @@ def _ends_by_the_clock() -> Any:
         self._read_ms = max(self._read_ms, now_ms)
         on_time(self, now_ms, stores, outputs)
 
-    def reached(self: Alarm, deadline_ms: int, _read_to: Any) -> int | None:
-        now_ms = self._clock.now_ms()
-        return now_ms if now_ms >= deadline_ms else None
-
-    with ExitStack() as stack:
-        stack.enter_context(replaced(Lives, "on_time", on_time_at_once))
-        stack.enter_context(replaced(Lives, "deadline_ms", property(lambda self: self._deadlines.next_ms)))
-        stack.enter_context(replaced(Alarm, "reached", reached))
+    next_ms = property(lambda self: self._deadlines.next_ms)
+    with replaced(Lives, "on_time", on_time_at_once), replaced(Lives, "deadline_ms", next_ms):
         yield
 
 
