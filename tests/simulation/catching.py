@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import click
 
-from tests.simulation import engine_mutants, kafka_mutants, role_mutants
+from tests.simulation import engine_mutants, kafka_mutants, life_mutants, role_mutants
 from tests.simulation.planting import Plant
 from ticketmaster.simulation.simulation import KINDS, Outcome, Size, simulate
 
 SIZE = Size(commands=150, faults=20, steps_max=200_000)
 KAFKA_SIZE = Size(commands=60, faults=14, steps_max=400_000, kafka=True)
 SEEDS_MAX = 40
-MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS
+MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS | life_mutants.MUTANTS
 KAFKA_MUTANTS = kafka_mutants.MUTANTS
 # Bugs that were there; planted back in, each is caught.
 KAFKA_FOUND = kafka_mutants.FOUND

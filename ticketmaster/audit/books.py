@@ -14,7 +14,7 @@ from ticketmaster.audit.deadlines import RememberedHolds
 from ticketmaster.audit.hashing import state_digest
 from ticketmaster.audit.places import Places
 from ticketmaster.audit.releases import Releases
-from ticketmaster.audit.report import AreaReport, At, Report, Totals
+from ticketmaster.audit.report import AreaReport, At, Finding, Report, Totals
 from ticketmaster.audit.reservations import LIVE, NONE, TOPIC_NAMES, Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
@@ -75,6 +75,12 @@ class Books:
     def open_holds(self) -> int:
         """How many reservations end unless they are paid."""
         return self._reservations.lives.open_holds
+
+    def forgotten_holds(self) -> list[Finding]:
+        """What the reservation role does not remember now, of all that is durable: of a log that has transactions at once, or not."""
+        findings = Findings()
+        self._deadlines.check(findings)
+        return findings.listed()
 
     def next_steps(self) -> Iterator[tuple[bytes, At]]:
         """Everything that is under way: its key, and the record that a role must work off next for it."""

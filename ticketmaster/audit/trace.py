@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ticketmaster.audit.reading import Log, skip_removed
@@ -11,25 +12,21 @@ from ticketmaster.audit.rules import text_of
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR, area_key
+from ticketmaster.domain.life import Kind, Life
 from ticketmaster.domain.reservation import ReservationType, State
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaHeader
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.frames import FRAMES
-from ticketmaster.wire.reservations import (
-    check_frame,
-    read_create,
-    read_names,
-    read_reservation,
-    read_reserve,
-    read_result,
-    read_seats,
-)
+from ticketmaster.wire.changes import read_change, read_release
+from ticketmaster.wire.holds import without_hold
+from ticketmaster.wire.lives import standing
+from ticketmaster.wire.reservations import read_create, read_names, read_reservation, read_reserve, read_result, read_seats
 
 _POLL_MS = 200
 _SEATS_NAMED_MAX = 12
 _COMMANDS, _QUESTIONS = topics.CREATE_RESERVATION.name, topics.RESERVE_SEAT.name
 _ANSWERS, _CHANGELOG, _DECISIONS = topics.RESERVATION_RESULT.name, topics.RESERVATION_CHANGELOG.name, topics.USER_RESERVATION.name
+_CHANGES, _RELEASES = topics.CHANGE_RESERVATION.name, topics.RELEASE_SEATS.name
 
 # Is told how many records were read so far.
 Progress = Callable[[int], None]
@@ -67,17 +64,18 @@ async def trace(log: Log, partitions: int, reservation_id: str, on_progress: Pro
     key = reservation_id.encode()
     search = _Search(log, on_progress)
     own = partition_of(key, partitions)
-    by_id = (_COMMANDS, _ANSWERS, _CHANGELOG, _DECISIONS)
+    by_id = (_COMMANDS, _ANSWERS, _CHANGELOG, _DECISIONS, _CHANGES)
     found = await search.of([TopicPartition(topic, own) for topic in by_id], lambda at, _: at == key)
     names = next((names for one in found if (names := _names(one)) is not None), None)
     if names is None:
         return Trace(reservation_id, None, None, _steps(found, []))
     area = area_key(*names).encode()
     partition = partition_of(area, partitions)
-    # What is asked of the area has the area's key, and the reservation's id in its value only.
+    # What is asked of the area, or given back to it, has the area's key, and the reservation's id in its value only.
     questions = await search.of([TopicPartition(_QUESTIONS, partition)], lambda at, value: at == area and _asks_for(value, key))
+    releases = await search.of([TopicPartition(_RELEASES, partition)], lambda at, value: at == area and _gives_back(value, key))
     statuses = await search.of([TopicPartition(topics.AREA_STATUS.name, partition)], lambda at, _: at == area)
-    return Trace(reservation_id, *names, _steps(found + questions, statuses))
+    return Trace(reservation_id, *names, _steps(found + questions + releases, statuses))
 
 
 class _Search:
@@ -119,6 +117,15 @@ def _asks_for(value: bytes, key: bytes) -> bool:
         return False
 
 
+def _gives_back(value: bytes, key: bytes) -> bool:
+    if key not in value:
+        return False
+    try:
+        return read_release(value).reservation_id == key
+    except UNREADABLE:
+        return False
+
+
 def _names(found: _Found) -> tuple[str, str] | None:
     """(event, area) that a record is about; None: it does not say, or nobody can read it."""
     try:
@@ -126,7 +133,7 @@ def _names(found: _Found) -> tuple[str, str] | None:
             event_id, area_id = read_names(read_create(found.value).names)
             return event_id.decode(), area_id.decode()
         if found.at.topic in (_CHANGELOG, _DECISIONS):
-            check_frame(found.value, FRAMES.reservation)
+            standing(found.value)
             fields = read_reservation(found.value)
             return fields.event_id, fields.area_id
     except UNREADABLE:
@@ -135,7 +142,7 @@ def _names(found: _Found) -> tuple[str, str] | None:
 
 
 # In which order things happen: those of the area come between the two of the reservation role.
-_STAGES = (_COMMANDS, _CHANGELOG, _QUESTIONS, _ANSWERS, _DECISIONS)
+_STAGES = (_COMMANDS, _CHANGELOG, _QUESTIONS, _ANSWERS, _CHANGES, _DECISIONS, _RELEASES)
 
 
 def _steps(found: Sequence[_Found], statuses: Sequence[_Found]) -> list[Step]:
@@ -148,12 +155,13 @@ def _steps(found: Sequence[_Found], statuses: Sequence[_Found]) -> list[Step]:
         except UNREADABLE as reason:
             text, decided = f"can't be read: {reason}", False
         # The changelog has a reservation twice: before its area is asked, and with its decision.
-        order = (one.timestamp_ms, len(_STAGES) - 1 if decided else stage, one.at.offset)
+        order = (one.timestamp_ms, _STAGES.index(_DECISIONS) if decided else stage, one.at.offset)
         until = [available for timestamp_ms, available in free if timestamp_ms <= one.timestamp_ms]
         steps.append((order, Step(one.at, one.timestamp_ms, text, until[-1] if until else None)))
     steps.sort()
     happened = [(step.at.topic, stage) for (_, stage, _), step in steps]
-    if len(set(happened)) == len(happened):
+    # A cancellation may come before the area has answered, or after.
+    if len(set(happened)) == len(happened) and not any(topic == _CHANGES for topic, _ in happened):
         # Each thing happened once: their order is known, whatever the writers' clocks said.
         steps.sort(key=lambda one: one[0][1])
     return [step for _, step in steps]
@@ -183,19 +191,48 @@ def _question_words(value: bytes) -> tuple[str, bool]:
 
 
 def _answer_words(value: bytes) -> tuple[str, bool]:
-    seats, reason = read_result(value)
-    return f"the area gives {_named(read_seats(seats, 0)[0])}" if reason is None else f"the area refuses: {text_of(reason)}", False
+    first_form, hold = without_hold(value)
+    seats, reason = read_result(first_form)
+    for_now = f", for {hold.seconds:,} s, extended for {hold.seconds_max:,} s at most" if hold.seconds else ""
+    return f"the area gives {_named(read_seats(seats, 0)[0])}{for_now}" if reason is None else f"the area refuses: {text_of(reason)}", False
+
+
+def _change_words(value: bytes) -> tuple[str, bool]:
+    change = read_change(value)
+    asked = f"change {text_of(change.change_id)} asks"
+    if change.kind is Kind.PAY:
+        return f"{asked} to pay, by {text_of(change.reference)}", False
+    if change.kind is Kind.EXTEND:
+        return f"{asked} to hold the seats for {change.seconds:,} s from now", False
+    return f"{asked} to cancel{', and to refund' if change.refund else ''}", False
+
+
+def _release_words(value: bytes) -> tuple[str, bool]:
+    return f"{_named(read_release(value).seats)} to be given back", False
 
 
 def _reservation_words(value: bytes) -> tuple[str, bool]:
-    check_frame(value, FRAMES.reservation)
-    fields = read_reservation(value)
-    state = State(fields.state)
-    if state is State.FAILED:
-        return f"FAILED: {fields.failed_reason}", True
+    where = standing(value)
+    state, life = where.state, where.life
     if state is State.PROCESSING:
         return "PROCESSING: the reservation is known", False
-    return f"{state.name}: {_named(fields.seats)}", True
+    if state in (State.FAILED, State.CANCELLED):
+        return f"{state.name}: {text_of(where.reason)}{_after(life)}", True
+    return f"{state.name}: {_named(read_seats(where.seats, 0)[0])}{_held(life)}{_after(life)}", True
+
+
+def _held(life: Life) -> str:
+    """By what, and until when."""
+    paid = f", by {text_of(life.payment_reference)}" if life.payment_reference else ""
+    return f"{paid}, until {datetime.fromtimestamp(life.hold_expires_ms / 1000, UTC):%H:%M:%S.%f}"[:-3] if life.hold_expires_ms else paid
+
+
+def _after(life: Life) -> str:
+    """Which change was worked off last, and why it did nothing."""
+    if not life.change_id:
+        return ""
+    refused = f", which was refused: {text_of(life.change_refusal)}" if life.change_refusal else ""
+    return f"; after change {text_of(life.change_id)}{refused}"
 
 
 def _changelog_words(value: bytes) -> tuple[str, bool]:
@@ -209,6 +246,8 @@ _WORDS: dict[str, Callable[[bytes], tuple[str, bool]]] = {
     _QUESTIONS: _question_words,
     _ANSWERS: _answer_words,
     _DECISIONS: _reservation_words,
+    _CHANGES: _change_words,
+    _RELEASES: _release_words,
 }
 
 

@@ -43,8 +43,9 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, area
     """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if not, 3 if that could not be found out.
 
     Every command has exactly one decision, no seat is in two live reservations, the seats gone from each area are those of its
-    reservations, no seat comes back, and every copy of the state says the same. What does not is shown with its records. On Kafka, run it
-    when the sale has come to rest; a data directory is read as it is at one moment.
+    reservations, none comes back that was not given back, holds end when they should, what was paid stays paid, and every copy of the state
+    says the same. What does not is shown with its records. On Kafka, run it when the sale has come to rest; a data directory is read as it
+    is at one moment.
 
     The digest stands for every area's last status and every decision: two runs with the same one have the same outcome.
     """

@@ -35,6 +35,8 @@ LOGS = {
     (topics.TICKET_SERVICE, RESERVATIONS): topics.USER_RESERVATION.name,
 }
 _SHOWN_MAX = 5
+# Of so many writes one is followed by a look at what holds for each of them.
+_LOOKED_AT_EACH = 40
 
 
 class Checker:
@@ -54,6 +56,7 @@ class Checker:
         self._offsets: dict[tuple[str, TopicPartition], int] = {}
         self._may_answer_again = False
         self._ends: dict[TopicPartition, int] = {}
+        self._writes = 0
         self._logs: dict[TopicPartition, list[tuple[int, Pair]]] = defaultdict(list)
 
     def witness(self, write: Write) -> None:
@@ -83,6 +86,14 @@ class Checker:
             self._check_offset(group, source, offset)
         if told:
             self._journal.note("log", " ".join(told))
+
+    def witness_whole(self, write: Write) -> None:
+        """As :meth:`witness`, of a log to which transactions come at once: between two of them all copies agree."""
+        self.witness(write)
+        self._writes += 1
+        if self._writes % _LOOKED_AT_EACH == 0:
+            for finding in self.books.forgotten_holds():
+                self._journal.violation(f"{finding.rule}: {finding.times} times, {finding.examples[:_SHOWN_MAX]}")
 
     def passed(self, source: TopicPartition, end: int) -> None:
         """A log goes on to there by what no reader is given: markers, and what was aborted."""

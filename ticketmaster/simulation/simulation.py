@@ -23,6 +23,8 @@ from ticketmaster.simulation.loop import Stuck, VirtualLoop
 _REST_WITHIN_S = 240.0
 # Whatever still lies in the network has arrived by then.
 _CALM_S = 20.0
+# The partitions of a transaction are told of its end one after the other.
+_MARKED_S = 5.0
 _SAMPLE = 40
 _FOREIGN = "foreign"
 # So much of what other gateways write has an id of another schema.
@@ -113,7 +115,7 @@ class _Run:
         if size.kafka:
             host = KafkaHost(partitions, machine, self.journal, self._checker)
         else:
-            host = Host(partitions, machine, self.journal, self._checker.witness)
+            host = Host(partitions, machine, self.journal, self._checker.witness_whole)
         self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
         if isinstance(host, KafkaHost):
             host.on_acknowledged = self._deployment.expect_told
@@ -148,7 +150,8 @@ class _Run:
         if await self._at_rest(buying):
             await self._look_round()
             await crowd.buy_what_is_free(self._checker.areas())
-            await self._at_rest(buying)
+            if await self._at_rest(buying):
+                await asyncio.sleep(_MARKED_S)
         supervising.cancel()
         await asyncio.gather(supervising, return_exceptions=True)
         buying.cancel()
