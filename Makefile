@@ -105,7 +105,7 @@ destroy: ## Take all that away again, clusters and data included
 	@scripts/deploy/deploy destroy $(DEPLOY_WHERE)
 
 .PHONY: deploy-check
-deploy-check: $(DEV) ## Check manifests, docker-compose.yml and Terraform files, without cluster, engine or cloud
+deploy-check: $(DEV) ## Check manifests, docker-compose.yml and Terraform files; apply the manifests, where scripts/controlplane/install was run
 	@$(PYTHON_IN_VENV) scripts/deploy/check
 
 .PHONY: image-check

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
+from scripts.controlplane import kit
+from scripts.controlplane.trial import trials
 from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import DEPLOY, ROOT
 from scripts.deploy.schemas import VERSIONS, Checker, rendered
@@ -23,8 +26,10 @@ class MissingError(Exception):
 
 def main() -> int:
     """Checks everything; 1 if anything is wrong. Where CI is set, kubectl and Go must be there."""
+    # What asked for the checks may end them: then they end as by Ctrl-C, and take with them what they have started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wrong = 0
-    for check in (check_manifests, check_compose, check_terraform, check_terraform_itself):
+    for check in (check_manifests, check_compose, check_terraform, check_terraform_itself, check_control_plane):
         try:
             for line in check():
                 print(f"ok       {line}", flush=True)
@@ -74,6 +79,16 @@ def check_terraform_itself() -> Iterator[str]:
         return
     _output(["terraform", f"-chdir={TERRAFORM}", "validate"])
     yield "deploy/terraform: terraform validate"
+
+
+def check_control_plane() -> Iterator[str]:
+    """The manifests, applied to a control plane on this machine. It takes ten minutes to build, so CI runs this only where it is there."""
+    if not kit.is_installed():
+        _skip("no control plane to apply the manifests to: `scripts/controlplane/install` builds one")
+        return
+    for program in ("kubectl", "make", "openssl", "timeout"):
+        _need(program, "applies the manifests to a control plane")
+    yield from trials()
 
 
 def _skip(reason: str) -> None:

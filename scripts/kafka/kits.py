@@ -25,20 +25,6 @@ MAVEN_PLUGIN_VERSION = "3.8.1"
 JAVA_MIN = 17
 TAIL_LINES = 20
 
-POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>ticketmaster</groupId>
-  <artifactId>kafka</artifactId>
-  <version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J_VERSION}</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
 GOAL = f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_PLUGIN_VERSION}"
 
 Say = Callable[[str], None]
@@ -46,12 +32,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Kit:
-    """One program: `arguments` are Maven's, which put it into the folder `files` of the directory that Maven runs in."""
+    """One program: `arguments` are Maven's, which put it into the folder `files`, or these artifacts and what they need."""
 
     name: str
     title: str
     version: str
     arguments: tuple[str, ...]
+    artifacts: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -59,13 +46,39 @@ class Kit:
         return cache_folder() / f"{self.name}-{self.version}"
 
 
-KAFKA = Kit("kafka", "Apache Kafka", KAFKA_VERSION, (f"{GOAL}:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=files"))
+COPY = (f"{GOAL}:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=files")
+KAFKA = Kit(
+    "kafka",
+    "Apache Kafka",
+    KAFKA_VERSION,
+    COPY,
+    (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J_VERSION}"),
+)
 REGISTRY = Kit(
     "registry",
     "Apicurio Registry",
     REGISTRY_VERSION,
     (f"{GOAL}:unpack", f"-Dartifact=io.apicurio:apicurio-registry-app:{REGISTRY_VERSION}:tar.gz:all", "-DoutputDirectory=files"),
 )
+
+
+def pom(*artifacts: str) -> str:
+    """A project that depends on these, group:artifact:version each, and is nothing else."""
+    dependencies = "".join(
+        f"""
+    <dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"""
+        for group, artifact, version in (each.split(":") for each in artifacts)
+    )
+    return f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>ticketmaster</groupId>
+  <artifactId>kit</artifactId>
+  <version>1</version>
+  <dependencies>{dependencies}
+  </dependencies>
+</project>
+"""
 
 
 @cache
@@ -128,7 +141,7 @@ def _fetch(kit: Kit, say: Say) -> None:
     partial = kit.folder.with_name(f"{kit.folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    (partial / "pom.xml").write_text(POM)
+    (partial / "pom.xml").write_text(pom(*kit.artifacts))
     done = subprocess.run(
         [maven, "-q", "-B", "-Dstyle.color=never", *kit.arguments],
         cwd=partial,

@@ -6,20 +6,13 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-import hcl2
 import pytest
 
 from scripts.deploy.manifests import ROLES, check_spread, overlays, partitions, processes
+from scripts.deploy.nodes import MIB_PER_GIB, ZONES, nodes, size
 from tests.deploy.conftest import CLOUD, OVERLAYS, Find, Manifests
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-GIB: Final = 1024.0
-# Of a machine type of Google's, n2-standard: memory for each CPU.
-GIB_PER_CPU: Final = 4
-# What GKE's own pods ask for on a node, at most: a guess on the safe side, in CPUs and in MiB.
-SYSTEM_CPU: Final = 0.6
-SYSTEM_MIB: Final = 800
-ZONES: Final = 3
 
 
 def cpu(quantity: str) -> float:
@@ -30,32 +23,13 @@ def cpu(quantity: str) -> float:
 def mib(quantity: str) -> float:
     """In MiB."""
     number, unit = re.fullmatch(r"(\d+)([MG]i)", quantity).groups()  # type: ignore[union-attr]
-    return float(number) * (GIB if unit == "Gi" else 1)
+    return float(number) * (MIB_PER_GIB if unit == "Gi" else 1)
 
 
 def requests(workload: dict[str, Any]) -> dict[str, str]:
     """What a pod asks for."""
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     found: dict[str, str] = container["resources"]["requests"]
-    return found
-
-
-def allocatable_cpu(cpus: int) -> float:
-    """Of a GKE node: 6 % of the first CPU are kept back, 1 % of the second, 0.5 % of two more, 0.25 % of the rest."""
-    return cpus - (0.06 + 0.01 * (cpus > 1) + 0.005 * min(max(cpus - 2, 0), 2) + 0.0025 * max(cpus - 4, 0))
-
-
-def allocatable_mib(gib: int) -> float:
-    """Of a GKE node: 25 % of the first 4 GiB are kept back, 20 % of 4 more, 10 % of 8 more, 6 % of the rest, and 100 MiB."""
-    kept = 0.25 * min(gib, 4) + 0.2 * min(max(gib - 4, 0), 4) + 0.1 * min(max(gib - 8, 0), 8) + 0.06 * max(gib - 16, 0)
-    return (gib - kept) * GIB - 100
-
-
-def size(overlay: str) -> dict[str, Any]:
-    """What Terraform makes for an overlay."""
-    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True)
-    (block,) = hcl2.loads((ROOT / "deploy/terraform/main.tf").read_text(), serialization_options=options)["locals"]
-    found: dict[str, Any] = {str(name).strip('"'): value for name, value in block["sizes"].items()}[overlay]
     return found
 
 
@@ -113,11 +87,7 @@ def test_each_process_has_a_cpu_and_memory_is_not_overcommitted(overlay: str, ro
 
 def without_room(overlay: str, objects: list[dict[str, Any]], nodes_lost: int) -> int:
     """How many pods find no room on the nodes that are left."""
-    made = size(overlay)
-    family, cpus = re.fullmatch(r"(n2-standard)-(\d+)", made["machine_type"]).groups()  # type: ignore[union-attr]
-    assert family == "n2-standard"
-    free = allocatable_cpu(int(cpus)) - SYSTEM_CPU, allocatable_mib(int(cpus) * GIB_PER_CPU) - SYSTEM_MIB
-    nodes = [list(free) for _ in range(ZONES * made["nodes_per_zone"] - nodes_lost)]
+    free = [[node.cpus, node.memory_mib] for node in nodes(overlay)[nodes_lost:]]
     pods = [
         (cpu(requests(each)["cpu"]), mib(requests(each)["memory"]))
         for each in objects
@@ -128,7 +98,7 @@ def without_room(overlay: str, objects: list[dict[str, Any]], nodes_lost: int) -
     pending = 0
     # The largest first, each on the first node that has room for it.
     for needs_cpu, needs_mib in sorted(pods, reverse=True):
-        node = next((node for node in nodes if node[0] >= needs_cpu and node[1] >= needs_mib), None)
+        node = next((node for node in free if node[0] >= needs_cpu and node[1] >= needs_mib), None)
         if node is None:
             pending += 1
         else:
