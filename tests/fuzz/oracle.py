@@ -61,7 +61,9 @@ class Oracle:
         self._document: Node = document or json.loads(OPENAPI_JSON)
         self._paths: list[tuple[re.Pattern[str], dict[str, dict[int, _Response]]]] = []
         for template, item in self._document["paths"].items():
-            pattern = re.compile(re.sub(r"\\{\w+\\}", ".*", re.escape(template)), re.DOTALL)
+            # A name may hold a slash, an id has none.
+            plain = re.escape(template).replace(r"\{reservationId\}", "[^/]*")
+            pattern = re.compile(re.sub(r"\\{\w+\\}", ".*", plain), re.DOTALL)
             operations = {method.upper(): self._responses(operation) for method, operation in item.items() if method != "parameters"}
             self._paths.append((pattern, operations))
 

@@ -16,13 +16,14 @@ from tests.process.sale import Sale
 from tests.process.server import Program, one_clear_line, run, wait_until
 from tests.support.kafka import Cluster
 from tests.support.kafka_topics import delete_topics
-from tests.support.registry import ORIGINAL_SCHEMAS, Registry, registry_of_tests
+from tests.support.registry import Registry, registry_of_tests
 from ticketmaster.bootstrap.topics import WANTED
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.clock import SystemClock
 from ticketmaster.wire.registry import frame
+from ticketmaster.wire.schema_registry import subjects
 from ticketmaster.wire.topics import AREA_STATUS
 
 ROLES = ("ticket", "reservation", "event")
@@ -90,8 +91,8 @@ async def test_no_role_serves_what_the_registry_has_forgotten_and_each_goes_on_w
 async def test_ids_that_mean_something_else_now_are_told_apart(fleet: Fleet, registry: Registry) -> None:
     # Filled anew in another order, by programs that came first.
     registry.forget(first_id=101)
-    for subject, schema in sorted(ORIGINAL_SCHEMAS.items(), reverse=True):
-        registry.put(subject, schema)
+    for subject in reversed(subjects()):
+        registry.put(subject.name, json.loads(subject.schema))
 
     reasons = [await asyncio.to_thread(waits, fleet.start(role)) for role in ROLES]
 

@@ -35,10 +35,18 @@ def run_check(settings: RegistrySettings, folder: Path | None) -> list[SchemaRep
 
 
 def run_register(settings: RegistrySettings) -> list[SchemaReport]:
-    """Registers what is not registered. UsageError: the registry is not there, or refuses."""
+    """Registers what is not registered. UsageError: the registry is not there, or refuses one without which nothing works.
+
+    One that it refuses besides has no id, and the reason.
+    """
 
     async def register(registry: SchemaRegistry, subject: Subject) -> SchemaReport:
-        return SchemaReport(subject.name, subject.record, await registry.register(subject), [])
+        try:
+            return SchemaReport(subject.name, subject.record, await registry.register(subject), [])
+        except UsageError as refusal:
+            if subject.record in ORIGINAL_RECORDS:
+                raise
+            return SchemaReport(subject.name, subject.record, None, [str(refusal)])
 
     return run(_for_each(settings, subjects(), register))
 

@@ -1,4 +1,4 @@
-"""``ticketmaster schemas``: the Avro schemas of the six topics in a schema registry."""
+"""``ticketmaster schemas``: our Avro schemas in a schema registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 @click.group()
 def schemas() -> None:
-    """Look at and register the Avro schemas of the six topics."""
+    """Look at and register the Avro schemas of the topics."""
 
 
 @schemas.command()
@@ -46,20 +46,23 @@ def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> 
 @CONFIG
 @_JSON
 def register(config_file: Path | None, *, as_json: bool) -> None:
-    """Register what is not registered yet. Every role does so too, when it starts."""
+    """Register what is not registered yet. Every role does so too, when it starts.
+
+    Those of holds and payments may be refused, as to a user who may only read: then these are off, and all else works.
+    """
     from ticketmaster.bootstrap.schemas import run_register  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    _show(run_register(load_properties(config_file).registry), as_json=as_json)
+    _show(run_register(load_properties(config_file).registry), as_json=as_json, what="not registered, so holds are off")
 
 
-def _show(reports: list[SchemaReport], *, as_json: bool) -> None:
+def _show(reports: list[SchemaReport], *, as_json: bool, what: str = "INCOMPATIBLE") -> None:
     if as_json:
         say_json([report._asdict() for report in reports])
         return
     for report in reports:
         if report.incompatible:
-            say(f"{report.subject}  {report.record} is INCOMPATIBLE: {'; '.join(report.incompatible)}", "red")
+            say(f"{report.subject}  {report.record} is {what}: {'; '.join(report.incompatible)}", "red")
         elif report.schema_id is None:
             say(f"{report.subject}  {report.record} is compatible and not registered yet")
         else:

@@ -94,19 +94,20 @@ locals {
   # As docs/security.md has it for any cluster; tests/deploy compares.
   may = {
     ticket = {
-      write = ["command.event.create_event", "command.reservation.create_reservation"]
-      read  = ["state.user.reservation", "state.event.area_status"]
+      write = ["command.event.create_event", "command.reservation.create_reservation", "command.reservation.change_reservation"]
+      read  = ["state.user.reservation", "state.event.area_status", "state.event"]
       # Its transactions, by a prefix of their ids: it has none.
       transactions = []
     }
     reservation = {
       write = [
         "command.event.reserve_seat", "state.user.reservation", "reservation-service-Reservation-changelog",
-        "command.reservation.create_reservation.dlq", "response.reservation.result.dlq",
+        "reservation-service-Deadline-changelog", "command.event.release_seats", "command.reservation.change_reservation",
+        "command.reservation.create_reservation.dlq", "response.reservation.result.dlq", "command.reservation.change_reservation.dlq",
       ]
       read = [
-        "command.reservation.create_reservation", "response.reservation.result", "reservation-service-Reservation-changelog",
-        "state.event.area_status",
+        "command.reservation.create_reservation", "response.reservation.result", "command.reservation.change_reservation",
+        "reservation-service-Reservation-changelog", "reservation-service-Deadline-changelog", "state.event.area_status",
       ]
       transactions = ["reservation-service-"]
     }
@@ -114,10 +115,13 @@ locals {
       write = [
         "event-service-KSTREAM-TOTABLE-0000000002-repartition", "state.event.area_status", "response.reservation.result",
         "event-service-AreaStatus-changelog", "event-service-Holder-changelog", "command.event.create_event.dlq",
+        "event-service-RuledArea-repartition", "event-service-AreaRules-changelog", "state.event",
         "command.event.reserve_seat.dlq", "event-service-KSTREAM-TOTABLE-0000000002-repartition.dlq",
+        "command.event.release_seats.dlq", "event-service-RuledArea-repartition.dlq",
       ]
       read = [
         "command.event.create_event", "command.event.reserve_seat", "event-service-KSTREAM-TOTABLE-0000000002-repartition",
+        "command.event.release_seats", "event-service-RuledArea-repartition", "event-service-AreaRules-changelog", "state.event",
         "event-service-AreaStatus-changelog", "event-service-Holder-changelog",
       ]
       transactions = ["event-service-"]
