@@ -64,12 +64,12 @@ async def test_a_killed_process_loses_no_payment(fleet: Fleet) -> None:
     await asyncio.to_thread(fleet.start_all, 2)
     clients = [httpx.AsyncClient(base_url=f"http://{address}", timeout=20) for address in fleet.addresses()]
     async with clients[0], clients[1]:
-        await announce(clients[0], "life", rows=50, cols=20, holdSeconds=300)
+        await announce(clients[0], "killing", rows=50, cols=20, holdSeconds=300)
 
         async def buy(number: int) -> dict[str, Any]:
             key = {"idempotency-key": f"order-{number}"}
             mine = clients[number % 2 :] + clients[: number % 2]
-            asked = await until_answered(mine, "/v1/event/life/reservation", seats(), **key)
+            asked = await until_answered(mine, "/v1/event/killing/reservation", seats(), **key)
             paid = await until_answered(mine, f"/v1/reservation/{asked.text}/payment", {"reference": f"invoice {number}"})
             found: dict[str, Any] = paid.json()
             return found
@@ -83,4 +83,4 @@ async def test_a_killed_process_loses_no_payment(fleet: Fleet) -> None:
         assert [one["paymentReference"] for one in bought] == [f"invoice {number}" for number in range(MANY)]
         taken = [(seat["row"], seat["col"]) for one in bought for seat in one["seats"]]
         assert len(set(taken)) == len(taken) == MANY
-        assert (await clients[0].get("/v1/event/life")).json()["availableSeats"] == 1_000 - MANY
+        assert (await clients[0].get("/v1/event/killing")).json()["availableSeats"] == 1_000 - MANY

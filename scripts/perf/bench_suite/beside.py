@@ -17,6 +17,7 @@ from scripts.perf.bench_suite.on_kafka import Plan
 from scripts.perf.bench_suite.processes import Kafka, Roles, kafka_with_roles
 from tests.support.registry import ORIGINAL_SCHEMAS, Registry, registry_of_tests
 from ticketmaster.wire import topics
+from ticketmaster.wire.registry import ORIGINAL_RECORDS
 from ticketmaster.wire.schema_registry import subjects
 
 _OURS, _THEIRS = "ours", "the original's"
@@ -65,7 +66,7 @@ def _cost_us(roles: Roles, config: Path, requests: int, plan: Plan) -> float:
 @contextmanager
 def _registries(kafka: Kafka) -> Iterator[tuple[dict[str, Path], Registry]]:
     """The properties of either side, and the registry of ours. Both have both kinds of schemas, with the same ids; one has the subjects."""
-    ours = {subject.name: json.loads(subject.schema) for subject in subjects()}
+    ours = {subject.name: json.loads(subject.schema) for subject in subjects() if subject.record in ORIGINAL_RECORDS}
     kinds = {_OURS: ours, _THEIRS: {name: ORIGINAL_SCHEMAS[name] for name in ours}}
     configs, registries = {}, {}
     with ExitStack() as stack:
