@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ticketmaster.event.processor import event_topology
-from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.bootstrap.stores import TOPOLOGIES
 from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.streams.topology import Topology
 from ticketmaster.wire import topics
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
-RESERVATION, EVENT = reservation_topology(1, AreaCache(1, lambda: True)), event_topology(1)
+EVENT, RESERVATION = TOPOLOGIES
 
 
 def granted() -> dict[tuple[str, str], set[str]]:

@@ -121,7 +121,7 @@ def in_order(found: list[tuple[Command, ...]], *, kafka: bool) -> list[tuple[Com
 
 
 def broken(step: Step, status: int | None, output: str) -> str:
-    """What is wrong with what a command did; nothing: ''. Without a status it did not come to an end."""
+    """The fault of a command; '' if it has none. Without a status it did not come to an end."""
     if TRACEBACK in output:
         return "a traceback"
     if PROBLEM in output:

@@ -70,7 +70,7 @@ def trial() -> Iterator[Trial]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is tried. Each part ends with a cluster in which nothing of ours is left."""
+    """The trial itself. Each part ends with a cluster in which nothing of ours is left."""
 
     plane: Plane
     stand_ins: StandIns

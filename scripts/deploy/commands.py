@@ -113,7 +113,7 @@ def upgrade(options: argparse.Namespace) -> None:
 
 
 def _contents(options: argparse.Namespace) -> tuple[Additions, str]:
-    """What is added to the overlay, and what it comes to."""
+    """(the additions to the overlay, the manifests that come of them). UsageError: an option is wrong."""
     if options.partitions and not (options.partitions.isdecimal() and int(options.partitions)):
         raise UsageError(f"PARTITIONS_COUNT {options.partitions} is not a number of at least 1")
     if options.domain and options.perf_type == LOCAL:

@@ -15,6 +15,7 @@ import pytest
 from scripts.deploy.cloud import lifting_protection
 from tests.deploy.test_terraform import ROOT, TERRAFORM, documented
 
+# Nobody needs Terraform but for the cloud, CI neither: test_terraform.py holds what can be seen of the files without it.
 pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform found")
 ACCOUNTS: Final = ("ticket", "reservation", "event", "topics", "reader")
 VARIABLES: Final = {

@@ -81,8 +81,10 @@ async def test_what_was_paid_stays_paid_and_all_other_seats_come_back(tmp_path: 
             server.kill()
     with serving(directory) as (_, address):
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
-            while waiting := [cart for cart in carts if not cart.told]:
-                await asyncio.gather(*(cart.go_on(client) for cart in waiting))
+            async with asyncio.timeout(OVER_S):
+                while waiting := [cart for cart in carts if not cart.told]:
+                    await asyncio.gather(*(cart.go_on(client) for cart in waiting))
+                    await asyncio.sleep(0.05)
             paid = [cart for cart in carts if cart.told and cart.told["state"] == "PAID"]
             async with asyncio.timeout(OVER_S):
                 while (await client.get(EVENT)).json()["availableSeats"] != ROWS * COLS - 2 * len(paid):

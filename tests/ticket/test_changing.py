@@ -53,6 +53,18 @@ def test_an_extension_shows_when_the_hold_ends_now() -> None:
     run(story)
 
 
+def test_a_reservation_that_cant_be_read_is_an_answer_to_all_that_wait_for_it() -> None:
+    async def story(till: Till) -> None:
+        clients = [till.change(HERE, PAY), till.change(HERE, CANCEL)]
+        await soon()
+        till.decide(HERE, RESERVED.replace(b"ann", b"\xff\xfe\xfd"))
+
+        assert [client.told for client in clients] == [(500, "internal_error")] * 2
+        assert till.gateway.waiting == 0
+
+    run(story)
+
+
 @pytest.mark.parametrize("change", [PAY, EXTEND])
 def test_a_change_of_an_undecided_reservation_waits_for_the_decision(change: Change) -> None:
     async def story(till: Till) -> None:

@@ -13,10 +13,11 @@ from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.streams import topology
 from ticketmaster.wire import topics
 
+# The roles that have tasks, as data: how many partitions there are makes no difference to what they read and keep.
+TOPOLOGIES: Final = (event_topology(1), reservation_topology(1, AreaCache(1, lambda: True)))
 # The stores in a file of each role, which is called like the first one, and their logs.
 STORES: Final = {
-    topics.EVENT_SERVICE: event_topology(1).stores,
-    topics.RESERVATION_SERVICE: reservation_topology(1, AreaCache(1, lambda: True)).stores,
+    **{role.application_id: role.stores for role in TOPOLOGIES},
     topics.TICKET_SERVICE: (topology.Store(RESERVATIONS, topics.USER_RESERVATION.name),),
 }
 

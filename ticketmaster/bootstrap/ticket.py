@@ -145,7 +145,7 @@ class _Ticket:
     @property
     def rebalancing(self) -> bool:
         """Whether nothing but a rebalance keeps it from that."""
-        return self._reservations.rebalancing and self._areas.ready
+        return self._reservations.rebalancing and self._areas.ready and self._events.ready
 
     def jobs(self, peer_address: str) -> dict[str, Coroutine[Any, Any, None]]:
         """All that goes on in it; other processes ask it at ``peer_address``."""

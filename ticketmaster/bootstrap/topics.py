@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.running import run
+from ticketmaster.bootstrap.stores import TOPOLOGIES
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
@@ -16,9 +17,6 @@ from ticketmaster.broker.port import TopicSpec, partitions_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.errors import Retriable, UsageError
-from ticketmaster.event.processor import event_topology
-from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire import topics
 
@@ -30,8 +28,6 @@ _LOG_TIMES = "LogAppendTime"
 _LATE = "lag and `trace` tell when a broker wrote a record"
 
 GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)
-# Who reads what, by consumer group.
-_TOPOLOGIES = (event_topology(1), reservation_topology(1, AreaCache(1, lambda: True)))
 
 
 class Wanted(NamedTuple):
@@ -49,7 +45,7 @@ class Wanted(NamedTuple):
 
 WANTED = (
     *(Wanted(topic.name, topic.compacted, _LOG_TIMES if topic.timed_by_log else _TIMESTAMPS) for topic in topics.ALL_TOPICS),
-    *(Wanted(dead_letter_topic(source), compacted=False) for topology in _TOPOLOGIES for source in topology.sources),
+    *(Wanted(dead_letter_topic(source), compacted=False) for topology in TOPOLOGIES for source in topology.sources),
 )
 
 
@@ -238,7 +234,7 @@ async def _offsets(broker: KafkaBroker, topic: str, partitions: int) -> tuple[in
     sources = partitions_of(topic, partitions)
     ends = await broker.end_offsets(sources)
     lag = {}
-    for topology in _TOPOLOGIES:
+    for topology in TOPOLOGIES:
         if topic in topology.sources:
             committed = await broker.committed(topology.application_id, sources)
             lag[topology.application_id] = sum(end - committed.get(source, 0) for source, end in ends.items())

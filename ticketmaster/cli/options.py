@@ -100,7 +100,7 @@ GATEWAY_LIMITS = combined(
     limit("seats-per-area-max", 100_000, "Most seats of an area."),
     limit("seats-per-event-max", 10_000_000, "Most seats of an event."),
     limit("seats-per-reservation-max", 1_000, "Most seats of a reservation."),
-    limit("waiting-requests-max", 200_000, "Most long polls that wait for a decision."),
+    limit("waiting-requests-max", 200_000, "Most requests that wait for a decision, or for a change."),
     limit("commands-in-flight-max", 50_000, "Most commands that wait for the log."),
     limit("connections-max", 10_000, "Most open connections."),
     limit("idle-seconds", 620, "How long a connection is kept on which nothing comes and nothing goes."),

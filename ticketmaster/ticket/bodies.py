@@ -147,6 +147,8 @@ class SeatMapView(Struct):
     rows: list[str]
 
 
+# What decoders raise for a body that is none.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_event = msgspec.json.Decoder(_EventBody).decode
 _decode_payment = msgspec.json.Decoder(_PaymentBody).decode
 _decode_extension = msgspec.json.Decoder(_ExtensionBody).decode
@@ -166,7 +168,7 @@ def read_event(body: bytes, limits: EventLimits, now_ns: int) -> Event:
     """The event that a client announces. Problem: it breaks a rule."""
     try:
         read = _decode_event(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except _UNDECODABLE as cause:
         raise _malformed(body, cause) from cause
     areas = tuple(Area(area.areaId, int(area.price), int(area.rowCount), int(area.colCount)) for area in read.areas)
     broken = event_violation(read.eventName, read.artist, areas, limits)
@@ -191,7 +193,7 @@ def read_payment(body: bytes, bytes_max: int) -> bytes:
     """The reference of a payment. Problem: it is none."""
     try:
         reference = _decode_payment(body).reference
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except _UNDECODABLE as cause:
         raise _malformed(body, cause) from cause
     if broken := name_violation("reference", reference, bytes_max):
         raise Problem(400, "invalid_reference", f"{broken.message}.")
@@ -202,7 +204,7 @@ def read_extension(body: bytes, seconds_max: int) -> int:
     """For how many seconds from now on a hold shall last. Problem: it is no such number."""
     try:
         seconds = int(_decode_extension(body).seconds)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except _UNDECODABLE as cause:
         raise _malformed(body, cause) from cause
     if not 1 <= seconds <= seconds_max:
         raise Problem(400, "invalid_extension", f"seconds is a number from 1 to {seconds_max}.")
@@ -234,7 +236,7 @@ def read_reservation_request(body: bytes, event_id: str, limits: TicketLimits) -
     """The ``CreateReservation`` that a client asks for. Problem: it breaks a rule."""
     try:
         read = _decode_reservation(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except _UNDECODABLE as cause:
         raise _malformed(body, cause) from cause
     if read.eventId is not None and read.eventId != event_id:
         raise Problem(400, "event_id_mismatch", "eventId in the body is not the one in the path.")

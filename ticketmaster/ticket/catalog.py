@@ -1,4 +1,4 @@
-"""Events and areas as the gateway shows them: the last status of each area, from the table of areas."""
+"""Events and areas as the gateway shows them: the last status of each area, and the holds of each event, from the tables of both."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Catalog:
         self._events: dict[str, _Event] = {}
         self._names: list[str] = []
         self._holds: dict[str, Hold] = {}
-        # How many statuses it has taken: each gives its area, its event and the list a version of its own.
+        # How many statuses and rules it has taken: each gives its area, its event and the list a version of its own.
         self._version = 0
         self._renderings = Renderings()
 

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import structlog
+
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Assignment, Pair, partitions_of
 from ticketmaster.clock import Clock
@@ -157,8 +159,9 @@ class Changes:
     def _see(self, key: bytes, reservation: bytes, waiting: Sequence[Pending]) -> None:
         """Answers those who waited for this record, and sends the changes of those who waited for a decision."""
         try:
-            where = standing(reservation)
-        except UNREADABLE:
+            where, answer = standing(reservation), reservation_json(reservation)
+        except UNREADABLE as reason:
+            structlog.get_logger().error("unreadable_reservation", value=reservation[:100].hex(), reason=str(reason))
             for pending in waiting:
                 self._end(pending.change.change_id, problems.INTERNAL_ERROR.response)
             return
@@ -170,7 +173,7 @@ class Changes:
             elif refusal:
                 self._end(pending.change.change_id, problems.REFUSALS.get(refusal, problems.INTERNAL_ERROR).response)
             else:
-                self._end(pending.change.change_id, (200, JSON, reservation_json(reservation)))
+                self._end(pending.change.change_id, (200, JSON, answer))
 
     @staticmethod
     def _outcome(pending: Pending, where: Standing) -> str | None:
@@ -181,12 +184,14 @@ class Changes:
             if moved is None:
                 return None
             life = moved.life
-        return life.change_refusal.decode()
+        # One that is no text is none of ours: it has no answer of its own.
+        return life.change_refusal.decode(errors="replace")
 
     def _send(self, pending: Pending) -> None:
         """Appends the command, once in this process however often it was passed on."""
         change_id = pending.change.change_id
-        if any(one.is_sent and one.change.change_id == change_id for one in self._by_key[pending.key]):
+        # Asked of itself first: each record of a reservation comes here for all that wait for it.
+        if pending.is_sent or any(one.is_sent and one.change.change_id == change_id for one in self._by_key[pending.key]):
             return
         pending.is_sent = True
         headers = headers_of(pending.key, pending.responder)

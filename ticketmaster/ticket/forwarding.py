@@ -1,8 +1,8 @@
-"""Reservations that live in other processes: their owners are asked, each once at a time, and again when one fails or changes.
+"""What lives in other processes: their owners are asked, each once at a time, and again when a partition has another owner.
 
-All that is known of what was asked elsewhere is here. Whatever carries the questions tells what became of each, once, and the gateway's
-sweep looks again for those that failed. Who waits stays in the gateway's own list, with its own deadline: whatever becomes of an owner, no
-long poll is lost.
+All that is known of what was asked elsewhere is here. Whatever carries the questions tells what became of each, once. Requests stay in the
+lists of those who use this, with deadlines of their own; they look again for what failed, if that is of use. So whatever becomes of an
+owner, no request is lost.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Forwarding:
         self._ask = ask
         # Addresses of the owners of partitions that are not this process's.
         self._owners: dict[int, str] = {}
-        # Who was asked last for a reservation, and has not told.
+        # The owner that was asked last for each, and has not told.
         self._asked: dict[bytes, str] = {}
         # A dictionary, which has an order.
         self._failed: dict[bytes, None] = {}
@@ -53,18 +53,18 @@ class Forwarding:
         self._owners = {partition: address for partition, address in assignment.owners.items() if address and partition not in owned}
 
     def look(self, key: bytes, partition: int) -> None:
-        """Asks the owner for a reservation, if that is another process and it has not been asked yet."""
+        """Asks the owner, if that is another process and it has not been asked yet."""
         address = self._owners.get(partition)
         if address and self._asked.get(key) != address:
             self._asked[key] = address
             self._ask(address, key)
 
     def answered(self, key: bytes) -> None:
-        """The decision has come."""
+        """The answer has come."""
         self._asked.pop(key, None)
 
     def failed(self, key: bytes) -> None:
-        """The owner has not answered, or not decided."""
+        """The owner has not answered, or not to the end."""
         self._asked.pop(key, None)
         self._failed[key] = None
 

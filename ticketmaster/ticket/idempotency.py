@@ -171,7 +171,9 @@ class KeyedPosts:
     def _append(self, key: bytes, partition: int, command: bytes, responder: Responder) -> None:
         headers = self._traces.on_post(key, responder)
         self._commands.add(self._sources[partition], key, command, responder, headers)
-        self._undecided.add(key, partition)
+        # Decisions of other processes' partitions are not seen here.
+        if not self._owners.lives_elsewhere(partition):
+            self._undecided.add(key, partition)
 
     def forget(self, key: bytes) -> None:
         """The command was refused, or nobody knows whether it was taken."""

@@ -14,7 +14,7 @@ class TicketLimits:
     event: EventLimits = field(default_factory=EventLimits)
     request_body_bytes_max: int = 1 << 20
     seats_per_reservation_max: int = 1_000
-    # Long polls that wait for a decision.
+    # Requests that wait for a decision, or for what becomes of a change.
     waiting_requests_max: int = 200_000
     # Commands that wait for the log to acknowledge them.
     commands_in_flight_max: int = 50_000

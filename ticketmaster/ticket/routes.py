@@ -43,6 +43,7 @@ _PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
 
 
 Target = Callable[[bytes, Responder], None]
+_Taker = Callable[[bytes, bytes, Responder], None]
 
 
 class Request(NamedTuple):
@@ -83,6 +84,9 @@ class Routes:
         self._is_open = is_open or ready
         self._limits = limits
         self.body_bytes_max = limits.request_body_bytes_max
+        # Who takes the body of a POST about a reservation, by how its path ends: of clients, and of other processes.
+        self._of_clients: dict[str, _Taker] = {_PAYMENT_END: self._pay, _EXTENSION_END: self._extend}
+        self._of_peers: dict[str, _Taker] = {CHANGE_END: gateway.changes.take_for_peer, COMMAND_END: gateway.post_keyed_for_peer}
 
     def get(self, path: str, responder: Responder) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
@@ -123,18 +127,14 @@ class Routes:
         """Who takes the body of a POST about a reservation."""
         prefix = PEER_PREFIX if path.startswith(PEER_PREFIX) else _RESERVATION_PREFIX
         given, slash, end = path.removeprefix(prefix).rpartition("/")
-        end = slash + end
-        if not path.startswith(prefix) or end not in (
-            (CHANGE_END, COMMAND_END) if prefix == PEER_PREFIX else (_PAYMENT_END, _EXTENSION_END)
-        ):
+        takers = self._of_peers if prefix == PEER_PREFIX else self._of_clients
+        take = takers.get(slash + end)
+        if not path.startswith(prefix) or take is None:
             return None
         reservation_id = canonical_id(given)
         if reservation_id is None:
             return problems.NOT_A_RESERVATION_ID.response
         key = reservation_id.encode()
-        take = {_PAYMENT_END: self._pay, _EXTENSION_END: self._extend, CHANGE_END: self._gateway.changes.take_for_peer}.get(
-            end, self._gateway.post_keyed_for_peer
-        )
         return lambda body, responder: take(key, body, responder)
 
     def _pay(self, key: bytes, body: bytes, responder: Responder) -> None:
