@@ -37,7 +37,6 @@ class HeldSale(Sale):
         super().__init__()
         self.now_ms = GIVEN_MS
         self._times: dict[At, int] = {}
-        self._answers: dict[bytes, bytes] = {}
         self._taken: set[Seat] = {(0, 0), (1, 1)}
         self.add(RULES, b"show#A", encode_rules(Hold(HOLD_S, HOLD_MAX_S)))
         self.add(STATE_EVENT, b"show", EVENT_WITH_HOLD)

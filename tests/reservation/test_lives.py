@@ -249,6 +249,15 @@ def test_a_cancellation_that_is_read_before_its_reservation_is_not_lost(role: Ro
     assert role.overlays[DEADLINES].get(KEY) is None
 
 
+def test_a_cancellation_of_what_has_not_come_takes_one_place_however_often_it_is_repeated(role: Role) -> None:
+    for number in range(100):
+        ask(role, "CANCEL", AT + number, changeId=f"change-{number}")
+
+    assert role.processor.due_by(AT + 3_600_000) == 1
+    outputs = role.run(topics.CREATE_RESERVATION, [(KEY, create_reservation())])
+    assert told(outputs)["changeId"] == "change-99"
+
+
 def test_a_cancellation_of_what_never_comes_is_forgotten_some_time(role: Role) -> None:
     ask(role, "CANCEL")
     later_ms = role.processor.deadline_ms

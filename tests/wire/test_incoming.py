@@ -15,13 +15,13 @@ from tests.support.records import area_fields
 from tests.support.registry import ORIGINAL_SCHEMAS, Answer, Registry, registry_of_tests
 from tests.wire.test_golden import RECORDS
 from ticketmaster.broker.port import Pair
-from ticketmaster.errors import Retriable
+from ticketmaster.errors import Fatal, Retriable
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import encode_int
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.incoming import Incoming
-from ticketmaster.wire.registry import SCHEMA_IDS, frame, load_schema
+from ticketmaster.wire.registry import ORIGINAL_RECORDS, SCHEMA_IDS, frame, load_schema
 from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry
 
 STATUS, STATUSES = "AreaStatus", topics.AREA_STATUS.name
@@ -49,6 +49,15 @@ async def site() -> AsyncIterator[Site]:
     with registry_of_tests(first_id=101) as registry:
         async with SchemaRegistry(RegistrySettings(url=registry.url)) as client:
             yield Site(registry, client)
+
+
+async def test_records_of_what_the_registry_refused_are_told_and_not_taken_for_bad_ones(site: Site) -> None:
+    incoming = Incoming(site.incoming._registry, {record: SCHEMA_IDS[record] for record in ORIGINAL_RECORDS}, lambda *_: None)
+    tick: Pair = (b"", None)
+
+    assert incoming.try_translate(topics.CHANGE_RESERVATION.name, [tick]) == [tick]
+    with pytest.raises(Fatal, match="ChangeReservation, whose schema the registry refused"):
+        incoming.try_translate(topics.CHANGE_RESERVATION.name, [tick, (b"id", frame(99) + b"x")])
 
 
 def encoded(schema_id: int, schema: dict[str, Any], fields: dict[str, Any]) -> bytes:

@@ -15,11 +15,11 @@ from ticketmaster.audit.hashing import state_digest
 from ticketmaster.audit.places import Places
 from ticketmaster.audit.releases import Releases
 from ticketmaster.audit.report import AreaReport, At, Finding, Report, Totals
-from ticketmaster.audit.reservations import LIVE, NONE, TOPIC_NAMES, Reservations
+from ticketmaster.audit.reservations import NONE, TOPIC_NAMES, Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
-from ticketmaster.domain.reservation import State
+from ticketmaster.domain.reservation import LIVE, State
 from ticketmaster.wire import topics
 from ticketmaster.wire.reservations import read_seats
 
@@ -92,8 +92,8 @@ class Books:
             step = self._areas.last_step(key)
             assert step is not None, "an announced area is in a record"
             yield key, step
-        for key, row in self._releases.holding():
-            if step := self._releases.next_step(key, row):
+        for key, _, step in self._releases.next_steps():
+            if step:
                 yield key, step
         yield from self._reservations.overdue()
 

@@ -14,7 +14,7 @@ from ticketmaster.audit.places import Places, packed, partition_at, unpacked
 from ticketmaster.audit.records import ReservationRecord
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
-from ticketmaster.broker.port import Batch, TopicPartition
+from ticketmaster.broker.port import BATCH_SPAN_MS, Batch, TopicPartition
 from ticketmaster.domain.life import HOLD_EXPIRED, REFUNDED, ChangeRefusal, Kind
 from ticketmaster.domain.reservation import State
 from ticketmaster.wire import topics
@@ -25,8 +25,6 @@ _NONE = -1
 _CHANGES, _DECISIONS = topics.CHANGE_RESERVATION.name, topics.USER_RESERVATION.name
 # So far the clocks of a gateway's, a role's and the log's hosts may be apart.
 _APART_MS = 10_000
-# A batch has the time of its oldest record, and holds none that is so much younger.
-_BATCH_MS = 1_000
 # What a hold may last beyond its instant, as the changes of its partition show what time it is.
 _OVERDUE_MAX_MS = 60_000
 _EXPIRED, _REFUSED = HOLD_EXPIRED.encode(), ChangeRefusal.HOLD_EXPIRED.encode()
@@ -65,7 +63,7 @@ class Lives:
         self._findings = findings
         self._in_order = in_order
         # How much younger a change may be than it is thought to be: a role may have read it in another batch.
-        self._younger_ms = 0 if in_order else _BATCH_MS
+        self._younger_ms = 0 if in_order else BATCH_SPAN_MS
         self._state, self._ends_ms, self._ends_max_ms = column("b", _NONE), column("q", 0), column("q", 0)
         self._change, self._decided_ms, self._at = column("q", 0), column("q", _NONE), column("q", _NONE)
         # Of holds that have ended: when, and the record that says so.
@@ -98,7 +96,7 @@ class Lives:
                 continue
             try:
                 change = read_change(value)
-            except (*UNREADABLE, ValueError):
+            except UNREADABLE:
                 self.put_aside += 1
                 continue
             at, number = packed(partition, offset), hash(change.change_id)
@@ -197,7 +195,7 @@ class Lives:
             return
         in_time = not ends_ms or asked.last_ms + self._younger_ms < ends_ms
         if kind is Kind.PAY:
-            if answer.state == State.PAID and ends_ms and asked.first_ms >= ends_ms + _BATCH_MS:
+            if answer.state == State.PAID and ends_ms and asked.first_ms >= ends_ms + BATCH_SPAN_MS:
                 findings.add(Rule.PAID_LATE, f"{name}: {asked.first_ms - ends_ms} ms", *where)
             if answer.state != State.PAID and in_time:
                 findings.add(Rule.PAYMENT_LOST, name, *where)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from ticketmaster.audit.places import Places, is_placed, packed, unpacked
 from ticketmaster.audit.records import encoded_seats
 from ticketmaster.audit.report import At
-from ticketmaster.audit.reservations import LIVE, NONE, TOPIC_NAMES, Reservations
+from ticketmaster.audit.reservations import NONE, TOPIC_NAMES, Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
-from ticketmaster.broker.port import Batch
+from ticketmaster.broker.port import BATCH_SPAN_MS, Batch
 from ticketmaster.domain.event import KEY_SEPARATOR
-from ticketmaster.domain.reservation import State
+from ticketmaster.domain.reservation import LIVE, State
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_release
@@ -21,8 +21,6 @@ from ticketmaster.wire.reservations import read_names, read_seats
 
 _RELEASES, _HOLDERS = topics.RELEASE_SEATS.name, topics.HOLDER_CHANGELOG.name
 _ASK, _ANSWER = TOPIC_NAMES.index(topics.RESERVE_SEAT.name), TOPIC_NAMES.index(topics.RESERVATION_RESULT.name)
-# Records are timed in batches, whose records are so far apart at most.
-_BATCH_MS = 1_000
 
 
 class Releases:
@@ -67,12 +65,12 @@ class Releases:
                 if is_asked or row in rows.seats:
                     yield key, row
 
-    def next_step(self, key: bytes, row: int) -> At | None:
-        """The record that must be worked off next so that the seats of a cancelled reservation come back."""
-        of = hash(key)
-        release = next((at for other, at in zip(reversed(self._of), reversed(self._at), strict=True) if other == of), NONE)
-        rows = self._reservations
-        return unpacked(_RELEASES, release) or rows.place(_ANSWER, row) or rows.place(_ASK, row)
+    def next_steps(self) -> Iterator[tuple[bytes, int, At | None]]:
+        """Those of :meth:`holding`, each with the record that must be worked off next so that its seats come back."""
+        rows, last = self._reservations, dict(zip(self._of, self._at, strict=True))
+        for key, row in self.holding():
+            release = unpacked(_RELEASES, last.get(hash(key), NONE))
+            yield key, row, release or rows.place(_ANSWER, row) or rows.place(_ASK, row)
 
     def given_back(self) -> Counter[tuple[bytes, tuple[int, int]]]:
         """How often each seat of each area was given back."""
@@ -86,14 +84,14 @@ class Releases:
     def check(self, findings: Findings, places: Places, under_way: frozenset[bytes]) -> None:
         """Compares commands, holders and reservations, now that all are read."""
         rows = self._reservations
-        for key, row in self.holding():
+        for key, row, step in self.next_steps():
             if key not in under_way:
-                findings.add(Rule.NOT_RELEASED, text_of(key), rows.decision_place(row), self.next_step(key, row))
+                findings.add(Rule.NOT_RELEASED, text_of(key), rows.decision_place(row), step)
         for key, row in rows.rows.items():
             if rows.closed_at[row] != NONE and rows.decision_state[row] in LIVE:
                 findings.add(Rule.RELEASED_LIVE, text_of(key), rows.decision_place(row), unpacked(_HOLDERS, rows.closed_at[row]))
             given_ms, asked_ms = rows.lives.given_ms[row], rows.answered_ms[row] + rows.hold_s[row] * 1000
-            if rows.hold_s[row] and given_ms and abs(given_ms - asked_ms) > _BATCH_MS:
+            if rows.hold_s[row] and given_ms and abs(given_ms - asked_ms) > BATCH_SPAN_MS:
                 rule = Rule.HOLD_SHORT if given_ms < asked_ms else Rule.HOLD_LONG
                 text = f"{text_of(key)} was to be held for {rows.hold_s[row]} s, until {asked_ms}, and is until {given_ms}"
                 findings.add(rule, text, rows.place(_ANSWER, row), rows.decision_place(row))

@@ -16,7 +16,7 @@ from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
-from ticketmaster.domain.reservation import LEGAL_MOVES, ReservationType, State
+from ticketmaster.domain.reservation import LEGAL_MOVES, LIVE, ReservationType, State
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE, read_string
 from ticketmaster.wire.frames import FRAME_BYTES
@@ -31,8 +31,7 @@ from ticketmaster.wire.reservations import (
 )
 
 NONE = -1
-LIVE = (State.RESERVED, State.PAID)
-_SEATED = (State.RESERVED, State.PAID, State.CANCELLED)
+_ONCE_SEATED = (*LIVE, State.CANCELLED)
 # In the changelog, where a transaction writes what it came to, and compaction removes what came in between.
 _LATER_MOVES = LEGAL_MOVES | {State.PROCESSING: LEGAL_MOVES[State.PROCESSING] | {State.PAID}}
 _OTHER_REASON = "other"
@@ -276,7 +275,7 @@ class Reservations:
 
     def _compare_state(self, row: int, key: bytes, found: ReservationRecord, place: tuple[int, int]) -> None:
         # What a RANDOM one got is not what was in the command.
-        asked = found.seats if found.kind == ReservationType.SELF_PICK or found.state not in _SEATED else None
+        asked = found.seats if found.kind == ReservationType.SELF_PICK or found.state not in _ONCE_SEATED else None
         self._compare(row, key, (found.who, found.what, asked), place)
 
     def _compare(self, row: int, key: bytes, asked: tuple[bytes | None, bytes, Seats | None], place: tuple[int, int]) -> None:

@@ -48,13 +48,17 @@ NO_PLACED_HEADERS: Final[PlacedHeaders] = MappingProxyType({})
 NO_RECORD_HEADERS: Final[RecordHeaders] = MappingProxyType({})
 
 
+# So far may the times of records lie apart that a group reads as one batch.
+BATCH_SPAN_MS: Final = 1_000
+
+
 class Batch(NamedTuple):
     """Records of one partition, in the order of their offsets.
 
     ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap. ``headers``
     are the traced records'; a broker may forget them. ``follows`` is where the consumer stood that delivers it, the ``next_offset`` of the
-    batch before or what was sought; None: at the first record. ``timestamp_ms`` is the
-    oldest record's; what a group reads has none in it that is a second younger.
+    batch before or what was sought; None: at the first record. ``timestamp_ms`` is the oldest record's; what a group reads has none in it
+    that is younger by more than :data:`BATCH_SPAN_MS`.
     """
 
     source: TopicPartition

@@ -87,7 +87,7 @@ def is_over(state: State, life: Life, time_ms: int) -> bool:
 
 def expired(life: Life) -> Moved:
     """A reservation whose hold is over."""
-    return Moved(State.CANCELLED, HOLD_EXPIRED, life._replace(hold_expires_ms=0, hold_expires_max_ms=0), frees=True)
+    return Moved(State.CANCELLED, HOLD_EXPIRED, _unheld(life), frees=True)
 
 
 def changed(change: Change, state: State, reason: str, life: Life, time_ms: int) -> Moved | None:
@@ -116,12 +116,16 @@ def changed(change: Change, state: State, reason: str, life: Life, time_ms: int)
     return _refused(as_it_is, ChangeRefusal.HOLD_EXPIRED if reason == HOLD_EXPIRED else ChangeRefusal.CANCELLED)
 
 
+def _unheld(life: Life) -> Life:
+    return life._replace(hold_expires_ms=0, hold_expires_max_ms=0)
+
+
 def _refused(moved: Moved, refusal: str) -> Moved:
     return moved._replace(life=moved.life._replace(change_refusal=refusal.encode()))
 
 
 def _paid(change: Change, now: Moved) -> Moved:
-    life = now.life._replace(hold_expires_ms=0, hold_expires_max_ms=0, payment_reference=change.reference)
+    life = _unheld(now.life)._replace(payment_reference=change.reference)
     return Moved(State.PAID, "", life)
 
 
@@ -136,7 +140,7 @@ def _extended(change: Change, now: Moved, time_ms: int) -> Moved:
 
 
 def _cancelled(change: Change, now: Moved) -> Moved:
-    life = now.life._replace(hold_expires_ms=0, hold_expires_max_ms=0)
+    life = _unheld(now.life)
     if now.state is State.PROCESSING:
         # Its area was asked: seats that it gives nevertheless are given back when they come.
         return Moved(State.CANCELLED, CANCELLED, life)

@@ -24,6 +24,8 @@ class State(IntEnum):
     CANCELLED = 4
 
 
+# Those that have their seats.
+LIVE = (State.RESERVED, State.PAID)
 LEGAL_MOVES: dict[State, frozenset[State]] = {
     State.PROCESSING: frozenset({State.RESERVED, State.FAILED, State.CANCELLED}),
     State.RESERVED: frozenset({State.PAID, State.CANCELLED}),

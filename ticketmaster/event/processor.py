@@ -249,7 +249,7 @@ class EventProcessor(Processor):
                 self._note_changed(key, area)
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
-        """A command whose area can't be written any more is answered; whoever announced an area that can't be is not waiting."""
+        """A command whose area can't be written any more is answered; nobody waits for areas or for seats to come back."""
         value = record[1]
         if topic != topics.RESERVE_SEAT.name or value is None:
             return

@@ -73,11 +73,13 @@ class Lives:
                 yield
 
     def _note(self, key: bytes, deadline: Deadline) -> None:
-        self._deadlines.add(key, deadline.at_ms)
+        if deadline.kind == HOLD:
+            self.open_holds += 1
+        # One that is repeated is forgotten when the first one is: as often as it is sent, it takes one place.
+        if deadline.kind == HOLD or key not in self.cancelled_early:
+            self._deadlines.add(key, deadline.at_ms)
         if deadline.kind == EARLY_CANCEL:
             self.cancelled_early[key] = deadline.change_id
-        else:
-            self.open_holds += 1
 
     @property
     def deadline_ms(self) -> int | None:
@@ -99,11 +101,8 @@ class Lives:
             self._end(key, state, deadlines, outputs)
 
     def _end(self, key: bytes, state: State, deadlines: State, outputs: Outputs) -> None:
-        if self.cancelled_early.pop(key, None) is not None:
-            deadlines.put(key, None)
-            return
-        reservation = state.get(key)
-        if reservation is None:
+        was_early, reservation = self.cancelled_early.pop(key, None) is not None, state.get(key)
+        if was_early or reservation is None:
             deadlines.put(key, None)
             return
         where = standing(reservation)

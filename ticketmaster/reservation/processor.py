@@ -81,9 +81,6 @@ class ReservationProcessor(Processor):
             return
         self._fail(key, create, CANT_BE_WRITTEN, stores[RESERVATIONS], outputs)
 
-    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
-        """Nothing is written once a transaction."""
-
     def _create(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         state, cancelled_early = stores[RESERVATIONS], self._lives.cancelled_early
         # Where the filter may be behind, the area itself decides.

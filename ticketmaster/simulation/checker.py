@@ -12,7 +12,7 @@ from ticketmaster.broker.embedded.storage import Write
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.life import REFUNDED
-from ticketmaster.domain.reservation import State
+from ticketmaster.domain.reservation import LIVE
 from ticketmaster.event.processor import AREAS, EVENTS, HOLDERS, RULES
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd
@@ -141,7 +141,7 @@ class Checker:
             if wrong := told.keys() - {reservation_json(value) for value in values}:
                 self._journal.violation(f"{name}: somebody was told {sorted(wrong)}, the log has {values}")
         for name in sorted(crowd.lives.over):
-            if (last := self._last(name)) and last.state in (State.RESERVED, State.PAID):
+            if (last := self._last(name)) and last.state in LIVE:
                 self._journal.violation(f"{name}: somebody was told that it is over, it is {last.state.name}")
         for name, reference in crowd.lives.paid.items():
             last = self._last(name)

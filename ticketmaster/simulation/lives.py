@@ -103,7 +103,7 @@ class Lives:
         if reply.status == 200:
             self._told(reservation_id, reply)
             wanted = {"pay": "PAID", "extend": "RESERVED"}.get(what, "CANCELLED")
-            if body["state"] != wanted and not (what == "extend" and body["state"] == "RESERVED"):
+            if body["state"] != wanted:
                 violation(f"{reservation_id}: {what} was answered with {body}")
             if what == "pay":
                 self.paid.setdefault(reservation_id, reference)

@@ -165,16 +165,15 @@ class _Run:
         """Everything is decided, everybody told, and every process serves; whether that came in time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _REST_WITHIN_S
+        books = self._checker.books
         while loop.time() < deadline and not self.journal.violations:
             ready = all(one.ready for one in self._deployment.live)
-            books = self._checker.books
             if buying.done() and ready and not (books.undecided() or books.open_holds or books.releasing()):
                 buying.result()
                 return True
             await asyncio.sleep(_LOOK_S)
         if not self.journal.violations:
-            undecided = [key.decode() for key in self._checker.books.undecided()]
-            books, ends = self._checker.books, [key.decode() for key in self._checker.books.releasing()]
+            undecided, ends = ([key.decode() for key in keys] for keys in (books.undecided(), books.releasing()))
             waiting = [one.name for one in self._deployment.live if not one.ready]
             people = "have been told" if buying.done() else "still wait"
             self.journal.violation(

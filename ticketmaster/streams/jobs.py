@@ -47,11 +47,20 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     job.result()
 
 
-async def take_steps(steps: Generator[None, None, None]) -> None:
-    """Does work step by step, with turns for the loop's other jobs in between; given up midway, it is closed at once."""
+async def take_steps(steps: Generator[None, None, T], check: Callable[[], None] = lambda: None) -> T:
+    """Does work step by step, with turns for the loop's other jobs in between, to its result; given up midway, it is closed at once.
+
+    ``check()`` is called behind each turn, and raises if the work is to be given up.
+    """
     with closing(steps):
-        for _ in steps:
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: T = end.value
+                return found
             await asyncio.sleep(0)
+            check()
 
 
 async def in_turns(items: Iterable[T], do: Callable[[T], object]) -> None:

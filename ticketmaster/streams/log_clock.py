@@ -10,13 +10,13 @@ class LogClock:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
-        self.ahead_ms = 0
-        """So far this process's time lags behind that of the log, as its records show."""
+        # So far this process's time is behind that of the log, as its records show.
+        self._behind_ms = 0
 
     def now_ms(self) -> int:
         """Milliseconds since 1970; they never go back."""
-        return self._now_ms() + self.ahead_ms
+        return self._now_ms() + self._behind_ms
 
     def note(self, written_ms: int) -> None:
         """A record was written then: so late it is at least."""
-        self.ahead_ms = max(self.ahead_ms, written_ms - self._now_ms())
+        self._behind_ms = max(self._behind_ms, written_ms - self._now_ms())

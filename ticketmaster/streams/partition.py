@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from ticketmaster.broker.port import Batch, Broker, Consumer, TopicPartition
 from ticketmaster.errors import Fatal, Refused, Retriable, TaskCorrupted, TaskMigrated, TicketmasterError
@@ -18,8 +18,6 @@ from ticketmaster.streams.lifecycle import Lifecycle, PartitionState
 from ticketmaster.streams.restoration import Suspended, restore
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.telemetry.observer import Observer
-
-T = TypeVar("T")
 
 # So long the commit under way is waited for at the end.
 _COMMIT_S = 2.0
@@ -198,18 +196,6 @@ class PartitionWork(ABC):
         """Suspended: another member may have the partition by now, and must not be disturbed."""
         if not self._assigned.is_set():
             raise Suspended
-
-    async def _in_steps(self, steps: Generator[None, None, T]) -> T:
-        """Does work step by step, with turns for others in between. Suspended: it is given up, see :meth:`_check_assigned`."""
-        with contextlib.closing(steps):
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    found: T = end.value
-                    return found
-                await asyncio.sleep(0)
-                self._check_assigned()
 
     def check_stores(self, rows_max: int) -> bool:
         """Looks at the next rows of the stores; False when all have been looked at. Damage ends the work, which begins anew."""

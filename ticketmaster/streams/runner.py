@@ -10,6 +10,7 @@ from ticketmaster.errors import Fatal, Refused, TicketmasterError
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateStores
 from ticketmaster.streams.alarm import Alarm
+from ticketmaster.streams.jobs import take_steps
 from ticketmaster.streams.lifecycle import PartitionState
 from ticketmaster.streams.log_clock import LogClock
 from ticketmaster.streams.pace import Pace
@@ -101,14 +102,14 @@ class TaskRunner(PartitionWork):
         if forgotten:
             await self._repeat(forgotten, overlays)
         self.task.start(overlays)
-        await self._in_steps(self.task.restored())
+        await take_steps(self.task.restored(), self._check_assigned)
 
     async def _repeat(self, forgotten: list[TopicPartition], overlays: Overlays) -> None:
         """The records of these sources come again though there is state that was made of them. Fatal: that would do harm."""
         named = ", ".join(f"{source.topic}-{source.partition} from {self._positions[source]}" for source in forgotten)
         tables = {name: overlay.table for name, overlay in overlays.items()}
         look = self._topology.against_repeating(tables, [source.topic for source in forgotten])
-        if objection := await self._in_steps(look):
+        if objection := await take_steps(look, self._check_assigned):
             raise Fatal(f"{self.name} has state, but its group has no committed offsets for {named}: {objection}")
         self._observer.records_repeated(self.name, named)
 

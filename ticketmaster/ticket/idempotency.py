@@ -31,7 +31,7 @@ from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE, encode_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.reservations import read_create, read_seats, seats_of
+from ticketmaster.wire.reservations import read_create, read_seats, seats_start
 
 HEADER = "idempotency-key"
 COMMAND_END = "/command"
@@ -89,7 +89,7 @@ def wish_of(create: bytes) -> Wish:
 
 def wish_behind(reservation: bytes) -> Wish:
     """That of the command that made a ``Reservation``."""
-    seats_at = seats_of(reservation)
+    seats_at = seats_start(reservation)
     head_at = skip_string(reservation, FRAME_BYTES)
     return _wish(reservation[head_at:seats_at], reservation[seats_at - 1] >> 1, reservation, seats_at)
 

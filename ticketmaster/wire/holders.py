@@ -9,7 +9,7 @@ any more, and frees nothing again.
 from __future__ import annotations
 
 from ticketmaster.domain.event import area_key
-from ticketmaster.domain.reservation import ErrorCode, Refusal, State
+from ticketmaster.domain.reservation import LIVE, ErrorCode, Refusal, State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import encode_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
@@ -28,7 +28,6 @@ from ticketmaster.wire.reservations import (
 
 _LAYOUT, _LAYOUT_WITH_HOLD, CLOSED = b"\x01", b"\x02", b"\x03"
 _NAMES_AT = 1
-_SEATED = (State.RESERVED, State.PAID)
 
 
 def holder(command: Command, result: bytes) -> bytes:
@@ -60,7 +59,7 @@ def holder_of(reservation: bytes) -> tuple[bytes, bytes] | None:
     who = fields.reservation_id.encode()
     if state == State.CANCELLED:
         return area_key(fields.event_id, fields.area_id).encode(), CLOSED
-    if state in _SEATED:
+    if state in LIVE:
         result = succeeded(who, encode_seats(fields.seats))
     elif state == State.FAILED and (refusal := _refusal(fields.failed_reason)):
         result = refused(who, refusal)

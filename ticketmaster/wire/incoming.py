@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.errors import Fatal, Retriable, UsageError
 from ticketmaster.retry import until_answered
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import is_in_layout
@@ -77,11 +77,9 @@ class Incoming:
         record = _RECORDS.get(topic)
         if record is None:
             return records
-        ours = self._frames_of(record)
         found = {value[:FRAME_BYTES] for _, value in records if value is not None}
-        if len(found) == 1 and ours[record] in found:
-            return records
-        found.difference_update(ours.values())
+        if found:
+            found.difference_update(self._frames_of(record).values())
         if not found:
             return records
         if len(records) > _AT_ONCE_MAX:
@@ -105,10 +103,12 @@ class Incoming:
         return translated
 
     def _frames_of(self, record: str) -> dict[str, bytes]:
-        """Our frames of a record, by form."""
+        """Our frames of a record, by form. Fatal: there is none, and none can be told from bad ones."""
         found = self._frames.get(record)
         if found is None:
             found = {form: frame(self._ids[form]) for form in forms_of(record) if form in self._ids}
+            if not found:
+                raise Fatal(f"there are records of {record}, whose schema the registry refused when this process began: start it again")
             self._frames[record] = found
         return found
 

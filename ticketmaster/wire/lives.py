@@ -12,7 +12,7 @@ from ticketmaster.domain.reservation import State
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.reservations import read_seats, seats_of
+from ticketmaster.wire.reservations import read_seats, seats_start
 
 
 class Standing(NamedTuple):
@@ -28,7 +28,7 @@ class Standing(NamedTuple):
 
 def standing(reservation: bytes) -> Standing:
     """Where a framed ``Reservation`` of either form stands. UNREADABLE: it is none."""
-    seats_at = seats_of(reservation)
+    seats_at = seats_start(reservation)
     _, seats_end = read_seats(reservation, seats_at)
     number, at = read_int(reservation, seats_end)
     reason, at = read_string(reservation, at)

@@ -210,7 +210,7 @@ def refused(reservation_id: bytes, refusal: Refusal) -> bytes:
     )
 
 
-def seats_of(reservation: bytes) -> int:
+def seats_start(reservation: bytes) -> int:
     """Where the seats of a ``Reservation`` of either form start."""
     at = _BODY_AT
     for _ in range(4):
@@ -235,7 +235,7 @@ def decided(reservation: bytes | None, result: bytes) -> Decision | None:
     seats, reason = read_result(result)
     if reservation is None:
         return None
-    seats_at = seats_of(reservation)
+    seats_at = seats_start(reservation)
     # The tail alone does not tell: a reason may end in the same bytes. No seats, then the tail, is the usual case.
     if reservation[seats_at:] != _NO_SEATS_PROCESSING:
         _, state_at = read_seats(reservation, seats_at)

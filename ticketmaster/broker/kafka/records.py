@@ -12,10 +12,8 @@ from typing import Any
 from aiokafka.errors import CorruptRecordException
 
 from ticketmaster.broker.kafka.private import FetchedBatch, FetchedRecord, FetchedRecords
-from ticketmaster.broker.port import NO_PLACED_HEADERS, Batch, Headers, Pair, PlacedHeaders, TopicPartition
+from ticketmaster.broker.port import BATCH_SPAN_MS, NO_PLACED_HEADERS, Batch, Headers, Pair, PlacedHeaders, TopicPartition
 
-# So far may the times of records lie apart that are delivered as one batch.
-_TOGETHER_MAX_MS = 1_000
 # What a record has whose writer gave it no key.
 _NO_KEY = b""
 
@@ -90,7 +88,7 @@ def merged(batches: Sequence[Batch]) -> list[Batch]:
             at_ms = batch.timestamp_ms
             oldest_ms, newest_ms = times or (at_ms, at_ms)
             times = min(oldest_ms, at_ms), max(newest_ms, at_ms)
-            if times[1] - times[0] > _TOGETHER_MAX_MS:
+            if times[1] - times[0] > BATCH_SPAN_MS:
                 times = at_ms, at_ms
                 runs.append([])
         runs[-1].append(batch)
