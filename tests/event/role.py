@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.support import role
 from tests.support.records import area_status
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.event.processor import AREAS, EventProcessor, against_repeating, event_topology
-from ticketmaster.state.memory import MemoryStores
+from ticketmaster.event.processor import EventProcessor, against_repeating, event_topology
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateTable
 from ticketmaster.streams.topology import Outputs
@@ -22,10 +22,9 @@ class Role:
     """Each call is a transaction of its own."""
 
     def __init__(self, cached_bytes_max: int = 1 << 20) -> None:
-        self.overlays = Overlays(MemoryStores(), STORES)
-        self.overlay = self.overlays[AREAS]
+        self._task = role.Role(event_topology(PARTITIONS), PARTITION)
+        self.overlays, self.overlay = self._task.overlays, self._task.overlay
         self.processor = EventProcessor(PARTITION, PARTITIONS, cached_bytes_max)
-        self.position = 0
 
     def run(self, *batches: tuple[topics.Topic, Sequence[Pair]]) -> Outputs:
         """What a transaction of these batches writes; it is then committed."""
@@ -33,10 +32,7 @@ class Role:
         for topic, records in batches:
             self.processor.process(topic.name, records, self.overlays, outputs)
         self.processor.end_transaction(self.overlays, outputs)
-        for overlay in self.overlays.values():
-            self.position += len(overlay.open_writes)
-            overlay.commit(self.position)
-        return outputs
+        return self._task.commit(outputs)
 
     def open(self, rows: int, cols: int, area: str = "A") -> None:
         """Opens an area in which every seat is free."""

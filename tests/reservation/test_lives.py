@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.reservation.role import Role
 from tests.support.records import change, create_reservation, release_seats, reserve_seat, success
+from tests.support.role import Role
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.reservation.area_cache import AreaCache

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.reservation.role import Role
 from tests.support.records import area_status, create_reservation, failure, reserve_seat, success
+from tests.support.role import Role
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition
 from ticketmaster.event.processor import event_topology

@@ -28,16 +28,18 @@ class Role:
         outputs = Outputs()
         outputs.time_ms = time_ms
         self.processor.process(topic.name, records, self.overlays, outputs)
-        return self._commit(outputs)
+        self.processor.end_transaction(self.overlays, outputs)
+        return self.commit(outputs)
 
     def on_time(self, now_ms: int) -> Outputs:
         """What a transaction writes that has no records; it is then committed."""
         outputs = Outputs()
         self.processor.on_time(now_ms, self.overlays, outputs)
-        return self._commit(outputs)
-
-    def _commit(self, outputs: Outputs) -> Outputs:
         self.processor.end_transaction(self.overlays, outputs)
+        return self.commit(outputs)
+
+    def commit(self, outputs: Outputs) -> Outputs:
+        """What was decided is durable."""
         for overlay in self.overlays.values():
             self.position += len(overlay.open_writes)
             overlay.commit(self.position)
