@@ -17,6 +17,7 @@ from typing import Self
 
 from scripts.bare.machine import REPOSITORY, Unavailable, add_kafka_packages, command_line, machine
 from scripts.bare.readme import TRACEBACK, Command, Expects, Step, Trial, blocks, broken, in_order, tail
+from scripts.kafka.clusters import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 # Of a command; tests take longer.
@@ -169,13 +170,6 @@ def answers(port: int) -> bool:
         return False
 
 
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def is_taken(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as one:
@@ -207,7 +201,8 @@ def _follow(root: Path, options: argparse.Namespace) -> int:
     elif is_taken(_KAFKA_PORT):
         say(f"something listens on {_KAFKA_PORT}, so that commands for Kafka may find one")
     found = in_order(list(blocks((root / REPOSITORY / "README.md").read_text())), kafka=options.kafka)
-    with Follower(root, Trial(free_port(), free_port(), kafka=options.kafka, whole=not options.quick)) as follower:
+    port, roles_port = free_ports(2)
+    with Follower(root, Trial(port, roles_port, kafka=options.kafka, whole=not options.quick)) as follower:
         for block in found:
             follower.follow(block)
     say(f"{follower.followed} commands followed in {time.monotonic() - began_s:.0f} s, {follower.failed} failed")

@@ -19,6 +19,10 @@ from scripts.debian import PackageError, program
 from scripts.deploy.errors import DeployError, UsageError
 from scripts.kafka.kits import COPY, Kit, java_version, locked, provide
 
+# Of a program that is asked for its version; of a build, or a download, which would keep the cache locked for others.
+_LOOK_TIMEOUT_S: Final = 60
+_BUILD_TIMEOUT_S: Final = 3_600
+
 VERSION: Final = "1.34.3"
 MODULE: Final = "k8s.io/kubernetes"
 API_SERVER: Final = "kube-apiserver"
@@ -169,7 +173,10 @@ def java_of(version_min: int) -> str | None:
     """A Java of this version or newer: the one in PATH, or one that is installed where Linux's packages install them."""
     candidates = [shutil.which("java"), *sorted(map(str, Path("/usr/lib/jvm").glob("*/bin/java")))]
     for each in filter(None, candidates):
-        done = subprocess.run([each, "-version"], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run([each, "-version"], capture_output=True, text=True, check=False, timeout=_LOOK_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            continue
         if done.returncode == 0 and java_version(done.stderr) >= version_min:
             return each
     return None
@@ -188,7 +195,12 @@ def _go(arguments: tuple[str, ...], folder: Path) -> str:
 
 
 def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, env=os.environ | (environment or {}), capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=os.environ | (environment or {}), capture_output=True, text=True, check=False, timeout=_BUILD_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeployError(f"`{' '.join(command[:3])} …` has not ended in {_BUILD_TIMEOUT_S} s") from error
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-5:]
         raise DeployError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -102,7 +104,8 @@ class _Servers:
             try:
                 server.wait(2 * STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                server.kill()
+                # And with `timeout` the server below it.
+                os.killpg(server.pid, signal.SIGKILL)
                 server.wait()
 
     def _start(self, name: str, program: Path, options: list[str]) -> None:

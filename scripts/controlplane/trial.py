@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
 from scripts.controlplane import kit
+from scripts.controlplane.api import Object
 from scripts.controlplane.definitions import definitions
 from scripts.controlplane.plane import Plane, control_plane
 from scripts.controlplane.stand_ins import CORE, StandIns, is_ready, sources
@@ -40,8 +41,6 @@ SLICES: Final = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslice
 
 # Each rollout goes pod by pod, and larger sizes differ from this one by numbers only.
 ROLLED: Final = ("16-instance-perf",)
-
-Object = dict[str, Any]
 
 
 def trials(sizes: Sequence[str] = ()) -> Iterator[str]:
@@ -296,7 +295,7 @@ class Trial:
 
     def _check_stand_ins(self) -> None:
         if self.stand_ins.failure is not None:
-            raise DeployError(f"what stands in for nodes failed: {self.stand_ins.failure}")
+            raise DeployError(f"the stand-ins for nodes failed: {self.stand_ins.failure}")
 
     def kubectl(self, *arguments: str, stdin: str = "") -> None:
         """In our namespace. DeployError: it fails."""

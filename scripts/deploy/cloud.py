@@ -73,6 +73,9 @@ class Cloud:
 
     def begin(self) -> Programs:
         """Terraform, with the state of this environment and of no other."""
+        # One that destroyed and was killed may have left its override.
+        for module in PROTECTED:
+            (ROOT / TERRAFORM / module / _OVERRIDE).unlink(missing_ok=True)
         programs = Programs(ROOT)
         backend = (f"bucket={self.state_bucket}", f"prefix=ticketmaster/{self.environment}")
         programs.terraform("init", "-reconfigure", *(f"-backend-config={each}" for each in backend))

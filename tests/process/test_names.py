@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from scripts.kafka.clusters import free_ports
 from tests.process.client import Lost, ask
 from tests.process.server import COMMAND, ROOT, environment, run, serving, wait_until
 
@@ -138,12 +138,6 @@ def test_an_answer_that_can_t_be_written_is_one_line_and_no_verdict(sold: tuple[
         assert done.stderr.count("\n") == 1
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 async def is_ready(address: str) -> bool:
     try:
         return (await ask(address, "GET", "/v1/health_check")).status == 200
@@ -159,7 +153,7 @@ def streams(redirections: str, *arguments: str, cwd: Path) -> subprocess.Popen[b
 
 @pytest.mark.parametrize("redirections", [">/dev/full", ">/dev/full 2>&1", "<&- >&- 2>&-", "<&-", ">&- 2>/dev/null"])
 async def test_whatever_becomes_of_its_streams_a_server_serves_and_ends_in_order(tmp_path: Path, redirections: str) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     server = streams(redirections, "standalone", "-p", str(port), "-d", "data", "-r", cwd=tmp_path)
     try:
         address = f"127.0.0.1:{port}"

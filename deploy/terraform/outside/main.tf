@@ -27,11 +27,11 @@ resource "google_certificate_manager_certificate" "this" {
 resource "google_compute_region_security_policy" "this" {
   name        = var.name
   region      = var.region
-  description = "How often one address may ask."
+  description = "How often one address may ask, and what none may."
   type        = "CLOUD_ARMOR"
 }
 
-# Announcing events is for machines inside. The route refuses it as well.
+# Announcing events is for machines inside. The route sends the exact path nowhere; this refuses it with a slash behind it as well.
 resource "google_compute_region_security_policy_rule" "announcing" {
   region          = var.region
   security_policy = google_compute_region_security_policy.this.name
