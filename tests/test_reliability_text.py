@@ -52,6 +52,14 @@ def test_a_seed_that_failed_is_shown() -> None:
     assert "1 seed failed." in text
 
 
+def test_a_seed_that_was_mended_is_told_as_what_it_was() -> None:
+    mended = {"seed": 17, "command": "ticketmaster simulate", "commit": "abc1234", "was": "the broker forgot", "mended_in": "def5678"}
+    text = render({"simulation": [simulated({})], "mended": [mended]})
+
+    assert "No seeds failed." in text
+    assert "| 17 | ticketmaster simulate | abc1234 | the broker forgot | def5678 |" in text
+
+
 def test_a_planted_bug_that_nobody_caught_is_shown() -> None:
     bugs = [{"bug": "one", "seed": 3, "violation": "x | [y]"}, {"bug": "other", "seed": None, "violation": ""}]
     text = render({"planted": [run_of(bugs=bugs, commands_each=150, faults_each=20, seeds_max=25)]})

@@ -32,6 +32,8 @@ def render(data: dict[str, list[Run]]) -> str:
     for step, section in sections:
         if data.get(step):
             parts.append(section(data[step]))
+    if mended := data.get("mended"):
+        parts.append(_mended(mended))
     return "\n\n".join(parts) + "\n"
 
 
@@ -165,3 +167,18 @@ def _http(runs: list[Run]) -> str:
     answers = _table(("status", "answers"), sorted(statuses.items()))
     spoilt = _table(("how a request was spoilt", "requests"), sorted(mutations.items()))
     return "\n".join(["## Bad inputs", "", _ran(runs), "", *sentences, *findings, "", answers, "", spoilt])
+
+
+def _mended(seeds: list[Run]) -> str:
+    """Seeds of earlier commits; the results have them by hand, as no run can know what a person found out about it."""
+    rows = [(str(one["seed"]), one["command"], one["commit"], one["was"], one["mended_in"]) for one in seeds]
+    sentences = "Each failed at the commit that is named, was looked into, and passes since."
+    return "\n".join(
+        [
+            "## Seeds that failed, and what they were",
+            "",
+            sentences,
+            "",
+            _table(("seed", "of", "failed at", "what it was", "mended in"), rows),
+        ]
+    )
