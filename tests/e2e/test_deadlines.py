@@ -79,7 +79,7 @@ async def test_a_connection_without_a_whole_request_is_closed_in_time_and_counte
         writer.write(first[-9:])
         took_s = await ended(reader, 5)
         assert took_s is not None
-        assert took_s < 2.5
+        assert took_s < 4.5
         assert sum(closed(one).values()) == 1
         assert set(closed(one)) <= {"no_request", "slow_request", "stalled"}
 

@@ -361,7 +361,7 @@ async def test_an_unknown_id_is_503_once_the_long_poll_has_ended(client: httpx.A
     started_s = loop.time()
     response = await client.get(f"/v1/reservation/{uuid4()}")
     assert problem(response) == (503, "not_decided")
-    assert 0.3 <= loop.time() - started_s < 2
+    assert 0.3 <= loop.time() - started_s < 5
 
 
 async def test_an_id_is_found_whatever_its_case(client: httpx.AsyncClient) -> None:
