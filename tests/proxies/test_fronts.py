@@ -74,8 +74,8 @@ def test_a_kept_connection_is_used_again_after_an_idle_time_and_one_that_was_clo
         """Of all that have posted, in the order of the fronts, again and again."""
         return [line["client.address"] for line in server.lines() if line.get("url.path", "").endswith("/reservation")]
 
-    pauses_s = (0.0, 0.5, 5.5)
-    with serving(tmp_path / "one", "--idle-seconds", "3", "-r") as (server, address):
+    pauses_s = (0.0, 0.5, 4.2)
+    with serving(tmp_path / "one", "--idle-seconds", "2", "-r") as (server, address):
         announce(address)
         with fronts(tmp_path, address) as through, httpx.Client(trust_env=False) as client:
             for pause_s in pauses_s:
