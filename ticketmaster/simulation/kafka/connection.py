@@ -140,7 +140,8 @@ class Wire(asyncio.Transport):
             self._later(self._up_free_s - now, self._arrive)
 
     def close(self) -> None:
-        if not self._closing:
+        # aiokafka closes a client that is collected, which may be behind the end of the run.
+        if not self._closing and self._loop.is_running():
             self._closing = True
             self._end(None)
 
