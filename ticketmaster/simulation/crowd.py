@@ -21,6 +21,8 @@ from ticketmaster.wire.reservations import encode_create, encode_seats, encode_w
 
 _BUYERS = 24
 _RETRY_S = 0.3
+# When nothing fails any more, everybody is told within this.
+_TOLD_WITHIN_S = 240.0
 # How long seats are held, in seconds; of most events for a while only.
 _HOLDS_S = (0, 1, 2, 4, 8)
 _HELD_LONGER = (1, 2, 5)
@@ -200,7 +202,13 @@ class Crowd:
             reservation_id = await self._order_that(body)
             if reservation_id is None:
                 continue
-            await self.await_decision(reservation_id)
+            try:
+                async with asyncio.timeout(_TOLD_WITHIN_S):
+                    await self.await_decision(reservation_id)
+            except TimeoutError:
+                text = f"all had come to rest, and nobody tells of {reservation_id} within {_TOLD_WITHIN_S:.0f} s"
+                self._deployment.journal.violation(text)
+                return
             found = msgspec.json.decode(next(iter(self.told[reservation_id])))
             if found["state"] == "FAILED":
                 text = f"{area} has {shown['availableSeats']} free seats, and nobody gets one: {found['failedReason']}"

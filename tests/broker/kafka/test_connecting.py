@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from aiokafka import client as library
-from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.errors import RequestTimedOutError
+from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5
 from aiokafka.structs import BrokerMetadata
 
 from ticketmaster.broker.kafka.connecting import patient
@@ -33,7 +34,7 @@ class Connection:
         done.set_result(None)
         return done
 
-    async def send(self, request: object) -> None:
+    async def send(self, request: object, **_: object) -> None:
         """No answer comes."""
         self.sent.append(request)
         raise TimeoutError
@@ -109,6 +110,15 @@ async def test_a_connection_on_which_no_answer_comes_is_left_also_when_metadata_
     assert not deaf.open
     assert await client.ready(THERE)
     assert len(network.tried[THERE]) == 2
+
+
+async def test_a_late_answer_is_an_error_of_kafka_also_where_others_have_left_its_connection(client: Any) -> None:  # noqa: ANN401
+    assert await client.ready(THERE)
+    left = client._conns[THERE, library.ConnectionGroup.DEFAULT]
+    left.close = lambda **_: client._conns.clear()
+
+    with pytest.raises(RequestTimedOutError):
+        await client.send(THERE, MetadataRequest([]))
 
 
 @pytest.mark.parametrize("node", [THERE, "bootstrap"])

@@ -31,10 +31,15 @@ class Log:
         self.logs: dict[TopicPartition, list[Pair]] = {A: [], B: []}
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
-        self._coordinator = SimpleNamespace(generation=0, member_id="m")
+        self._coordinator = SimpleNamespace(generation=0, member_id="m", _heartbeat_task=None, _commit_refresh_task=None)
+        self._fetcher = SimpleNamespace(error_future=asyncio.get_running_loop().create_future())
         self.listener: Any = None
         self.failure: KafkaError | None = None
         self.stopped = 0
+        self._client = self
+
+    async def close(self) -> None:
+        """Of its client."""
 
     def subscribe(self, _topics: object, listener: Any) -> None:  # noqa: ANN401
         self.listener = listener
@@ -389,6 +394,22 @@ def test_a_member_that_is_told_to_stop_in_a_rebalance_has_not_failed(monkeypatch
         job.cancel()
         assert isinstance((await asyncio.gather(job, return_exceptions=True))[0], asyncio.CancelledError)
         await lab.poll(0.1)
+        await lab.member.stop()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("job", ["error_future", "_heartbeat_task", "_commit_refresh_task"])
+def test_a_consumer_of_which_a_job_has_ended_is_not_waited_for(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        lab = Lab(monkeypatch)
+        await lab.poll(0.1)
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(KafkaError("unexpected"))
+        setattr(lab.log._fetcher if job == "error_future" else lab.log._coordinator, job, failed)
+
+        with pytest.raises(Fatal, match="reads no more: KafkaError"):
+            await lab.poll(0.1)
         await lab.member.stop()
 
     run_virtual(main())

@@ -16,7 +16,7 @@ from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.codes import for_now, is_not_allowed, translated
 from ticketmaster.broker.kafka.connecting import patient
-from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of
+from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of, job_failure
 from ticketmaster.broker.kafka.records import BatchRecords, merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.translating import Translator, Waiting
@@ -67,10 +67,12 @@ async def _stop(consumer: Consumer) -> None:
             await client_of(consumer).close()
             await asyncio.wait({stopping}, timeout=_CUT_OFF_S)
     finally:
-        if not stopping.done() or stopping.cancelled():
+        # What has ended a job of it comes out of its end again: a poll has told that.
+        is_broken = job_failure(consumer) is not None
+        if not stopping.done() or stopping.cancelled() or is_broken:
             stopping.cancel()
             await client_of(consumer).close()
-    if stopping.done() and not stopping.cancelled():
+    if stopping.done() and not stopping.cancelled() and not is_broken:
         stopping.result()
 
 
@@ -96,6 +98,8 @@ class _Reading:
                 self._resume({batch.source for batch in ready})
                 return self._delivered(ready)
             timeout_ms = min(timeout_ms, _LOOK_AGAIN_MS)
+        if failure := job_failure(self._consumer):
+            raise Fatal(f"the consumer reads no more: {failure!r}") from failure
         try:
             fetched: Mapping[object, Sequence[Batch]] = await self._consumer.getmany(timeout_ms=timeout_ms)
         except KafkaError as cause:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import RequestTimedOutError
 
 from ticketmaster.errors import UsageError
 
@@ -55,6 +56,8 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "AIOKafkaConsumer.start:_fetcher",
     ),
     "aiokafka.consumer.group_coordinator": (
+        "GroupCoordinator.__init__:_commit_refresh_task",
+        "GroupCoordinator.__init__:_heartbeat_task",
         "GroupCoordinator.__init__:generation",
         "GroupCoordinator.__init__:member_id",
     ),
@@ -62,6 +65,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "READ_COMMITTED",
         "Fetcher.__init__:_records",
         "Fetcher._proc_fetch_request:_records",
+        "Fetcher.error_future",
         "FetchResult",
         "FetchResult.__init__:_partition_records",
         "FetchResult.getall:_partition_records",
@@ -279,6 +283,18 @@ def generation_of(consumer: Consumer) -> tuple[int, str]:
     return coordinator.generation, coordinator.member_id
 
 
+def job_failure(consumer: Consumer) -> BaseException | None:
+    """Why one of a consumer's jobs has ended, if one has. It fetches no more then, or sends no heartbeats, and no call of it tells so."""
+    # One that has not started has neither, and one without a group has only the first.
+    jobs = [getattr(consumer._fetcher, "error_future", None)]  # noqa: SLF001
+    jobs += [getattr(consumer._coordinator, name, None) for name in ("_heartbeat_task", "_commit_refresh_task")]  # noqa: SLF001
+    for job in jobs:
+        if job is not None and job.done() and not job.cancelled() and (failure := job.exception()):
+            cause: BaseException = failure.__cause__ or failure
+            return cause
+    return None
+
+
 def client_of(owner: AIOKafkaConsumer | AIOKafkaAdminClient) -> Client:
     """The client that a consumer or an admin client connects by."""
     return owner._client  # noqa: SLF001
@@ -298,9 +314,11 @@ def is_connected(client: Client, node: Any, group: Any) -> bool:
 async def _in_time(connection: Any, answer: Awaitable[Any]) -> Any:
     try:
         return await answer
-    except TimeoutError:
+    except TimeoutError as cause:
         connection.close(reason=_CONNECTION_TIMEOUT)
-        raise
+        # As aiokafka's client puts it. A TimeoutError it would answer by looking for the connection, which others may have dropped by now:
+        # that KeyError would end its job.
+        raise RequestTimedOutError from cause
 
 
 def behave(connection: Any) -> None:
