@@ -137,35 +137,30 @@ def _note_wave(wave: Wave, notes: Notebook) -> None:
 
 
 async def _wave(port: int, plan: Plan) -> Wave:
-    async with shops(port, _SHOPS) as holding, shops(port, _PAYING) as paying, shops(port, 1) as (looking,):
-        many = math.ceil(plan.wave_holds / _AREA_SEATS)
-        await looking.announce("wave", many, _FIRST_HOLD_S, plan.wave_s + _FIRST_HOLD_S)
-        await looking.announce("paid", _PAYING_AREAS, _HOLD_S, _HOLD_S)
-        # Whole seconds of the server's clock, which is this machine's.
-        ends_s = math.ceil(time.time()) + plan.wave_s
+    seats = _AREA_SEATS * math.ceil(plan.wave_holds / _AREA_SEATS)
+    # Whole seconds of the server's clock, which is this machine's.
+    ends_s = math.ceil(time.time()) + plan.wave_s
+    async with shops(port, _SHOPS) as holding:
+        await holding[0].announce("wave", seats // _AREA_SEATS, _FIRST_HOLD_S, plan.wave_s + _FIRST_HOLD_S)
+        await holding[0].announce("paid", _PAYING_AREAS, _HOLD_S, _HOLD_S)
         numbers = iter(range(plan.wave_holds))
         await asyncio.gather(*(_hold(shop, numbers, ends_s) for shop in holding))
-        held = many * _AREA_SEATS - await looking.free("wave")
-        before_s = ends_s - time.time() - _BEFORE_S
-        if held < plan.wave_holds or before_s < 0:
-            raise BenchError(
-                f"{held:,} of {plan.wave_holds:,} seats are held {before_s:.1f} s before they have to be: take a longer --wave-s"
-            )
-        await asyncio.sleep(before_s)
-        payments: list[tuple[float, float]] = []
-        payers = [asyncio.create_task(_keep_paying(shop, number, ends_s, payments)) for number, shop in enumerate(paying)]
-        try:
-            free_s = await _freed_s(looking, many * _AREA_SEATS, ends_s)
-        finally:
+        held = seats - await holding[0].free("wave")
+    before_s = ends_s - time.time() - _BEFORE_S
+    if held < plan.wave_holds or before_s < 0:
+        raise BenchError(f"{held:,} of {plan.wave_holds:,} seats are held {before_s:.1f} s before it counts: take a longer --wave-s")
+    await asyncio.sleep(before_s)
+    # Opened now: a connection without a request is soon closed.
+    payments: list[tuple[float, float]] = []
+    try:
+        async with shops(port, 1) as (looking,), shops(port, _PAYING) as paying, asyncio.TaskGroup() as group:
+            payers = [group.create_task(_keep_paying(shop, number, ends_s, payments)) for number, shop in enumerate(paying)]
+            free_s = await _freed_s(looking, seats, ends_s)
             for payer in payers:
                 payer.cancel()
-            told = await asyncio.gather(*payers, return_exceptions=True)
-        for error in told:
-            if isinstance(error, Exception):
-                raise error
-        if not payments:
-            raise BenchError("nothing was paid meanwhile")
-        return Wave(free_s, payments)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return Wave(free_s, payments)
 
 
 async def _hold(shop: Shop, numbers: Iterator[int], ends_s: int) -> None:

@@ -25,17 +25,21 @@ class Shop:
 
     async def ask(self, method: str, path: str, body: object = None) -> bytes:
         """The body of the answer. BenchError: it is not 200."""
-        async with asyncio.timeout(_TIMEOUT_S):
-            content = b"" if body is None else msgspec.json.encode(body)
-            self._writer.write(b"%s /v1/%s HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\n\r\n%s" % (
-                method.encode(), path.encode(), HOST.encode(), len(content), content,
-            ))  # fmt: skip
-            head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-            at = head.index(_LENGTH) + len(_LENGTH)
-            answer = await self._reader.readexactly(int(head[at : head.index(b"\r\n", at)]))
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                head, answer = await self._exchange(method, path, b"" if body is None else msgspec.json.encode(body))
+        except (EOFError, OSError) as error:
+            raise BenchError(f"{method} {path} is not answered: {error!r}") from error
         if head.split(b" ", 2)[1] != b"200":
             raise BenchError(f"{method} {path} is answered with {head[:12].decode()} {answer[:200].decode(errors='replace')}")
         return answer
+
+    async def _exchange(self, method: str, path: str, content: bytes) -> tuple[bytes, bytes]:
+        head = f"{method} /v1/{path} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {len(content)}\r\n\r\n"
+        self._writer.write(head.encode() + content)
+        answered = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        at = answered.index(_LENGTH) + len(_LENGTH)
+        return answered, await self._reader.readexactly(int(answered[at : answered.index(b"\r\n", at)]))
 
     async def announce(self, event: str, areas: int, hold_seconds: int, hold_seconds_max: int) -> None:
         """An event of so many areas of 400 seats."""
