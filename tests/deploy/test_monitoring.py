@@ -45,18 +45,20 @@ def panels() -> list[dict[str, Any]]:
 
 
 def sell_out(url: str) -> None:
-    """An event of four seats: two reservations get two each, a third one nothing."""
+    """An event of four seats: two reservations get two each, a third one nothing; one is paid."""
     with httpx.Client(base_url=url, trust_env=False) as client:
         area = {"areaId": "A", "price": 1, "rowCount": 2, "colCount": 2}
         assert client.post("/v1/event", json={"eventName": "play", "areas": [area]}).status_code == 200
         wish = {"userId": "ann", "eventId": "play", "areaId": "A", "numOfSeats": 2, "type": "RANDOM"}
-        states = []
+        states, paid = [], False
         for _ in range(3):
             reservation = client.post("/v1/event/play/reservation", json=wish).text
             states.append(client.get(f"/v1/reservation/{reservation}").json()["state"])
+            if not paid:
+                paid = client.post(f"/v1/reservation/{reservation}/payment", json={"reference": "r"}).json()["state"] == "PAID"
             # Rates are of what changes between two scrapes.
             time.sleep(0.7)
-        assert states == ["RESERVED", "RESERVED", "FAILED"]
+        assert (states, paid) == (["RESERVED", "RESERVED", "FAILED"], True)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,7 @@ def test_what_the_panels_show_is_what_happened(sale: tuple[Prometheus, str]) -> 
     assert value('sum(ticketmaster_decisions_total{outcome="success"})') == 2
     assert value('sum(ticketmaster_decisions_total{outcome="failed"})') == 1
     assert value("sum(ticketmaster_decision_duration_seconds_count)") == 3
+    assert value('sum(ticketmaster_changes_total{change="paid"})') == 1
     assert value("sum(ticketmaster_ready)") == 1
 
 

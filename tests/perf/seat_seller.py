@@ -63,6 +63,16 @@ class SeatSeller:
     decisions: dict[str, bytes] = field(default_factory=dict)
     streams_max: int = 0
     posts: int = 0
+    # The life of reservations: what payments are answered by instead; holds that end too early or too late, also those of paid ones.
+    payment_answer: str = ""
+    cancel_status: int = 200
+    ends_holds_after_s: float | None = None
+    frees_paid: bool = False
+    keeps_cancelled: bool = False
+    busy_changes: int = 0
+    hold_s: float | None = None
+    # When a reservation's hold ends, and its area, first place and number of seats.
+    holds: dict[str, tuple[float, str, int, int]] = field(default_factory=dict)
     _waiting: int = 0
 
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
@@ -73,6 +83,7 @@ class SeatSeller:
         match method, path:
             case "POST", ["event"]:
                 event = msgspec.json.decode(await protocol())
+                self.hold_s = event.get("holdSeconds")
                 for area in event["areas"]:
                     rows, cols = area["rowCount"], area["colCount"]
                     seats = bytearray(b"|".join([b"." * cols] * rows))
@@ -81,6 +92,11 @@ class SeatSeller:
                 return 200, JSON, msgspec.json.encode(event)
             case "POST", ["event", event_id, "reservation"]:
                 return self.reserve(event_id, msgspec.json.decode(await protocol()))
+            case "POST", ["reservation", reservation_id, "payment"]:
+                await protocol()
+                return self.pay(reservation_id)
+            case "DELETE", ["reservation", reservation_id]:
+                return self.cancel(reservation_id)
             case "GET", ["reservation", reservation_id]:
                 return await self.decision(reservation_id)
             case "GET", ["event", _, *rest] if self.shows_maps:
@@ -89,6 +105,7 @@ class SeatSeller:
 
     def reserve(self, event_id: str, body: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         self.posts += 1
+        self.expire()
         if self.post_status != 200:
             return self.post_status, JSON, b"{}"
         if self.busy_replies:
@@ -98,12 +115,51 @@ class SeatSeller:
         reason = "" if seats else f"[NOT_AVAILABLE]: no continuous {body['numOfSeats']} seats at area {body['areaId']} in event {event_id}"
         state = "RESERVED" if seats else "FAILED"
         body |= {"reservationId": reservation_id, "numOfSeat": 0, "seats": seats, "state": state, "failedReason": reason}
+        if seats:
+            place = seats[0]["row"] * (self.areas[body["areaId"]][1] + 1) + seats[0]["col"]
+            lasts_s = self.hold_s if self.ends_holds_after_s is None else self.ends_holds_after_s
+            ends_s = float("inf") if self.hold_s is None or lasts_s is None else time.monotonic() + lasts_s
+            self.holds[reservation_id] = (ends_s, body["areaId"], place, len(seats))
         if not self.loses_every or self.posts % self.loses_every:
             self.decisions[reservation_id] = msgspec.json.encode(body)
         if self.unacknowledged:
             self.unacknowledged -= 1
             return 503, [*JSON, ("retry-after", "1")], b'{"code":"log_unavailable"}'
         return 200, TEXT, reservation_id.encode()
+
+    def pay(self, reservation_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        self.expire()
+        if self.busy_changes:
+            self.busy_changes -= 1
+            return 503, [*JSON, ("retry-after", "1")], b'{"code":"change_not_answered"}'
+        code = self.payment_answer or ("" if reservation_id in self.holds else "hold_expired")
+        if code.startswith("{"):
+            return 200, JSON, code.encode()
+        if code:
+            return 409, JSON, msgspec.json.encode({"code": code})
+        if not self.frees_paid:
+            self.holds[reservation_id] = (float("inf"), *self.holds[reservation_id][1:])
+        return 200, JSON, self.decisions[reservation_id].replace(b"RESERVED", b"PAID")
+
+    def cancel(self, reservation_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        self.expire()
+        if self.cancel_status != 200:
+            return self.cancel_status, JSON, b'{"code":"already_paid"}'
+        if self.keeps_cancelled:
+            self.holds[reservation_id] = (float("inf"), *self.holds[reservation_id][1:])
+        else:
+            self.free(reservation_id)
+        return 200, JSON, self.decisions[reservation_id].replace(b"RESERVED", b"CANCELLED")
+
+    def expire(self) -> None:
+        now_s = time.monotonic()
+        for reservation_id in [key for key, (ends_s, *_) in self.holds.items() if ends_s <= now_s]:
+            self.free(reservation_id)
+
+    def free(self, reservation_id: str) -> None:
+        if held := self.holds.pop(reservation_id, None):
+            _, area_id, place, count = held
+            self.areas[area_id][2][place : place + count] = b"." * count
 
     def take(self, area_id: str, count: int, picked: list[dict[str, int]]) -> list[dict[str, int]]:
         _, cols, seats = self.areas[area_id]
@@ -127,6 +183,7 @@ class SeatSeller:
         return 200, JSON, self.decisions[reservation_id]
 
     def event(self) -> bytes:
+        self.expire()
         areas = [
             {"areaId": name, "price": 1, "rowCount": rows, "colCount": cols, "availableSeats": self.shown(seats).count(b".")}
             for name, (rows, cols, seats) in self.areas.items()

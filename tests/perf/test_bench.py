@@ -17,7 +17,7 @@ import msgspec
 import psutil
 import pytest
 
-from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, watched
+from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.loop_probe import watched as watched_loop
@@ -100,6 +100,18 @@ def test_what_it_costs_to_be_looked_at_is_taken_in_every_way(tmp_path: Path) -> 
     figures = json.loads(file.read_bytes())["figures"]
     assert [figure["name"] for figure in figures] == [kind.name for kind in watched.KINDS]
     assert all(figure["median"] > 0 for figure in figures)
+
+
+def test_what_the_life_of_a_reservation_takes_is_taken_whole(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    sizes = ("--standalone-requests", "400", "--single-requests", "20", "--wave-holds", "300", "--wave-s", "25", "--open-holds", "400")
+    done = bench("run", "--part", "life", "--runs", "1", *sizes, "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = {figure["name"]: figure for figure in json.loads(file.read_bytes())["figures"]}
+    assert list(figures) == [kind.name for kind in life.KINDS]
+    # So few holds can't be seen in the memory.
+    assert all(figure["median"] > 0 for name, figure in figures.items() if "memory" not in name)
 
 
 def test_two_results_stand_side_by_side(tmp_path: Path) -> None:

@@ -8,10 +8,21 @@ from array import array
 import msgspec
 import pytest
 
-from scripts.perf.spike_client.checks import Comparison, SoldSeats, Violations, check_refusals, check_replies, compare_maps, unknown_seats
-from scripts.perf.spike_client.replies import Outcome, Replies, Seat, adjacent, empty, id_bytes
+from scripts.perf.spike_client.checks import (
+    Comparison,
+    SoldSeats,
+    Violations,
+    check_refusals,
+    check_replies,
+    compare_maps,
+    in_the_end,
+    unknown_seats,
+)
+from scripts.perf.spike_client.lives import FOREVER_US, SLACK_US, Held, Span, conflicts
+from scripts.perf.spike_client.lives import answered as change_answered
+from scripts.perf.spike_client.replies import End, Outcome, Replies, Seat, adjacent, empty, id_bytes
 from scripts.perf.spike_client.transport import UnreachableError
-from scripts.perf.spike_client.workload import Workload
+from scripts.perf.spike_client.workload import Fate, Workload
 
 AREAS, ROWS, COLS = 2, 3, 4
 
@@ -245,3 +256,127 @@ def test_a_server_that_is_gone_is_not_compared() -> None:
 
 def test_a_garbled_map_is_a_violation() -> None:
     assert compare(Garbled()).violations.total == 1
+
+
+# --- The whole life ------------------------------------------------------------------------------------------------------------
+
+SECOND_US = 1_000_000
+HOLD_US = 10 * SECOND_US
+
+
+def lived(*requests: tuple[float, float, Fate, End]) -> tuple[Workload, Replies]:
+    """RESERVED requests for one seat, all the same one, as (asked at, decided at, fate, end), in seconds."""
+    workload, replies = answered(*[(0, 1, 0, 0)] * len(requests))
+    for number, (asked_s, decided_s, _, end) in enumerate(requests):
+        replies.decided_at_us[number] = int(decided_s * SECOND_US)
+        replies.decision_us[number] = int((decided_s - asked_s) * SECOND_US)
+        replies.ends[number] = end
+    return Workload(workload.areas, workload.seats, bytes(fate for _, _, fate, _ in requests)), replies
+
+
+def twice(*requests: tuple[float, float, Fate, End], held_us: int | None = HOLD_US) -> int:
+    """How often the seat was sold too early."""
+    part = lived(*requests)
+    return check_replies([part[0]], [part[1]], SoldSeats(AREAS, ROWS, COLS), held_us, interrupted=False).total
+
+
+LEFT, PAID, CANCELLED = (Fate.LEAVE, End.LEFT), (Fate.PAY, End.PAID), (Fate.CANCEL, End.CANCELLED)
+TOO_LATE, NOT_ANSWERED = (Fate.PAY, End.EXPIRED), (Fate.PAY, End.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [(0, 1, *LEFT), (9, 10, *LEFT), (19, 21, *PAID)],
+        [(0, 1, *CANCELLED), (1, 1.1, *CANCELLED), (1.1, 1.2, *PAID)],
+        [(0, 1, *TOO_LATE), (9, 10, *PAID)],
+        [(0, 1, *NOT_ANSWERED), (9, 10, *PAID)],
+        # Its decision was told so late that its hold was over then.
+        [(0, 12, *LEFT), (10, 11, *PAID)],
+        # A hold that may have ended a little before, as the clocks are.
+        [(0, 1, *LEFT), (9, 10 - SLACK_US / SECOND_US, *PAID)],
+    ],
+)
+def test_a_seat_may_be_sold_again_once_it_can_have_been_given_back(requests: list[tuple[float, float, Fate, End]]) -> None:
+    assert twice(*requests) == 0
+    assert twice(*reversed(requests)) == 0
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [(0, 1, *LEFT), (8, 9, *LEFT)],
+        [(0, 1, *PAID), (20, 21, *LEFT)],
+        [(0, 1, *PAID), (20, 21, *CANCELLED)],
+        [(0, 1, *PAID), (20, 21, *PAID)],
+        [(0, 1, *NOT_ANSWERED), (8, 9, *PAID)],
+        [(0, 1, *TOO_LATE), (8, 9, *PAID)],
+        [(0, 1, *LEFT), (5, 6, *CANCELLED)],
+        # The first two go together, the third with neither.
+        [(0, 1, *CANCELLED), (1, 2, *PAID), (2, 3, *CANCELLED)],
+    ],
+)
+def test_a_seat_that_is_sold_again_while_it_is_held_or_paid_is_found(requests: list[tuple[float, float, Fate, End]]) -> None:
+    assert twice(*requests) == 1
+    assert twice(*reversed(requests)) == 1
+
+
+def test_without_holds_only_cancelled_seats_may_be_sold_again() -> None:
+    assert twice((0, 1, *CANCELLED), (100, 101, *LEFT), held_us=None) == 0
+    assert twice((0, 1, *LEFT), (100, 101, *LEFT), held_us=None) == 1
+    assert twice((0, 1, *NOT_ANSWERED), (100, 101, *LEFT), held_us=None) == 1
+
+
+def test_a_seat_that_was_sold_many_times_is_judged_in_a_moment() -> None:
+    spans = [Span(number, number, number + 1) for number in range(100_000)]
+    assert list(conflicts(spans)) == []
+    assert list(conflicts([*spans, Span(50_000, FOREVER_US, 200_000)])) != []
+
+
+def test_in_the_end_paid_seats_are_taken_and_all_others_free() -> None:
+    requests = [LEFT, PAID, CANCELLED, TOO_LATE, NOT_ANSWERED]
+    workload, replies = lived(*[(0.0, 1.0, *request) for request in requests])
+    for number in range(len(requests)):
+        replies.first_rows[number], replies.first_cols[number] = divmod(number, COLS)
+
+    def left(at_s: float) -> tuple[list[str], list[int], set[int]]:
+        at_us = int(at_s * SECOND_US)
+        found = in_the_end([workload], [replies], SoldSeats(AREAS, ROWS, COLS), HOLD_US, at_us, at_us + SECOND_US)
+        return found.held.rows_of(0), found.unknown, found.given_back
+
+    assert left(11) == ([".#..", "....", "...."], [1, 0], {0})
+    # While holds are open they are taken; while they end, nobody knows.
+    assert left(2) == (["##..", "....", "...."], [1, 0], {0})
+    assert left(10) == ([".#..", "....", "...."], [2, 0], {0})
+
+
+@pytest.mark.parametrize(
+    ("fate", "held_s", "status", "code", "state", "end", "told"),
+    [
+        (Fate.PAY, 1, 200, "", "PAID", End.PAID, ""),
+        (Fate.CANCEL, 1, 200, "", "CANCELLED", End.CANCELLED, ""),
+        (Fate.PAY, 10, 409, "hold_expired", "", End.EXPIRED, ""),
+        (Fate.PAY, 9, 409, "hold_expired", "", End.UNKNOWN, "its hold ended 9.000 s after it was asked for, too early"),
+        (Fate.CANCEL, 10, 409, "hold_expired", "", End.UNKNOWN, "CANCEL answered 409 hold_expired"),
+        (Fate.PAY, 10, 409, "reservation_failed", "", End.UNKNOWN, "PAY answered 409 reservation_failed"),
+        (Fate.PAY, 1, 404, "", "", End.UNKNOWN, "PAY answered 404"),
+        (Fate.PAY, 1, 200, "", "RESERVED", End.UNKNOWN, "PAY is answered by 200 with the state RESERVED"),
+        (Fate.PAY, 1, 200, "", "CANCELLED", End.UNKNOWN, "PAY is answered by 200 with the state CANCELLED"),
+        (Fate.CANCEL, 1, 200, "", "PAID", End.UNKNOWN, "CANCEL is answered by 200 with the state PAID"),
+    ],
+)
+def test_an_answer_to_a_change_is_what_was_asked_for_or_an_allowed_refusal(
+    fate: Fate, held_s: int, status: int, code: str, state: str, end: End, told: str
+) -> None:
+    fields = {"reservationId": "1", "eventId": "e", "areaId": "0", "numOfSeats": 1, "type": "RANDOM", "seats": [], "state": state}
+    held = Held(fate, held_s * SECOND_US, HOLD_US)
+    assert change_answered(held, status, code, msgspec.json.encode(fields), "1") == (end, told)
+
+
+def test_a_change_that_is_answered_by_another_reservation_is_found() -> None:
+    fields = {"reservationId": "2", "eventId": "e", "areaId": "0", "numOfSeats": 1, "type": "RANDOM", "seats": [], "state": "PAID"}
+    end, told = change_answered(Held(Fate.PAY, 0, None), 200, "", msgspec.json.encode(fields), "1")
+    assert (end, told) == (End.UNKNOWN, "PAY is answered by reservation 2")
+    assert change_answered(Held(Fate.PAY, 0, None), 200, "", b"<html>", "1")[1].startswith("malformed reply to PAY")
+    # Without a hold nothing expires.
+    assert change_answered(Held(Fate.PAY, 10**12, None), 409, "hold_expired", b"", "1")[1].endswith("too early")

@@ -131,6 +131,69 @@ def test_a_planted_fault_is_never_sound(fault: dict[str, Any], code: int, told: 
     assert raised.value.exit_code == code
 
 
+LIFE = ("--hold-seconds", "1", "--pay", "0.6", "--cancel", "0.2", "--rate", "300")
+
+
+@pytest.mark.parametrize("flags", [(), ("--http2", "--processes", "2", "-c", "2")])
+def test_seats_come_back_and_are_sold_again_and_paid_ones_stay(flags: tuple[str, ...]) -> None:
+    with selling(SeatSeller(busy_changes=3)) as seller:
+        report = spike_json(seller, *LIFE, "-n", "900", *flags)
+
+    assert (report["verdict"], report["violations"]) == ("sound", [])
+    assert report["paid"] + report["cancelled"] + report["expired_unpaid"] < report["reserved"]
+    assert min(report["paid"], report["cancelled"]) > 0
+    assert report["unknown_ends"] == 0
+    assert sum(report["retries"].values()) == 3
+    # What was paid is all that is taken in the end; more was sold than the event has seats.
+    taken = sum(seats.count(b"#") for _, _, seats in seller.areas.values())
+    assert taken == sum(count for *_, count in seller.holds.values())
+    assert len(seller.holds) == report["paid"]
+    assert 0 < report["change_ms"]["p50"] <= report["change_ms"]["max"]
+
+
+def test_holds_that_end_late_are_not_waited_for_if_told_so() -> None:
+    with selling(SeatSeller()) as seller:
+        began_s = time.monotonic()
+        report = spike_json(seller, "--hold-seconds", "600", "--pay", "0.5", "--await-holds-s", "0")
+        assert time.monotonic() - began_s < 60
+
+    assert report["maps"] == "3 areas and 3 seat maps agree with the replies"
+    assert report["paid"] < report["reserved"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        # A seat is sold again while it is held, or though it was paid.
+        ({"sells_twice": True}, "was sold twice"),
+        ({"ends_holds_after_s": 0.05}, "was sold twice"),
+        ({"frees_paid": True}, "(PAID)"),
+        ({"keeps_cancelled": True}, "in the map, not so by the replies"),
+        ({"ends_holds_after_s": 60}, "in the map, not so by the replies"),
+        # A payment that is refused without need, or answered by something else.
+        ({"payment_answer": "hold_expired"}, "its hold ended"),
+        ({"payment_answer": "reservation_cancelled"}, "PAY answered 409 reservation_cancelled"),
+        ({"payment_answer": "already_paid"}, "PAY answered 409 already_paid"),
+        ({"payment_answer": "{}"}, "malformed reply to PAY"),
+        ({"cancel_status": 409}, "CANCEL answered 409 already_paid"),
+        ({"cancel_status": 404}, "CANCEL answered 404"),
+    ],
+)
+def test_a_planted_fault_of_the_life_is_never_sound(fault: dict[str, Any], told: str) -> None:
+    with selling(SeatSeller(**fault)) as seller:
+        report = spike_json(seller, *LIFE, "--timeout-s", "5", "--release-s", "3", code=WRONG)
+
+    assert told in str(report["violations"])
+
+
+def test_payments_that_nobody_answers_are_not_checked() -> None:
+    with selling(SeatSeller(busy_changes=1_000_000)) as seller:
+        report = spike_json(seller, "--pay", "0.5", "--timeout-s", "2", code=NOT_CHECKED)
+
+    assert "payments and cancellations were not answered" in str(report["unchecked"])
+    assert report["violations"] == []
+
+
 def test_a_command_that_may_have_been_taken_is_counted_as_unknown_and_not_sent_again() -> None:
     with selling(SeatSeller(unacknowledged=5)) as seller:
         report = spike_json(seller)
@@ -290,6 +353,8 @@ def test_a_post_is_never_sent_again_behind_the_clients_back() -> None:
         (["extra"], "unexpected extra argument"),
         (["-env"], "'-env' requires an argument"),
         (["--rate", "nan"], "--rate is not a number"),
+        (["--pay", "0.7", "--cancel", "0.5"], "--pay 0.7 and --cancel 0.5 are shares of the same reservations, and more than 1"),
+        (["--hold-seconds", "0"], "'--hold-seconds': 0 is not in the range"),
         (["-c", "50", "--in-flight", "10"], "-c 50 clients can't share 10 requests in flight"),
         (["-c", "1", "--processes", "2"], "--processes 2 needs at least as many clients"),
         (["--rows", "100000", "--cols", "100000"], "more than 50000000 seats"),

@@ -12,16 +12,20 @@ from typing import Any
 import httpx
 
 from tests.e2e.site import announce, seats
-from tests.process.server import Server, forget_state, serving
+from tests.process.server import Server, forget_state, run, serving
 
+# More of them: KILL_ROUNDS=25 KILL_CARTS=500
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "4"))
+CARTS = int(os.environ.get("KILL_CARTS", "40"))
 SEED = int(os.environ.get("KILL_SEED", str(random.randrange(2**32))))
 _LOG = logging.getLogger(__name__)
-CARTS = 40
-ROWS, COLS = 40, 25
+# Two seats for each cart: nobody is refused.
+COLS = 50
+ROWS = 2 * ROUNDS * CARTS // COLS + 1
 HOLD_S = 2
 # A hold that was open when the process was killed ends this long after it is there again, at the latest.
-OVER_S = 20.0
+OVER_S = 60.0
+AUDIT_S = 120.0
 EVENT = "/v1/event/life"
 
 
@@ -99,5 +103,8 @@ async def test_what_was_paid_stays_paid_and_all_other_seats_come_back(tmp_path: 
                     taken |= {(seat["row"], seat["col"]) for seat in found["seats"]}
             assert paid
             assert len(taken) == 2 * len(paid)
+            _LOG.warning("%d orders, %d of them paid, %d over", len(carts), len(paid), len(carts) - len(paid))
             rows = (await client.get(f"{EVENT}/area/A")).json()["rows"]
             assert {(row, col) for row, line in enumerate(rows) for col, seat in enumerate(line) if seat == "#"} == taken
+    audited = run("audit", "-d", str(directory), cwd=tmp_path, timeout_s=AUDIT_S)
+    assert audited.returncode == 0, audited.stdout

@@ -25,8 +25,9 @@ from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, processing, read_result
 
 RESERVATIONS, DEADLINES = "Reservation", "Deadline"
-# So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments.
-_ENDED_MAX = 100
+# So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments. With
+# fewer it waits more than it works; with more a payment waits for longer.
+_ENDED_MAX = 250
 _RESTORED_AT_ONCE = 1_000
 # A tick that was sent comes back in milliseconds. After so long it is not waited for any more.
 _TICK_MS = 5_000

@@ -23,7 +23,9 @@ class Alarm:
         self._clock = clock
         self._wake = wake
         self._deadline_ms: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        # When it goes off is kept beside it: what uvloop calls at once has no time of its own.
+        self._timer: asyncio.Handle | None = None
+        self._timer_at_s = 0.0
         self._rests_until_s = 0.0
         self._refused_rest_s = 0.0
 
@@ -44,10 +46,10 @@ class Alarm:
         at_s = max(loop.time() + min(passes_s, _SLEEP_MAX_S), self._rests_until_s)
         if self._timer:
             # One that comes too early looks at the deadline and sets itself again.
-            if self._timer.when() <= at_s:
+            if self._timer_at_s <= at_s:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(at_s, self._look)
+        self._timer, self._timer_at_s = loop.call_at(at_s, self._look), at_s
 
     def _look(self) -> None:
         self._timer = None

@@ -6,12 +6,14 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
 
-from scripts.perf.spike_client.replies import ID_BYTES, MAY_HAVE_TAKEN, WITHOUT_ID, Outcome, Replies
+from scripts.perf.spike_client import lives
+from scripts.perf.spike_client.lives import AtTheEnd
+from scripts.perf.spike_client.replies import ID_BYTES, MAY_HAVE_TAKEN, WITHOUT_ID, End, Outcome, Replies
 from scripts.perf.spike_client.transport import UnreachableError
 from scripts.perf.spike_client.workload import Workload
 
@@ -70,12 +72,17 @@ class Violations:
 
 
 class SoldSeats:
-    """Who owns which seat of an event by the replies: per area one number a seat, 0 while it is free."""
+    """Who got which seat of an event by the replies: per area one number a seat, that of its first owner, 0 without one.
+
+    `resold` has all owners of a seat that was sold again, by area and place.
+    """
 
     def __init__(self, areas: int, rows: int, cols: int) -> None:
+        self.areas = areas
         self.rows = rows
         self.cols = cols
         self.total = 0
+        self.resold: dict[tuple[int, int], list[int]] = {}
         self._owners = [array("I", bytes(4 * rows * cols)) for _ in range(areas)]
 
     def sell(self, area: int, row: int, col: int, owner: int) -> int | None:
@@ -87,6 +94,8 @@ class SoldSeats:
         if not before:
             self._owners[area][place] = owner
             self.total += 1
+        else:
+            self.resold.setdefault((area, place), [before]).append(owner)
         return before
 
     def rows_of(self, area: int) -> list[str]:
@@ -118,34 +127,74 @@ def check_ids(parts: list[Replies], violations: Violations, *, interrupted: bool
                 violations.add(f"reservation {replies.id_text(number)} was accepted and never decided")
 
 
-def sell_all(shares: list[Workload], parts: list[Replies], sold: SoldSeats, violations: Violations) -> None:
-    """Put every sold seat where it belongs, and find those that are sold already."""
-    # Owner n + 1 is request `n // workers` of worker `n % workers`.
-    workers = len(parts)
-    for worker, (workload, replies) in enumerate(zip(shares, parts, strict=True)):
+def reserved(parts: list[Replies]) -> Iterator[tuple[int, int, int]]:
+    """Worker, number and owner of each reserved request: owner n + 1 is request `n // workers` of worker `n % workers`."""
+    for worker, replies in enumerate(parts):
         for number, outcome in enumerate(replies.outcomes):
-            if outcome != Outcome.RESERVED:
-                continue
-            area, owner = workload.areas[number], number * workers + worker + 1
-            for row, col in seats_of(number, workload, replies):
-                before = sold.sell(area, row, col, owner)
-                if before is None:
-                    violations.add(f"reservation {replies.id_text(number)} got seat ({row}, {col}), which area {area} does not have")
-                elif before:
-                    other = parts[(before - 1) % workers].id_text((before - 1) // workers)
-                    violations.add(f"area {area} seat ({row}, {col}) was sold twice: to {other} and to {replies.id_text(number)}")
+            if outcome == Outcome.RESERVED:
+                yield worker, number, number * len(parts) + worker + 1
 
 
-def check_replies(shares: list[Workload], parts: list[Replies], sold: SoldSeats, *, interrupted: bool) -> Violations:
-    """Everything that the replies alone can show."""
+def sell_all(shares: list[Workload], parts: list[Replies], sold: SoldSeats, held_us: int | None, violations: Violations) -> None:
+    """Put every sold seat where it belongs, and find those that were sold before they can have been given back."""
+    for worker, number, owner in reserved(parts):
+        area = shares[worker].areas[number]
+        for row, col in seats_of(number, shares[worker], parts[worker]):
+            if sold.sell(area, row, col, owner) is None:
+                name = parts[worker].id_text(number)
+                violations.add(f"reservation {name} got seat ({row}, {col}), which area {area} does not have")
+
+    def span(owner: int) -> lives.Span:
+        number, worker = divmod(owner - 1, len(parts))
+        return lives.span(parts[worker], number, owner, shares[worker].fate(number), held_us)
+
+    def told(owner: int) -> str:
+        number, worker = divmod(owner - 1, len(parts))
+        end = parts[worker].ends[number]
+        return parts[worker].id_text(number) + (f" ({End(end).name})" if end else "")
+
+    for (area, place), owners in sold.resold.items():
+        row, col = divmod(place, sold.cols)
+        for one, other in lives.conflicts([span(owner) for owner in owners]):
+            violations.add(f"area {area} seat ({row}, {col}) was sold twice: to {told(one)} and to {told(other)}")
+
+
+def check_replies(
+    shares: list[Workload], parts: list[Replies], sold: SoldSeats, held_us: int | None = None, *, interrupted: bool
+) -> Violations:
+    """Everything that the replies alone can show; seats are held for so long, if not for ever."""
     violations = Violations()
     for replies in parts:
         for text in replies.faults:
             violations.add(text)
         violations.total += replies.faults_total - len(replies.faults)
     check_ids(parts, violations, interrupted=interrupted)
-    sell_all(shares, parts, sold, violations)
+    sell_all(shares, parts, sold, held_us, violations)
     return violations
+
+
+class InTheEnd(NamedTuple):
+    """What the maps should show: seats that are taken, of each area how many more may be, and the areas that got seats back."""
+
+    held: SoldSeats
+    unknown: list[int]
+    given_back: set[int]
+
+
+def in_the_end(shares: list[Workload], parts: list[Replies], sold: SoldSeats, held_us: int | None, from_us: int, until_us: int) -> InTheEnd:
+    """What is left of the sale while the maps are compared, which takes from one time to another after the start."""
+    areas = len(unknown := unknown_seats(shares, parts, sold.areas))
+    held, given_back = SoldSeats(areas, sold.rows, sold.cols), set[int]()
+    for worker, number, owner in reserved(parts):
+        workload, replies = shares[worker], parts[worker]
+        area, stands = workload.areas[number], lives.at_the_end(replies, number, held_us, from_us, until_us)
+        if stands is not AtTheEnd.TAKEN:
+            given_back.add(area)
+            unknown[area] += workload.seats[number] if stands is AtTheEnd.UNKNOWN else 0
+            continue
+        for row, col in seats_of(number, workload, replies):
+            held.sell(area, row, col, owner)
+    return InTheEnd(held, unknown, given_back)
 
 
 @dataclass(slots=True)
@@ -177,7 +226,7 @@ def unknown_seats(shares: list[Workload], parts: list[Replies], areas: int) -> l
 
 
 def check_refusals(shares: list[Workload], parts: list[Replies], free_runs: dict[int, int], violations: Violations) -> None:
-    """Nobody was refused what is still free: seats are never given back, so those that are free in the end were free all the time."""
+    """Nobody was refused what is still free: where no seat was given back, those that are free in the end were free all the time."""
     for workload, replies in zip(shares, parts, strict=True):
         for number, outcome in enumerate(replies.outcomes):
             area, asked = workload.areas[number], workload.seats[number]

@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 
 from scripts.perf.spike_client import report as figures
-from scripts.perf.spike_client.options import IN_FLIGHT_DEFAULT, BadOptionError, complete
+from scripts.perf.spike_client.options import AWAIT_HOLDS_DEFAULT_S, IN_FLIGHT_DEFAULT, RELEASE_DEFAULT_S, BadOptionError, complete
 from scripts.perf.spike_client.run import WorkerDiedError, spike
 from scripts.perf.spike_client.transport import UnreachableError
 from scripts.perf.spike_client.verdict import Verdict
@@ -46,14 +46,24 @@ POSITIVE = click.FloatRange(min=0, min_open=True, max=86_400)
               help="Requests a second, sent by schedule; latencies then count from the scheduled time.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=None, show_default="a new one", help="Repeats an earlier spike's requests.")
 @click.option("--timeout-s", type=POSITIVE, default=60.0, help="A reservation's time from its first request to its decision.")
+@click.option("--hold-seconds", type=click.IntRange(1, 604_800), default=None, show_default="for ever",
+              help="The event holds seats for so long.")  # fmt: skip
+@click.option("--pay", type=click.FloatRange(0, 1), default=0.0, help="The share of the reserved ones that are paid at once.")
+@click.option("--cancel", type=click.FloatRange(0, 1), default=0.0, help="The share that are cancelled at once; the others are left.")
+@click.option("--await-holds-s", type=click.FloatRange(0, 700_000), default=AWAIT_HOLDS_DEFAULT_S,
+              help="Wait for holds to end in the end, unless that takes longer: their seats count as taken then.")  # fmt: skip
+@click.option("--release-s", type=POSITIVE, default=RELEASE_DEFAULT_S, help="So long seats may take to come back after the last hold.")
 @click.option("--json", "json_file", metavar="FILE", default=None, help="Write the report as JSON to FILE, or to stdout with `-`.")
 @click.option("--profile", type=click.Path(dir_okay=False, writable=True, path_type=Path), default=None, metavar="FILE",
               help="Write a cProfile of the first worker to FILE.")  # fmt: skip
 def command(json_file: str | None, **given: Any) -> int:  # noqa: ANN401 - click's parsed options, one by one
     """Ask for many RANDOM seats of a new event at once, wait for every decision and check that no seat was sold twice.
 
-    Exit code: 0 sound; 1 wrong: a seat was sold twice, an id was lost, somebody was refused what is free, the seat maps
-    disagree; 2 bad options; 3 not checked: the server can't be reached, nothing was sold, too little was decided, the maps
+    With --pay, --cancel and --hold-seconds it plays the whole life of reservations: seats may be sold again once they were
+    given back, and paid ones never.
+
+    Exit code: 0 sound; 1 wrong: a seat was sold twice, an id or a payment was lost, somebody was refused what is free, the
+    seat maps disagree; 2 bad options; 3 not checked: the server can't be reached, nothing was sold, too little was decided, the maps
     can't be read; 130 after Ctrl-C.
     """
     options = complete(**given)

@@ -16,11 +16,12 @@ from typing import NamedTuple
 import msgspec
 import pycurl
 
+from scripts.perf.spike_client import lives
 from scripts.perf.spike_client import replies as columns
 from scripts.perf.spike_client.options import Options
-from scripts.perf.spike_client.replies import Decision, Outcome, Replies
-from scripts.perf.spike_client.transport import Client, Transfer, error_name
-from scripts.perf.spike_client.workload import Workload, reservation_template
+from scripts.perf.spike_client.replies import Decision, End, Outcome, Replies
+from scripts.perf.spike_client.transport import Client, Kind, Transfer, error_name
+from scripts.perf.spike_client.workload import PAYMENT, Fate, Workload, reservation_template
 
 PROGRESS_INTERVAL_S = 0.2
 # The codes of a 503 that say that nothing was written. After any other the command may have been taken: another POST would be a second one.
@@ -63,15 +64,17 @@ class Problem(msgspec.Struct):
 
 
 class Flight:
-    """A request between its first POST and its end."""
+    """A request between its first POST and its end. `started_s`: when that began for which it waits, a decision or a change."""
 
-    __slots__ = ("client", "number", "reservation_id", "started_s")
+    __slots__ = ("client", "fate", "number", "reservation_id", "started_s")
 
     def __init__(self, number: int, client: Client, started_s: float) -> None:
         self.number = number
         self.client = client
         self.started_s = started_s
         self.reservation_id = ""
+        # What is done with its seats, once it has them.
+        self.fate = Fate.LEAVE
 
 
 class Driver:
@@ -152,7 +155,9 @@ class Driver:
     def _send_due(self, now_s: float) -> None:
         while self._retries and self._retries[0][0] <= now_s:
             flight = heapq.heappop(self._retries)[2]
-            if flight.reservation_id:
+            if flight.fate is not Fate.LEAVE:
+                self._change(flight)
+            elif flight.reservation_id:
                 flight.client.get(flight, flight.reservation_id)
             else:
                 self._post(flight)
@@ -175,8 +180,10 @@ class Driver:
                 self.replies.http_replies += 1
             else:
                 self.replies.transport_errors += 1
-            if transfer.is_post:
+            if transfer.kind is Kind.POST:
                 self._posted(transfer.exchange, transfer, code)
+            elif transfer.kind is Kind.CHANGE:
+                self._changed(transfer.exchange, transfer, code)
             else:
                 self._polled(transfer.exchange, transfer, code)
 
@@ -233,7 +240,7 @@ class Driver:
             return
         now_s = time.monotonic()
         replies.decision_us[number] = microseconds(now_s - flight.started_s)
-        replies.decided_at_us[number] = microseconds(now_s - replies.started_s)
+        replies.decided_at_us[number] = int((now_s - replies.started_s) * 1e6)
         if (decision.reservationId, decision.eventId, decision.areaId, decision.numOfSeats, decision.type) != (
             flight.reservation_id, self._task.event, area, asked, "RANDOM",
         ):  # fmt: skip
@@ -260,6 +267,39 @@ class Driver:
             got = [(seat.row, seat.col) for seat in seats]
             self.replies.odd_seats[flight.number] = got
             self.replies.fault(f"reservation {flight.reservation_id} asked for {asked} adjacent seats of its area and got {got[:20]}")
+        flight.fate = self._task.workload.fate(flight.number)
+        if flight.fate is Fate.LEAVE:
+            self._end(flight, Outcome.RESERVED)
+            return
+        self.replies.outcomes[flight.number] = Outcome.RESERVED
+        self.replies.ends[flight.number] = End.UNKNOWN
+        flight.started_s = time.monotonic()
+        self._change(flight)
+
+    def _change(self, flight: Flight) -> None:
+        if flight.fate is Fate.PAY:
+            flight.client.pay(flight, flight.reservation_id, PAYMENT)
+        else:
+            flight.client.cancel(flight, flight.reservation_id)
+
+    def _changed(self, flight: Flight, transfer: Transfer, code: int) -> None:
+        body, name, number, replies = transfer.take_body(), flight.fate.name, flight.number, self.replies
+        # Either may be sent again, and is made once.
+        if code:
+            self._again(flight, f"{name}: {error_name(code)}", RETRY_PAUSE_S, in_the_end=Outcome.RESERVED)
+            return
+        status, now_s = transfer.status(), time.monotonic()
+        code_name = problem(body).code if status >= 400 else ""
+        if status == 429 or status >= 500 or code_name == "not_decided":
+            self._again(flight, f"{name}: HTTP {status}", transfer.retry_after_s(), in_the_end=Outcome.RESERVED)
+            return
+        held_us = int((now_s - replies.started_s) * 1e6) - lives.asked_us(replies, number)
+        held = lives.Held(flight.fate, held_us, lives.hold_us(self._options.hold_seconds))
+        end, fault = lives.answered(held, status, code_name, body, flight.reservation_id)
+        if fault:
+            replies.fault(f"reservation {flight.reservation_id}: {fault}")
+        replies.ends[number] = end
+        replies.changed_us[number] = microseconds(now_s - flight.started_s)
         self._end(flight, Outcome.RESERVED)
 
     def _again(self, flight: Flight, why: str, pause_s: float, *, in_the_end: Outcome = Outcome.FAILED) -> None:

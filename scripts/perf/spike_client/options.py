@@ -16,6 +16,8 @@ HTTP2_CLIENTS_DEFAULT = 4
 HTTP1_CONNECTIONS_PER_CLIENT = 64
 # Every process keeps who owns which seat, four bytes a seat.
 SEATS_TOTAL_MAX = 50_000_000
+AWAIT_HOLDS_DEFAULT_S = 900.0
+RELEASE_DEFAULT_S = 10.0
 
 
 class BadOptionError(Exception):
@@ -42,6 +44,16 @@ class Options:
     sleep_s: float
     timeout_s: float
     profile: Path | None = None
+    hold_seconds: int | None = None
+    pay: float = 0.0
+    cancel: float = 0.0
+    await_holds_s: float = AWAIT_HOLDS_DEFAULT_S
+    release_s: float = RELEASE_DEFAULT_S
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether seats may be free again after they were sold."""
+        return self.hold_seconds is not None or self.cancel > 0
 
 
 def base_url(host: str) -> str:
@@ -88,12 +100,22 @@ def complete(  # noqa: PLR0913 - one argument per option
     sleep_s: float,
     timeout_s: float,
     profile: Path | None,
+    hold_seconds: int | None = None,
+    pay: float = 0.0,
+    cancel: float = 0.0,
+    await_holds_s: float = AWAIT_HOLDS_DEFAULT_S,
+    release_s: float = RELEASE_DEFAULT_S,
 ) -> Options:
     """Fill in what was not given. Raises `BadOptionError` for what can't be done."""
     in_flight = min(in_flight, requests)
-    for name, number in (("--rate", rate_per_s), ("--sleep", sleep_s), ("--timeout-s", timeout_s)):
+    for name, number in (
+        ("--rate", rate_per_s), ("--sleep", sleep_s), ("--timeout-s", timeout_s),
+        ("--pay", pay), ("--cancel", cancel), ("--await-holds-s", await_holds_s), ("--release-s", release_s),
+    ):  # fmt: skip
         if number is not None and math.isnan(number):
             raise BadOptionError(f"{name} is not a number")
+    if pay + cancel > 1:
+        raise BadOptionError(f"--pay {pay:g} and --cancel {cancel:g} are shares of the same reservations, and more than 1")
     if areas * rows * cols > SEATS_TOTAL_MAX:
         raise BadOptionError(f"{areas} areas of {rows} x {cols} are more than {SEATS_TOTAL_MAX} seats")
     if clients is None:
@@ -122,4 +144,9 @@ def complete(  # noqa: PLR0913 - one argument per option
         sleep_s=sleep_s,
         timeout_s=timeout_s,
         profile=profile,
+        hold_seconds=hold_seconds,
+        pay=pay,
+        cancel=cancel,
+        await_holds_s=await_holds_s,
+        release_s=release_s,
     )

@@ -1,4 +1,4 @@
-"""What came back, one column a fact: 42 bytes a request, so that processes can hand over millions of them."""
+"""What came back, one column a fact: 51 bytes a request, so that processes can hand over millions of them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ class Outcome(IntEnum):
     UNDECIDED = 4  # its id was handed out, and the server never told a decision
     UNKNOWN = 5  # ended in an error before there was an id: it may have been taken
     UNREACHED = 6  # its id was handed out, and nobody answered when its decision was asked for
+
+
+class End(IntEnum):
+    """What became of seats that a request got."""
+
+    LEFT = 0
+    PAID = 1
+    CANCELLED = 2
+    EXPIRED = 3  # as the answer to a payment says
+    UNKNOWN = 4  # nobody answered, or not as the contract has it
 
 
 # What may have taken seats that no reply tells of.
@@ -57,7 +67,8 @@ class Replies:
     """One worker's replies. Column i belongs to request i of its share of the workload.
 
     `first_rows` and `first_cols` say where the run of adjacent seats starts that a RESERVED request got; what is no such
-    run stands in `odd_seats`. `decided_at_us` counts from `started_s`. `http_replies` counts replies of any status.
+    run stands in `odd_seats`. `decided_at_us` counts from `started_s`. `changed_us` is how long a payment or a cancellation took that was
+    answered. `http_replies` counts replies of any status.
     `started_s` and `ended_s` are monotonic.
     """
 
@@ -68,6 +79,8 @@ class Replies:
     decided_at_us: array[int]
     first_rows: array[int]
     first_cols: array[int]
+    ends: bytearray
+    changed_us: array[int]
     odd_seats: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -104,9 +117,11 @@ def empty(requests: int) -> Replies:
         ids=bytearray(ID_BYTES * requests),
         post_us=array("I", zeros),
         decision_us=array("I", zeros),
-        decided_at_us=array("I", zeros),
+        decided_at_us=array("Q", bytes(8 * requests)),
         first_rows=array("I", zeros),
         first_cols=array("I", zeros),
+        ends=bytearray(requests),
+        changed_us=array("I", zeros),
     )
 
 

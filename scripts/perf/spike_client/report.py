@@ -16,8 +16,8 @@ from rich.text import Text
 from scripts.perf.spike_client.checks import Comparison, Violations
 from scripts.perf.spike_client.driver import microseconds
 from scripts.perf.spike_client.options import Options
-from scripts.perf.spike_client.replies import NOT_DECIDED, Outcome, Replies
-from scripts.perf.spike_client.verdict import Verdict, left_unchecked, verdict
+from scripts.perf.spike_client.replies import NOT_DECIDED, End, Outcome, Replies
+from scripts.perf.spike_client.verdict import Verdict, changes_unanswered, left_unchecked, verdict
 from ticketmaster.printable import printable
 
 PERCENTS = (50, 95, 99)
@@ -58,6 +58,9 @@ class Report(msgspec.Struct):
     in_flight: int
     rate_per_s: float | None
     seed: int
+    hold_seconds: int | None
+    pay: float
+    cancel: float
     interrupted: bool
     reserved: int
     refused: int
@@ -66,6 +69,10 @@ class Report(msgspec.Struct):
     undecided: int
     unreached: int
     unanswered: int
+    paid: int
+    cancelled: int
+    expired_unpaid: int
+    unknown_ends: int
     seats_sold: int
     refused_by_reason: dict[str, int]
     errors: dict[str, int]
@@ -75,6 +82,7 @@ class Report(msgspec.Struct):
     reservations_per_s: float
     post_ms: Latency
     decision_ms: Latency
+    change_ms: Latency
     seconds: list[Second]
     client_cpu_us_per_reservation: float
     client_cpu_us_per_http_request: float
@@ -123,6 +131,7 @@ def make(
 ) -> Report:
     """Put the workers' figures together. `parent_cpu_s` is what the process spent that leads the workers."""
     outcomes = Counter(Outcome(value) for replies in parts for value in replies.outcomes)
+    ends = Counter(End(value) for replies in parts for value in replies.ends)
     decided = outcomes[Outcome.RESERVED] + outcomes[Outcome.REFUSED]
     wall_s = max(replies.ended_s for replies in parts) - min(replies.started_s for replies in parts)
     http_replies = sum(replies.http_replies for replies in parts)
@@ -135,6 +144,7 @@ def make(
     unchecked = left_unchecked(
         options.requests, reserved, refused, outcomes[Outcome.UNREACHED], comparison.unchecked, interrupted=interrupted
     )
+    unchecked += changes_unanswered(ends, interrupted=interrupted)
     return Report(
         event=event,
         url=options.url,
@@ -144,10 +154,15 @@ def make(
         in_flight=options.in_flight,
         rate_per_s=options.rate_per_s,
         seed=options.seed,
+        **{name: getattr(options, name) for name in ("hold_seconds", "pay", "cancel")},
         interrupted=interrupted,
         reserved=reserved,
         refused=refused,
         **{outcome.name.lower(): outcomes[outcome] for outcome in (*NOT_DECIDED, Outcome.UNANSWERED)},
+        paid=ends[End.PAID],
+        cancelled=ends[End.CANCELLED],
+        expired_unpaid=ends[End.EXPIRED],
+        unknown_ends=ends[End.UNKNOWN],
         seats_sold=seats_sold,
         refused_by_reason=together(replies.refusals for replies in parts),
         errors=together(replies.errors for replies in parts),
@@ -157,6 +172,7 @@ def make(
         reservations_per_s=round(decided / wall_s, 1) if wall_s > 0 else 0.0,
         post_ms=latency(chain(no_id, *(filter(None, part.post_us) for part in parts))),
         decision_ms=latency(chain(given_up, *(decisions_us(part) for part in parts))),
+        change_ms=latency(chain.from_iterable(filter(None, part.changed_us) for part in parts)),
         seconds=seconds(parts),
         client_cpu_us_per_reservation=round(cpu_us / decided, 1) if decided else 0.0,
         client_cpu_us_per_http_request=round(cpu_us / http_replies, 1) if http_replies else 0.0,
@@ -195,6 +211,10 @@ def show(report: Report, console: Console) -> None:
     table.add_column(justify="right")
     table.add_column()
     table.add_row("reserved", f"{report.reserved:,}", f"{report.seats_sold:,} of {report.areas * report.rows * report.cols:,} seats sold")
+    if report.pay or report.cancel:
+        unpaid = f"{report.expired_unpaid:,} came too late" if report.expired_unpaid else ""
+        table.add_row("paid", f"{report.paid:,}", unpaid)
+        table.add_row("cancelled", f"{report.cancelled:,}")
     table.add_row("refused", f"{report.refused:,}")
     _counts(table, report.refused_by_reason)
     if report.unanswered:
@@ -212,7 +232,10 @@ def show(report: Report, console: Console) -> None:
     table.add_row("wall", f"{report.wall_s:,.2f} s")
     table.add_row("HTTP requests", f"{report.http_requests_per_s:,.0f}/s")
     table.add_row("reservations", f"{report.reservations_per_s:,.0f}/s")
-    for name, figures in (("POST", report.post_ms), ("POST → decision", report.decision_ms)):
+    waits = [("POST", report.post_ms), ("POST → decision", report.decision_ms)]
+    if report.pay or report.cancel:
+        waits.append(("payment, DELETE", report.change_ms))
+    for name, figures in waits:
         table.add_row(name, f"{figures.p50:,.1f} ms", f"p95 {figures.p95:,.1f}  p99 {figures.p99:,.1f}  max {figures.max:,.1f}")
     table.add_row(
         "client CPU",

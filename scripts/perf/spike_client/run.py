@@ -16,12 +16,14 @@ from types import FrameType
 
 from rich.console import Console
 
-from scripts.perf.spike_client import checks, driver, report, workload
+from scripts.perf.spike_client import checks, driver, lives, report, workload
+from scripts.perf.spike_client.checks import SoldSeats, Violations
 from scripts.perf.spike_client.driver import Progress, Task
 from scripts.perf.spike_client.options import BadOptionError, Options
 from scripts.perf.spike_client.progress import ProgressView
 from scripts.perf.spike_client.replies import Replies
 from scripts.perf.spike_client.transport import Api, UnreachableError
+from scripts.perf.spike_client.workload import Workload
 
 API_TIMEOUT_S = 30.0
 POLL_S = 0.1
@@ -76,14 +78,13 @@ def spike(options: Options, console: Console) -> report.Report:
                 worker.process.join()
     parts = [worker.replies for worker in workers if worker.replies]
     sold = checks.SoldSeats(options.areas, options.rows, options.cols)
-    violations = checks.check_replies(shares, parts, sold, interrupted=interrupted)
+    violations = checks.check_replies(shares, parts, sold, lives.hold_us(options.hold_seconds), interrupted=interrupted)
     if interrupted:
         comparison = checks.not_compared("interrupted")
     else:
-        comparison = checks.compare_maps(api, event, sold, checks.unknown_seats(shares, parts, options.areas))
-        # Maps that are wrong themselves show nothing.
-        if not comparison.violations.total:
-            checks.check_refusals(shares, parts, comparison.free_runs, violations)
+        if options.hold_seconds is not None:
+            await_holds(parts, options.hold_seconds, options.await_holds_s, console)
+        comparison = compare(api, event, options, shares, parts, sold, violations)
     return report.make(
         options,
         event,
@@ -94,6 +95,34 @@ def spike(options: Options, console: Console) -> report.Report:
         comparison=comparison,
         interrupted=interrupted,
     )
+
+
+def await_holds(parts: list[Replies], hold_seconds: int, await_s: float, console: Console) -> None:
+    """Wait until all holds have ended, unless that takes too long."""
+    last_s = parts[0].started_s + lives.last_end_us(parts, hold_seconds * 1_000_000) / 1e6
+    wait_s = last_s - time.monotonic()
+    if 0 < wait_s <= await_s:
+        console.print(f"the last hold ends in {wait_s:,.0f} s", highlight=False)
+        time.sleep(wait_s)
+
+
+def compare(
+    api: Api, event: str, options: Options, shares: list[Workload], parts: list[Replies], sold: SoldSeats, violations: Violations
+) -> checks.Comparison:
+    """The server's maps against what is left of the sale."""
+    settle_s = options.release_s if options.gives_back else checks.SETTLE_S
+    left = checks.InTheEnd(sold, checks.unknown_seats(shares, parts, options.areas), set())
+    if options.gives_back:
+        # Reading the maps of many areas takes its time, too.
+        from_us = int((time.monotonic() - parts[0].started_s) * 1e6)
+        until_us = from_us + int((settle_s + API_TIMEOUT_S) * 1e6)
+        left = checks.in_the_end(shares, parts, sold, lives.hold_us(options.hold_seconds), from_us, until_us)
+    comparison = checks.compare_maps(api, event, left.held, left.unknown, settle_s=settle_s)
+    # Maps that are wrong themselves show nothing.
+    if not comparison.violations.total:
+        free_runs = {area: run for area, run in comparison.free_runs.items() if area not in left.given_back}
+        checks.check_refusals(shares, parts, free_runs, violations)
+    return comparison
 
 
 def allow_files(options: Options) -> None:
@@ -127,7 +156,7 @@ def without_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def start(options: Options, event: str, shares: list[workload.Workload]) -> list[Worker]:
+def start(options: Options, event: str, shares: list[Workload]) -> list[Worker]:
     """Start a worker process for each share."""
     context: SpawnContext = multiprocessing.get_context("spawn")
     workers = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any, Protocol
 
 import pycurl
@@ -35,6 +36,14 @@ class UnreachableError(Exception):
     """No HTTP reply came; the text says why in a few words."""
 
 
+class Kind(Enum):
+    """What a transfer asks for."""
+
+    POST = "POST"
+    GET = "GET"
+    CHANGE = "change"
+
+
 class Exchange(Protocol):
     """Whatever the caller has to know again when a transfer is done."""
 
@@ -48,7 +57,7 @@ class Transfer(pycurl.Curl):
     """A reusable libcurl handle: one request and its reply at a time."""
 
     exchange: Any
-    is_post: bool
+    kind: Kind
 
     def __init__(self, *, http2: bool, timeout_s: float) -> None:
         super().__init__()
@@ -70,15 +79,26 @@ class Transfer(pycurl.Curl):
         The body comes from a callback that can't rewind: libcurl would otherwise send a POST again by itself when a kept
         connection closes under it, and a reservation would be made that nobody knows of.
         """
-        self.is_post = True
+        self.kind = Kind.POST
         self.setopt(pycurl.URL, url)
         self.setopt(pycurl.POST, 1)
         self.setopt(pycurl.READFUNCTION, self._read)
         self.setopt(pycurl.HTTPHEADER, ["Content-Type: application/json", "Expect:"])
 
+    def be_change(self, method: str, url: str) -> None:
+        """Become a payment or a cancellation at this URL."""
+        self.be_post(url)
+        self.kind = Kind.CHANGE
+        self.setopt(pycurl.CUSTOMREQUEST, method)
+
+    def carry(self, body: bytes) -> None:
+        """Send this body next."""
+        self.payload = body
+        self.setopt(pycurl.POSTFIELDSIZE, len(body))
+
     def be_get(self) -> None:
         """Become a GET; each request sets its URL."""
-        self.is_post = False
+        self.kind = Kind.GET
         self.setopt(pycurl.HTTPGET, 1)
 
     def _read(self, size: int) -> bytes:
@@ -116,8 +136,7 @@ class Client:
         self._get_url = f"{url}/v1/reservation/"
         self._selector = selector
         self._sockets: set[int] = set()
-        self._idle_posts: list[Transfer] = []
-        self._idle_gets: list[Transfer] = []
+        self._idle: dict[Kind, list[Transfer]] = {kind: [] for kind in Kind}
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX if http2 else pycurl.PIPE_NOTHING)
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, connections)
@@ -128,25 +147,40 @@ class Client:
 
     def post(self, exchange: Exchange, body: bytes) -> None:
         """Start to ask for seats."""
-        if self._idle_posts:
-            transfer = self._idle_posts.pop()
+        if idle := self._idle[Kind.POST]:
+            transfer = idle.pop()
         else:
             transfer = Transfer(http2=self._http2, timeout_s=self._timeout_s)
             transfer.be_post(self._post_url)
         transfer.exchange = exchange
-        transfer.payload = body
-        transfer.setopt(pycurl.POSTFIELDSIZE, len(body))
+        transfer.carry(body)
         self._multi.add_handle(transfer)
 
     def get(self, exchange: Exchange, reservation_id: str) -> None:
         """Start to wait for a decision."""
-        if self._idle_gets:
-            transfer = self._idle_gets.pop()
+        if idle := self._idle[Kind.GET]:
+            transfer = idle.pop()
         else:
             transfer = Transfer(http2=self._http2, timeout_s=self._timeout_s)
             transfer.be_get()
         transfer.exchange = exchange
         transfer.setopt(pycurl.URL, self._get_url + reservation_id)
+        self._multi.add_handle(transfer)
+
+    def pay(self, exchange: Exchange, reservation_id: str, body: bytes) -> None:
+        """Start to pay for a reservation."""
+        self._change(exchange, "POST", f"{self._get_url}{reservation_id}/payment", body)
+
+    def cancel(self, exchange: Exchange, reservation_id: str) -> None:
+        """Start to cancel a reservation."""
+        self._change(exchange, "DELETE", self._get_url + reservation_id, b"")
+
+    def _change(self, exchange: Exchange, method: str, url: str, body: bytes) -> None:
+        idle = self._idle[Kind.CHANGE]
+        transfer = idle.pop() if idle else Transfer(http2=self._http2, timeout_s=self._timeout_s)
+        transfer.be_change(method, url)
+        transfer.exchange = exchange
+        transfer.carry(body)
         self._multi.add_handle(transfer)
 
     def on_socket(self, descriptor: int, events: int) -> None:
@@ -168,7 +202,7 @@ class Client:
                 self._multi.remove_handle(done)
                 yield done, code
                 done.exchange = None
-                (self._idle_posts if done.is_post else self._idle_gets).append(done)
+                self._idle[done.kind].append(done)
 
     def close(self) -> None:
         """Drop every connection, with what is on it."""
@@ -209,8 +243,7 @@ class Api:
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body. Raises `UnreachableError` when no reply comes."""
         self._post.be_post(self._url + path)
-        self._post.payload = body
-        self._post.setopt(pycurl.POSTFIELDSIZE, len(body))
+        self._post.carry(body)
         return self._perform(self._post)
 
     @staticmethod

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
+
+from scripts.perf.spike_client.replies import End
 
 # Fewer decisions than this say too little about the others.
 DECIDED_SHARE_MIN = 0.9
@@ -27,6 +30,14 @@ def verdict(violations: int, unchecked: Sequence[str]) -> Verdict:
     if violations:
         return Verdict.WRONG
     return Verdict.NOT_CHECKED if unchecked else Verdict.SOUND
+
+
+def changes_unanswered(ends: Counter[End], *, interrupted: bool) -> list[str]:
+    """Whether too few payments and cancellations were answered."""
+    asked, unknown = sum(ends.values()) - ends[End.LEFT], ends[End.UNKNOWN]
+    if interrupted or unknown <= asked * (1 - DECIDED_SHARE_MIN):
+        return []
+    return [f"{unknown:,} of {asked:,} payments and cancellations were not answered"]
 
 
 def left_unchecked(requests: int, reserved: int, refused: int, unreached: int, maps: str | None, *, interrupted: bool) -> list[str]:
