@@ -79,6 +79,12 @@ TABLE: Final = (
     Row("event.*", ROLE),
     Row("reservation.*", ROLE),
     Row("ticket.*", ("", *ROLE, "urls"), ("granian", "h2", "hpack", "msgspec", "structlog")),
+    Row(
+        "export.*",
+        ("audit.reading", "audit.records", "domain.*", "wire.*", "broker.port", "errors", "sqlitefile"),
+        # pyarrow is an extra, imported where somebody wants Parquet.
+        (*SQLITE, "pyarrow"),
+    ),
     Row("audit.*", ("domain.*", "wire.*", "broker.port", "broker.partitioner", "state.sqlite", "errors")),
     Row(
         "simulation.*",

@@ -1,4 +1,4 @@
-"""``ticketmaster audit`` and ``trace`` on a real Kafka: a sound sale, one with planted mistakes, and one whose commands are gone."""
+"""``ticketmaster audit``, ``export`` and ``trace`` on a real Kafka: a sound sale, planted mistakes, and commands that are gone."""
 
 from __future__ import annotations
 
@@ -97,6 +97,12 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         # A directory that is none of theirs is no proof of anything.
         nowhere = run("audit", "-c", str(fleet.config), "-d", str(fleet.folder / "nowhere"), cwd=fleet.folder)
         one_clear_line(nowhere, ["nowhere", "no state of this cluster"])
+
+        # Exported: each reservation as it was answered.
+        done = await asyncio.to_thread(run, "export", "-c", str(fleet.config), "--format", "jsonl", cwd=fleet.folder, timeout_s=60)
+        assert (done.returncode, done.stderr) == (0, f"stdout: {len(sale.decisions)} reservations of all events\n")
+        rows = {row["reservationId"]: row for row in map(json.loads, done.stdout.splitlines())}
+        assert {key: rows[key]["seats"] for key in rows} == {key: json.loads(body)["seats"] for key, body in sale.decisions.items()}
 
         # Traced: every record has its own place and time.
         reservation_id = next(key for key, body in sale.decisions.items() if b'"RESERVED"' in body)
