@@ -83,6 +83,10 @@ LOG_UNAVAILABLE = unavailable("log_unavailable", "The command could not be ackno
 COMMAND_TOO_LARGE = Problem(413, "command_too_large", "The log never takes a command of this size, and has not; ask for less at once.")
 TOO_MANY_WAITING = too_many("too_many_waiting", "Too many requests wait for a decision; try again.")
 TOO_MANY_COMMANDS = too_many("too_many_commands", "Too many commands wait for the log; try again.")
+TOO_MANY_LISTS = too_many("too_many_lists", "Too many lists of reservations are being made; try again.")
+LIST_TOO_LONG = unavailable(
+    "list_too_long", "There are too many reservations to look through in time; `ticketmaster export` has them all.", 10
+)
 TOO_MANY_REQUESTS = too_many("too_many_requests", "Too many requests are in flight; try again.")
 INTERNAL_ERROR = Problem(500, "internal_error", "A defect of the server; it was logged.")
 
