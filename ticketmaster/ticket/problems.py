@@ -65,6 +65,11 @@ def invalid_encoding() -> Problem:
     return Problem(400, "invalid_encoding", "The path, or a value of the query, is not UTF-8 in percent-encoding.")
 
 
+def invalid_idempotency_key() -> Problem:
+    """400: a header that is no key, or two of them."""
+    return Problem(400, "invalid_idempotency_key", "There is one Idempotency-Key, of 1 to 255 visible ASCII characters.")
+
+
 INVALID_ENCODING = invalid_encoding()
 INVALID_HOST = Problem(
     400,
@@ -101,7 +106,6 @@ HOLDS_UNAVAILABLE = unavailable(
 )
 INVALID_REFUND = Problem(400, "invalid_refund", "refund is true or false.")
 INVALID_CHANGE = Problem(400, "invalid_field", "The body is no record that this process can read.")
-INVALID_IDEMPOTENCY_KEY = Problem(400, "invalid_idempotency_key", "There is one Idempotency-Key, of 1 to 255 visible ASCII characters.")
 IDEMPOTENCY_KEY_REUSED = Problem(
     422, "idempotency_key_reused", "This user has used this Idempotency-Key for a reservation of something else."
 )
