@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,9 @@ from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.clock import SystemClock
+from ticketmaster.export import reading
+from ticketmaster.export.reading import Source, read_reservations
+from ticketmaster.export.scratch import Scratch
 from ticketmaster.wire import topics
 
 COMMANDS, DECISIONS = topics.CREATE_RESERVATION.name, topics.USER_RESERVATION.name
@@ -104,6 +108,8 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         rows = {row["reservationId"]: row for row in map(json.loads, done.stdout.splitlines())}
         assert {key: rows[key]["seats"] for key in rows} == {key: json.loads(body)["seats"] for key, body in sale.decisions.items()}
 
+        assert await exported_in_two_runs(broker, fleet.folder / "scratch") == len(sale.decisions)
+
         # Traced: every record has its own place and time.
         reservation_id = next(key for key, body in sale.decisions.items() if b'"RESERVED"' in body)
         code, trace = await asyncio.to_thread(asked, fleet, "trace", reservation_id)
@@ -142,6 +148,26 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         # What was planted must not be found by those who come after.
         await delete_topics(broker, [topic.name for topic in WANTED])
         await broker.close()
+
+
+async def exported_in_two_runs(broker: KafkaBroker, path: Path) -> int:
+    """How many reservations an export has read that was interrupted at its first commit, and gone on with: no record was read twice."""
+    ends = await broker.end_offsets(partitions_of(DECISIONS, PARTITIONS))
+    source, read = Source(broker, "cluster", None, lambda _, at, offset: offset <= ends[at]), list[int]()
+
+    def interrupt(records: int, _total: int, _done: int) -> None:
+        if records:
+            read.append(records)
+            raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patch, closing(Scratch(path)) as scratch:
+        patch.setattr(reading, "_COMMIT_RECORDS", 1)
+        with pytest.raises(InterruptedError):
+            await read_reservations(source, PARTITIONS, None, scratch, interrupt)
+        assert scratch.count() == read[0]
+        assert await read_reservations(source, PARTITIONS, None, scratch, lambda records, _total, _done: read.append(read[0] + records))
+        assert read[-1] == scratch.count()
+        return scratch.count()
 
 
 async def remove_all_records(broker: KafkaBroker, topic: str) -> None:
