@@ -119,7 +119,7 @@ COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --upgrade --universal --py
 lock: $(VENV)/pyvenv.cfg ## Write the lock files anew with the latest versions that pyproject.toml allows
 	$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --constraints requirements.lock --extra dev --extra perf --output-file requirements-dev.lock
+	$(COMPILE) --constraints requirements.lock --extra dev --extra parquet --extra perf --output-file requirements-dev.lock
 
 .PHONY: clean
 clean: ## Remove .venv, caches and builds; the data directory stays

@@ -71,7 +71,7 @@ def looked_at(directory: Path, *command: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("writable", [True, False], ids=["writable", "read-only"])
 @pytest.mark.parametrize("without", ["", "*-shm", "ticketmaster.lock"])
-def test_audit_and_trace_see_all_and_leave_everything_as_it_is(
+def test_audit_trace_and_export_see_all_and_leave_everything_as_it_is(
     sold: tuple[Path, Sale], copied: Path, without: str, *, writable: bool
 ) -> None:
     for file in copied.rglob(without) if without else ():
@@ -82,8 +82,11 @@ def test_audit_and_trace_see_all_and_leave_everything_as_it_is(
     with nullcontext() if writable else unwritable(copied):
         found = looked_at(copied, "audit")
         traced = [looked_at(copied, "trace", reservation_id) for reservation_id in (min(sale.answered), max(sale.answered))]
+        exported = run("export", "-d", str(copied), cwd=copied.parent, env={"TMPDIR": str(copied.parent / "temporary")})
         assert everything(copied) == before
 
+    assert list((copied.parent / "temporary").iterdir()) == []
+    assert (exported.returncode, exported.stdout.count("\n")) == (0, len(sale.answered) + 1)
     assert (found["sound"], found["stores"]) == (True, 21)
     assert (found["totals"]["commands"], found["totals"]["decisions"]) == (len(sale.answered), len(sale.decisions))
     assert all(len(document["steps"]) >= 4 for document in traced)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.contract.conftest import OpenStateStores
 from tests.support.stores import NAME, OnlyStore, write
 from ticketmaster.state.memory import MemoryStores
-from ticketmaster.state.port import StateStores, Update
+from ticketmaster.state.port import Scanned, StateStores, Update
 from ticketmaster.state.sqlite import SqliteStores
 
 
@@ -145,3 +145,26 @@ def test_a_store_equals_a_dictionary(kind: str, rounds: list[dict[bytes, bytes |
             assert [store.get(key) for key in asked] == [model.get(key) for key in asked]
             assert store.checkpoint() == checkpoint
         store.close()
+
+
+def test_a_scan_finds_what_has_a_part_piece_by_piece(store: OnlyStore) -> None:
+    store.write({b"%02d" % number: b"user ann" if number % 3 else b"user\x00bob" for number in range(10)}, 1)
+    table = store.stores.table(NAME)
+
+    assert table.scan(b"", b"ann", 4) == Scanned([(b"01", b"user ann"), (b"02", b"user ann")], b"03")
+    assert table.scan(b"03", b"ann", 4) == Scanned([(b"04", b"user ann"), (b"05", b"user ann"), (b"07", b"user ann")], b"07")
+    assert table.scan(b"07", b"ann", 4) == Scanned([(b"08", b"user ann")], None)
+    assert table.scan(b"05", b"ann", 4) == Scanned([(b"07", b"user ann"), (b"08", b"user ann")], None)
+    assert [key for key, _ in table.scan(b"", b"\x00", 99).items] == [b"00", b"03", b"06", b"09"]
+    assert table.scan(b"09", b"ann", 4) == Scanned([], None)
+
+
+def test_a_scan_of_nothing_finds_nothing(store: OnlyStore) -> None:
+    assert store.stores.table(NAME).scan(b"", b"ann", 4) == Scanned([], None)
+
+
+def test_a_scan_sees_rows_that_were_replaced_and_not_those_that_are_gone(store: OnlyStore) -> None:
+    store.write({b"a": b"ann", b"b": b"ann", b"c": b"bob"}, 1)
+    store.write({b"a": b"bob", b"b": None, b"c": b"ann"}, 2)
+
+    assert store.stores.table(NAME).scan(b"", b"ann", 9) == Scanned([(b"c", b"ann")], None)

@@ -35,6 +35,13 @@ async def small_site(settings: ServerSettings) -> AsyncIterator[Site]:
         yield one
 
 
+@pytest.fixture
+async def listing_site(settings: ServerSettings) -> AsyncIterator[Site]:
+    """The same, where reservations are listed."""
+    async with site(LIMITS, settings, lists=True) as one:
+        yield one
+
+
 @pytest.fixture(params=[1, 2], ids=["http1", "http2"])
 async def client(request: pytest.FixtureRequest, small_site: Site) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the small site, in both versions of HTTP."""

@@ -84,8 +84,8 @@ def test_the_document_is_openapi_and_names_the_methods_that_the_routes_take() ->
     for path, item in DOCUMENT["paths"].items():
         documented = {method.upper() for method in item if method != "parameters"}
         # Those that every path has, or every path that takes GET, are told once.
-        assert documented == set(allowed_methods(path).split(", ")) - {"HEAD", "OPTIONS"}, path
-        assert ("HEAD" in allowed_methods(path)) == ("GET" in documented)
+        assert documented == set(allowed_methods(path, lists=True).split(", ")) - {"HEAD", "OPTIONS"}, path
+        assert ("HEAD" in allowed_methods(path, lists=True)) == ("GET" in documented)
 
 
 def test_the_limits_in_the_document_are_the_defaults() -> None:
@@ -96,6 +96,9 @@ def test_the_limits_in_the_document_are_the_defaults() -> None:
     assert f"{limits.event.seats_per_event_max:,} seats" in schemas["NewEvent"]["description"]
     assert schemas["NewReservation"]["properties"]["numOfSeats"]["maximum"] == limits.seats_per_reservation_max
     assert DOCUMENT["paths"]["/v1/event"]["get"]["parameters"][0]["schema"]["maximum"] == limits.listed_events_max
+    listing = DOCUMENT["paths"]["/v1/event/{eventId}/reservation"]["get"]["parameters"]
+    assert listing[3]["schema"]["maximum"] == schemas["ReservationList"]["properties"]["reservations"]["maxItems"]
+    assert listing[3]["schema"]["maximum"] == limits.listed_reservations_max
     for name in ("NewEvent", "AnnouncedEvent", "Event"):
         assert {schemas[name]["properties"][hold]["maximum"] for hold in ("holdSeconds", "holdSecondsMax")} == {
             limits.event.hold_seconds_max
@@ -155,11 +158,11 @@ async def run_curl(client: httpx.AsyncClient, command: str, variables: dict[str,
 
 
 @pytest.mark.parametrize("version", [1, 2], ids=["http1", "http2"])
-async def test_the_commands_of_the_page_work_in_their_order(small_site: Site, version: int) -> None:
+async def test_the_commands_of_the_page_work_in_their_order(listing_site: Site, version: int) -> None:
     commands = curls()
     assert len(commands) == sum(method in item for item in DOCUMENT["paths"].values() for method in ("get", "post", "delete"))
     variables: dict[str, str] = {}
-    async with client_of(small_site.address, version) as client:
+    async with client_of(listing_site.address, version) as client:
         # The page shows the defaults: its event is larger than the small site takes.
         for command in commands:
             response = await run_curl(client, command.replace(": 20", ": 10"), variables)
@@ -167,8 +170,8 @@ async def test_the_commands_of_the_page_work_in_their_order(small_site: Site, ve
     assert list(variables) == ["reservationId"]
 
 
-async def test_the_example_bodies_are_accepted_and_answered_as_described(small_site: Site) -> None:
-    async with client_of(small_site.address, 1) as client:
+async def test_the_example_bodies_are_accepted_and_answered_as_described(listing_site: Site) -> None:
+    async with client_of(listing_site.address, 1) as client:
         for path, item in DOCUMENT["paths"].items():
             content = item.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
             for example in content.get("examples", {}).values():
@@ -195,4 +198,4 @@ def test_the_example_answers_fit_their_schemas() -> None:
                 answer.elapsed = timedelta(0)
                 SCHEMA[path][method].validate_response(answer)
                 checked += 1
-    assert checked == 9
+    assert checked == 10

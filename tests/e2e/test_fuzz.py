@@ -35,7 +35,7 @@ POSTS, GETS = 60, 12
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("fuzz") / "data", "--long-poll-ms", "20") as (_, where):
+    with serving(tmp_path_factory.mktemp("fuzz") / "data", "--long-poll-ms", "20", "--list-reservations") as (_, where):
         event = {"eventName": "concert", "areas": [{"areaId": "A", "rowCount": 20, "colCount": 20}]}
         httpx.post(f"http://{where}/v1/event", json=event, timeout=TIMEOUT_S).raise_for_status()
         yield where

@@ -170,6 +170,6 @@ def test_runs_are_kept_for_a_thousand_starts(tmp_path: Path) -> None:
     begin_run(tmp_path)
 
     with closing(Lineage(tmp_path / "log.db")) as lineage:
-        assert [lineage.end_of(source, run) for run in runs] == [-1, -1, 0, 0, 0]
-        assert lineage.end_of(source, 7) == -1
-        assert lineage.end_of(source, None) == 0
+        assert [lineage.runs.end_of(source, run) for run in runs] == [-1, -1, 0, 0, 0]
+        assert lineage.runs.end_of(source, 7) == -1
+        assert lineage.runs.end_of(source, None) == 0

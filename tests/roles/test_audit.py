@@ -1,10 +1,11 @@
-"""``ticketmaster audit`` and ``trace`` on a real Kafka: a sound sale, one with planted mistakes, and one whose commands are gone."""
+"""``ticketmaster audit``, ``export`` and ``trace`` on a real Kafka: a sound sale, planted mistakes, and commands that are gone."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,9 @@ from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.clock import SystemClock
+from ticketmaster.export import reading
+from ticketmaster.export.reading import Source, read_reservations
+from ticketmaster.export.scratch import Scratch
 from ticketmaster.wire import topics
 
 COMMANDS, DECISIONS = topics.CREATE_RESERVATION.name, topics.USER_RESERVATION.name
@@ -98,6 +102,14 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         nowhere = run("audit", "-c", str(fleet.config), "-d", str(fleet.folder / "nowhere"), cwd=fleet.folder)
         one_clear_line(nowhere, ["nowhere", "no state of this cluster"])
 
+        # Exported: each reservation as it was answered.
+        done = await asyncio.to_thread(run, "export", "-c", str(fleet.config), "--format", "jsonl", cwd=fleet.folder, timeout_s=60)
+        assert (done.returncode, done.stderr) == (0, f"stdout: {len(sale.decisions)} reservations of all events\n")
+        rows = {row["reservationId"]: row for row in map(json.loads, done.stdout.splitlines())}
+        assert {key: rows[key]["seats"] for key in rows} == {key: json.loads(body)["seats"] for key, body in sale.decisions.items()}
+
+        assert await exported_in_two_runs(broker, fleet.folder / "scratch") == len(sale.decisions)
+
         # Traced: every record has its own place and time.
         reservation_id = next(key for key, body in sale.decisions.items() if b'"RESERVED"' in body)
         code, trace = await asyncio.to_thread(asked, fleet, "trace", reservation_id)
@@ -136,6 +148,26 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
         # What was planted must not be found by those who come after.
         await delete_topics(broker, [topic.name for topic in WANTED])
         await broker.close()
+
+
+async def exported_in_two_runs(broker: KafkaBroker, path: Path) -> int:
+    """How many reservations an export has read that was interrupted at its first commit, and gone on with: no record was read twice."""
+    ends = await broker.end_offsets(partitions_of(DECISIONS, PARTITIONS))
+    source, read = Source(broker, "cluster", None, lambda _, at, offset: offset <= ends[at]), list[int]()
+
+    def interrupt(records: int, _total: int, _done: int) -> None:
+        if records:
+            read.append(records)
+            raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patch, closing(Scratch(path)) as scratch:
+        patch.setattr(reading, "_COMMIT_RECORDS", 1)
+        with pytest.raises(InterruptedError):
+            await read_reservations(source, PARTITIONS, None, scratch, interrupt)
+        assert scratch.count() == read[0]
+        assert await read_reservations(source, PARTITIONS, None, scratch, lambda records, _total, _done: read.append(read[0] + records))
+        assert read[-1] == scratch.count()
+        return scratch.count()
 
 
 async def remove_all_records(broker: KafkaBroker, topic: str) -> None:

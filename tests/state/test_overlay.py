@@ -227,6 +227,29 @@ def test_a_table_takes_records_without_a_transaction(overlay: OnlyOverlay, store
     assert store.checkpoint() == 4
 
 
+@given(
+    batches=st.lists(st.lists(st.tuples(st.integers(0, 20), st.none() | st.sampled_from([b"ann", b"bob"])), max_size=8), max_size=6),
+    rows_max=st.integers(1, 9),
+    after=st.integers(-1, 21),
+)
+def test_a_scan_finds_what_a_look_up_of_every_key_would(batches: list[list[tuple[int, bytes | None]]], rows_max: int, after: int) -> None:
+    overlay = OnlyOverlay(NotedStore())
+    log: dict[bytes, bytes | None] = {}
+    for number, batch in enumerate(batches, 1):
+        records = [(b"%02d" % key, value) for key, value in batch]
+        overlay.apply(records, number)
+        log.update(records)
+        if number % 2:
+            overlay.write_behind()
+    begin = b"%02d" % after if after >= 0 else b""
+    found, end = overlay.scan(begin, b"ann", rows_max)
+    while end is not None:
+        items, end = overlay.scan(end, b"ann", rows_max)
+        found += items
+
+    assert found == sorted((key, value) for key, value in log.items() if value == b"ann" and key > begin)
+
+
 _STEP = st.one_of(
     st.tuples(st.just("put"), st.integers(0, 5), st.none() | st.integers(0, 9)),
     st.tuples(st.sampled_from(["commit", "write_behind", "crash"]), st.just(0), st.just(0)),

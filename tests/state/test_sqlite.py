@@ -151,6 +151,8 @@ def test_a_damaged_page_is_told_and_clear_makes_the_file_anew(path: Path) -> Non
         store.get(b"key-001000")
     with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
         list(store.items())
+    with pytest.raises(TaskCorrupted, match=r"state\.db can't be read"):
+        store.stores.table(NAME).scan(b"", b"v", 10_000)
     with pytest.raises(TaskCorrupted, match=r"state\.db"):
         store.write({b"key-001000": b"new"}, 2_001)
     store.clear()
@@ -227,6 +229,8 @@ def test_a_key_that_has_changed_is_found_behind_the_work_and_nothing_is_answered
         store.stores.check(100)
     with pytest.raises(TaskCorrupted, match="not what was written"):
         store.get(b"key-000299")
+    with pytest.raises(TaskCorrupted, match="not what was written"):
+        store.stores.table(NAME).scan(b"key-000200", b"v", 10)
     with pytest.raises(TaskCorrupted, match="not what was written"):
         store.write({b"k": b"v"}, 301)
     store.clear()

@@ -16,7 +16,7 @@ from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement
 from ticketmaster.broker.port import Batch, Consumer, Pair, TopicPartition, TopicSpec
 from ticketmaster.errors import Fatal, Retriable, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock, run_virtual
-from ticketmaster.state.port import StateStores
+from ticketmaster.state.port import Scanned, StateStores
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.telemetry.observer import DeadLetter
@@ -182,6 +182,27 @@ def test_an_owned_table_answers_from_what_was_there_and_from_what_comes() -> Non
         await until(lambda: len(seen) == 2, "the records are seen")
         assert seen == [(b"new", b"2"), (b"gone", None)]
         assert (table.get(1, b"new"), table.get(1, b"gone")) == (b"2", None)
+
+    on_virtual_time(test)
+
+
+def test_an_owned_table_is_scanned_partition_by_partition() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.send(1, (b"a", b"ann"), (b"b", b"bob"))
+        table, _ = lab.owned_table()
+        assert table.scan(1, b"", b"ann", 9) is None
+        await until(lambda: table.ready, "ready")
+        await lab.send(1, (b"c", b"ann"), (b"a", b"ann again"))
+        await until(lambda: table.get(1, b"c") is not None, "the record is there")
+
+        assert table.scan(1, b"", b"ann", 9) == Scanned([(b"a", b"ann again"), (b"c", b"ann")], None)
+        assert table.scan(0, b"", b"ann", 9) == Scanned([], None)
+        assert table.scan(PARTITIONS, b"", b"ann", 9) is None
+        lab.stores[1].damaged = True
+        assert table.scan(1, b"", b"ann", 9) is None
+        assert not table.ready
+        await until(lambda: table.ready, "ready again")
+        assert table.scan(1, b"a", b"ann", 9) == Scanned([(b"c", b"ann")], None)
 
     on_virtual_time(test)
 

@@ -13,7 +13,7 @@ from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, RecordHeade
 from ticketmaster.errors import Refused, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock
 from ticketmaster.state.memory import MemoryStores, MemoryTable
-from ticketmaster.state.port import StateTable, Steps, Update
+from ticketmaster.state.port import Scanned, StateTable, Steps, Update
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.topology import Outputs, Processor, Store, Stores, Topology
 from ticketmaster.telemetry.observer import DeadLetter, Observer
@@ -243,6 +243,10 @@ class _FragileTable(MemoryTable):
     def get(self, key: bytes) -> bytes | None:
         self._stores.raise_if_damaged()
         return super().get(key)
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        self._stores.raise_if_damaged()
+        return super().scan(after, part, rows_max)
 
     def checkpoint(self) -> int | None:
         self._stores.raise_if_damaged()

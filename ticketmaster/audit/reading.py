@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Protocol
 
 from ticketmaster.audit.books import Books
 from ticketmaster.audit.report import At, Example, Finding
-from ticketmaster.broker.port import Consumer, TopicPartition, partitions_of
+from ticketmaster.broker.port import Batch, Consumer, TopicPartition, partitions_of
 from ticketmaster.wire import topics
 
 _POLL_MS = 200
@@ -83,6 +83,21 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
                 not (books.undecided() or books.unopened() or books.releasing()) or loop.time() >= deadline
             ):
                 return books
+    finally:
+        await reader.stop()
+
+
+async def batches_up_to(log: Log, positions: dict[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> AsyncGenerator[list[Batch]]:
+    """All batches from positions on, at least up to ends, a poll's at once; moves the positions behind them. Close it (``aclosing``)."""
+    reader = log.reader(positions)
+    try:
+        while _is_behind(positions, ends):
+            batches = await reader.poll(_POLL_MS)
+            if not batches:
+                await skip_removed(log, positions)
+            for batch in batches:
+                positions[batch.source] = batch.next_offset
+            yield batches
     finally:
         await reader.stop()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
-from ticketmaster.audit.reading import Log, Progress
+from ticketmaster.audit.reading import Log, Progress, batches_up_to
 from ticketmaster.audit.report import At, Example, Finding
 from ticketmaster.audit.rules import text_of
 from ticketmaster.broker.port import TopicPartition
@@ -13,7 +14,6 @@ from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.sqlite import reading_store
 
 _EXAMPLES_MAX = 10
-_POLL_MS = 200
 
 
 class Stored(NamedTuple):
@@ -57,11 +57,10 @@ async def _read(
     """({key: (hash of its value before the checkpoint, its offset)}, the keys of those behind it)."""
     table, changed_since = dict[bytes, tuple[int, int]](), set[bytes]()
     start, end = (await log.start_offsets([source]))[source], (await log.end_offsets([source]))[source]
-    position, records = start, 0
-    reader = log.reader({source: position})
-    try:
-        while position < end:
-            for batch in await reader.poll(_POLL_MS):
+    positions, records = {source: start}, 0
+    async with aclosing(batches_up_to(log, positions, {source: end})) as polls:
+        async for batches in polls:
+            for batch in batches:
                 for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                     if offset >= checkpoint:
                         changed_since.add(key)
@@ -69,8 +68,6 @@ async def _read(
                         table.pop(key, None)
                     else:
                         table[key] = hash(value), offset
-                position, records = batch.next_offset, records + len(batch.records)
-            on_progress(f"comparing a store with {source.topic}-{source.partition}", records, end - start, position - start)
-    finally:
-        await reader.stop()
+                records += len(batch.records)
+            on_progress(f"comparing a store with {source.topic}-{source.partition}", records, end - start, positions[source] - start)
     return table, changed_since

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ticketmaster.audit.reading import Log, skip_removed
+from ticketmaster.audit.reading import Log, batches_up_to
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import text_of
 from ticketmaster.broker.partitioner import partition_of
@@ -22,7 +23,6 @@ from ticketmaster.wire.holds import without_hold
 from ticketmaster.wire.lives import standing
 from ticketmaster.wire.reservations import read_create, read_names, read_reservation, read_reserve, read_result, read_seats
 
-_POLL_MS = 200
 _SEATS_NAMED_MAX = 12
 _COMMANDS, _QUESTIONS = topics.CREATE_RESERVATION.name, topics.RESERVE_SEAT.name
 _ANSWERS, _CHANGELOG, _DECISIONS = topics.RESERVATION_RESULT.name, topics.RESERVATION_CHANGELOG.name, topics.USER_RESERVATION.name
@@ -90,21 +90,14 @@ class _Search:
         """Records whose key and value are wanted, none of them a tombstone."""
         positions, ends = await self._log.start_offsets(sources), await self._log.end_offsets(sources)
         found: list[_Found] = []
-        reader = self._log.reader(positions)
-        try:
-            while any(positions[source] < end for source, end in ends.items()):
-                batches = await reader.poll(_POLL_MS)
-                if not batches:
-                    await skip_removed(self._log, positions)
+        async with aclosing(batches_up_to(self._log, positions, ends)) as polls:
+            async for batches in polls:
                 for batch in batches:
-                    positions[batch.source] = batch.next_offset
                     self._records += len(batch.records)
                     for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                         if value is not None and wanted(key, value):
                             found.append(_Found(At(*batch.source, offset), batch.timestamp_ms, value))
                 self._on_progress(self._records)
-        finally:
-            await reader.stop()
         return found
 
 

@@ -43,7 +43,7 @@ def begin_run(directory: Path) -> int:
             if store.file not in checkpoints:
                 checkpoints[store.file] = _checkpoints(store.file)
             found = checkpoints[store.file]
-            if found.get(store.number, 0) > lineage.end_of(store.source, found.get(RUN)):
+            if found.get(store.number, 0) > lineage.runs.end_of(store.source, found.get(RUN)):
                 raise UsageError(
                     f"{log} is older than the state beside it ({store.file}), or of another directory: put the right one back, with its "
                     f"{LOG_FILE}-wal if there is one; or go on with this one, without what only the other has: "

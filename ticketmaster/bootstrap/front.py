@@ -10,6 +10,7 @@ from typing import Any, Self
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import listeners
+from ticketmaster.ticket.listing import Lists
 from ticketmaster.ticket.refusing import Refusing
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes, RouteTable
@@ -33,6 +34,7 @@ class Front:
         self.servers: list[HttpServer] = []
         """Those that answer; more may come."""
         self._gateway: Gateway | None = None
+        self._lists: Lists | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,9 +65,9 @@ class Front:
         """By name: each ends only if its port is answered no more."""
         return {f"http-{number}": server.ended() for number, server in enumerate(self.servers)}
 
-    def serve(self, routes: Routes, gateway: Gateway) -> None:
-        """Answers by these routes, which lead to this gateway."""
-        self._gateway = gateway
+    def serve(self, routes: Routes, gateway: Gateway, lists: Lists | None = None) -> None:
+        """Answers by these routes, which lead to this gateway, and to these lists."""
+        self._gateway, self._lists = gateway, lists
         gateway.is_crowded = lambda: any(server.is_crowded for server in self.servers)
         self._use(routes)
 
@@ -75,13 +77,18 @@ class Front:
         await asyncio.gather(*(server.retire() for server in self.servers))
         # From the first step of this drain nothing is taken on, so that no body need be waited for.
         await asyncio.gather(self._gateway.drain(), self._refuse_unfinished())
+        await self._stop_lists()
         self._refuse()
 
     async def fail(self) -> None:
         """Everybody who waits gets 503, and so does whoever comes."""
         assert self._gateway
         self._refuse()
-        await asyncio.gather(self._gateway.fail(), self._refuse_unfinished())
+        await asyncio.gather(self._gateway.fail(), self._refuse_unfinished(), self._stop_lists())
+
+    async def _stop_lists(self) -> None:
+        if self._lists:
+            await self._lists.stop()
 
     async def _refuse_unfinished(self) -> None:
         await asyncio.gather(*(server.refuse_unfinished() for server in self.servers))

@@ -26,6 +26,8 @@ def ticket_limits(config: StandaloneConfig | TicketConfig) -> TicketLimits:
         waiting_requests_max=config.waiting_requests_max,
         commands_in_flight_max=config.commands_in_flight_max,
         requests_in_flight_max=config.max_threads,
+        listed_reservations_max=config.listed_reservations_max,
+        lists_in_flight_max=config.lists_in_flight_max,
         long_poll_ms=config.long_poll_ms,
         drain_ms=config.drain_ms,
     )

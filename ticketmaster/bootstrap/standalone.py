@@ -35,6 +35,7 @@ from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import listeners
+from ticketmaster.ticket.listing import Lists
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
 from ticketmaster.wire import topics
@@ -84,7 +85,8 @@ class _Standalone:
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
         self._events = GlobalTable(broker, topics.EVENT.name, partitions, gateway.on_events, settings, observer)
         self._ready = ready = Readiness()
-        self._routes = Routes(gateway, ready, limits)
+        self._lists = Lists(self._reservations, partitions, limits, lambda: gateway.draining) if config.list_reservations else None
+        self._routes = Routes(gateway, ready, limits, lists=self._lists)
         self._watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
         measuring.watch_ready(ready)
         measuring.watch_state(directory)
@@ -121,7 +123,7 @@ class _Standalone:
             try:
                 specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
                 await self._broker.create_topics(specs)
-                front.serve(self._routes, self._gateway)
+                front.serve(self._routes, self._gateway, self._lists)
                 self._measuring.watch_connections(front.servers)
                 self._ready.watch(lambda: self._serves)
                 jobs = {**self._jobs(), **front.jobs(), "operations": operated()}

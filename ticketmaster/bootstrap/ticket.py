@@ -17,7 +17,7 @@ from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
-from ticketmaster.broker.port import Pair
+from ticketmaster.broker.port import Assignment, Pair
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import TicketConfig
 from ticketmaster.streams.pace import Pace
@@ -26,6 +26,7 @@ from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import is_listening, listeners
+from ticketmaster.ticket.listing import Lists, is_list
 from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.requests import RequestWatch
 from ticketmaster.ticket.routes import Routes
@@ -84,7 +85,7 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
             measuring.watch_gateway(ticket.gateway, watch)
             measuring.watch_connections(front.servers)
             ready.watch(lambda: ticket.serves, lambda: ticket.rebalancing)
-            front.serve(Routes(ticket.gateway, ready, ticket_limits(config), ready.is_open), ticket.gateway)
+            front.serve(Routes(ticket.gateway, ready, ticket_limits(config), ready.is_open, ticket.lists), ticket.gateway, ticket.lists)
             # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
             peer_address = host_and_port(config.hostname, await front.listen_apart()) if link else address
             jobs = {**ticket.jobs(peer_address), **front.jobs(), "operations": operated()}
@@ -122,6 +123,10 @@ class _Ticket:
             self._peers.ask,
             measuring.observer,
         )
+        self.lists: Lists | None = None
+        if config.list_reservations:
+            gateway = self.gateway
+            self.lists = Lists(self._reservations, context.partitions, limits, lambda: gateway.draining, self._peers.ask)
         self._areas = self._table(topics.AREA_STATUS, self.gateway.on_areas)
         self._events = self._table(topics.EVENT, self.gateway.on_events)
         measuring.watch_state(context.slot.folder)
@@ -132,10 +137,18 @@ class _Ticket:
         return GlobalTable(context.broker, topic.name, context.partitions, apply, context.settings, context.observer)
 
     def _on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
-        self.gateway.on_peer_answer(key, status, body, traceparent)
+        if self.lists and is_list(key):
+            self.lists.on_peer_answer(key, status, body)
+        else:
+            self.gateway.on_peer_answer(key, status, body, traceparent)
 
     def _on_peer_failure(self, key: bytes) -> None:
-        self.gateway.on_peer_failure(key)
+        self._on_peer_answer(key, 0, b"", b"")
+
+    def _on_assigned(self, assignment: Assignment) -> None:
+        self.gateway.on_assigned(assignment)
+        if self.lists:
+            self.lists.on_assigned(assignment)
 
     @property
     def serves(self) -> bool:
@@ -154,7 +167,7 @@ class _Ticket:
             "areas": self._areas.run(),
             "events": self._events.run(),
             "reservations": self._reservations.run(
-                gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, self._context.membership(peer_address)
+                gateway.on_reservations, gateway.on_table_opened, self._on_assigned, self._context.membership(peer_address)
             ),
             "hand-over": gateway.hand_over(Pace(self._context.settings.commit_interval_max_ms)),
             "sweep": gateway.sweep(),

@@ -18,6 +18,7 @@ from ticketmaster.cli.audit import audit
 from ticketmaster.cli.backup import backup
 from ticketmaster.cli.bench import bench
 from ticketmaster.cli.environment import check_environment, one_line
+from ticketmaster.cli.export import export
 from ticketmaster.cli.options import NO_DIRECTORY
 from ticketmaster.cli.roles import event, reservation, ticket
 from ticketmaster.cli.say import forgive_encodings, told_error
@@ -89,5 +90,5 @@ def main(context: click.Context) -> None:
         context.meta[NO_DIRECTORY] = True
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, backup, simulate, bench):
+for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, export, backup, simulate, bench):
     main.add_command(_command)

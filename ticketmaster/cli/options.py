@@ -118,6 +118,17 @@ GATEWAY_LIMITS = combined(
 )
 
 
+LIST_OPTIONS = combined(
+    click.option(
+        "--list-reservations",
+        is_flag=True,
+        help="Take GET /v1/event/{eventId}/reservation. Whoever may ask it learns ids, and so may read, pay and cancel.",
+    ),
+    limit("listed-reservations-max", 1_000, "Most reservations of a page of that list."),
+    limit("lists-in-flight-max", 32, "Most such pages that are being made, for clients and for other processes."),
+)
+
+
 def metrics_port(*older_names: str) -> Callable[[Any], Any]:
     """Where operators ask."""
     text = "Port of GET /metrics and /v1/health_check for operators; 0 is none."

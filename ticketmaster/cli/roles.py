@@ -15,6 +15,7 @@ from ticketmaster.cli.options import (
     FILE,
     GATEWAY_LIMITS,
     HTTP_OPTIONS,
+    LIST_OPTIONS,
     LOG_LEVEL,
     PORT,
     STATE_DIR,
@@ -87,6 +88,7 @@ def _listens_at(hostname: str) -> str:
 @metrics_port()
 @LOG_LEVEL
 @GATEWAY_LIMITS
+@LIST_OPTIONS
 def ticket(**options: Any) -> None:
     """Run the ticket role on Kafka: the HTTP gateway, and the table of reservations."""
     from ticketmaster.bootstrap.ticket import run_ticket  # noqa: PLC0415

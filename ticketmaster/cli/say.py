@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -45,6 +45,15 @@ def _write(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         # A pipe that nobody reads any more, or a disk without space, is found here, where it has an exit code.
         sys.stdout.flush()
+
+
+@contextmanager
+def on_stdout() -> Iterator[BinaryIO]:
+    """Stdout for the bytes of a table, which is no text for a person."""
+    with _told():
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
 
 
 @contextmanager

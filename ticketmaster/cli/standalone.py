@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LOG_LEVEL, PORT, bind, hostname, limit, metrics_port
+from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LIST_OPTIONS, LOG_LEVEL, PORT, bind, hostname, limit, metrics_port
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.config.telemetry import read_telemetry
 from ticketmaster.urls import host_and_port
@@ -32,6 +32,7 @@ from ticketmaster.urls import host_and_port
 )
 @limit("consumed-log-bytes-max", 256 << 20, "Bytes kept of commands that are worked off, per partition.")
 @GATEWAY_LIMITS
+@LIST_OPTIONS
 def standalone(**options: Any) -> None:
     """Run the whole system in one process, on an embedded broker: no Kafka, no Java, no Docker."""
     # Imported here, so that --help and a mistyped option are answered at once.

@@ -58,6 +58,9 @@ class TicketConfig:
     long_poll_ms: int
     drain_ms: int
     lame_duck_ms: int
+    list_reservations: bool
+    listed_reservations_max: int
+    lists_in_flight_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from errno import ENOSPC
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
-from ticketmaster.state.port import Steps, Update
+from ticketmaster.state.port import Scanned, Steps, Update
 
 _KEPT_WRITES = 3
 
@@ -32,6 +32,10 @@ class _Table:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         self._file.check()
         return iter(sorted(self.values.items()))
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        self._file.check()
+        return Scanned.of(self.values, after, part, rows_max)
 
     def checkpoint(self) -> int | None:
         self._file.check()

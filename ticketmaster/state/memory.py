@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from ticketmaster.state.port import Changes, Steps, Update
+from ticketmaster.state.port import Changes, Scanned, Steps, Update
 
 
 class MemoryTable:
@@ -20,6 +20,9 @@ class MemoryTable:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted(self._values.items()))
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        return Scanned.of(self._values, after, part, rows_max)
 
     def checkpoint(self) -> int | None:
         return self._checkpoint

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ticketmaster.state.port import StateStores, StateTable, Steps, Update
+from ticketmaster.state.port import Scanned, StateStores, StateTable, Steps, Update
 
 
 class Overlay:
@@ -52,6 +52,21 @@ class Overlay:
         if key in self._written:
             return self._written[key]
         return self.table.get(key)
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        """As :meth:`StateTable.scan`, of what is committed; what is in memory counts for no row."""
+        stored, end = self.table.scan(after, part, rows_max)
+        items: dict[bytes, bytes] = dict(stored)
+        # Those just written are in the store.
+        for generation in (self._older, self._newer):
+            for key, value in generation.items():
+                if key <= after or (end is not None and key > end):
+                    continue
+                if value is not None and part in value:
+                    items[key] = value
+                else:
+                    items.pop(key, None)
+        return Scanned(sorted(items.items()), end)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value in the open transaction; None deletes."""

@@ -25,7 +25,7 @@ from ticketmaster.broker.port import (
 )
 from ticketmaster.errors import Retriable, TaskCorrupted, TicketmasterError
 from ticketmaster.state.overlay import Overlays
-from ticketmaster.state.port import StateStores
+from ticketmaster.state.port import Scanned, StateStores
 from ticketmaster.streams.jobs import cancel
 from ticketmaster.streams.member import Member
 from ticketmaster.streams.partition import Lag, PartitionWork, Surroundings
@@ -219,6 +219,11 @@ class OwnedTable:
         work = self.member.works.get(partition)
         return work.get(key) if work else None
 
+    def scan(self, partition: int, after: bytes, part: bytes, rows_max: int) -> Scanned | None:
+        """The next keys of a partition behind ``after`` whose value has ``part``; None: the partition is not served (any more)."""
+        work = self.member.works.get(partition)
+        return work.scan(after, part, rows_max) if work and work.serving else None
+
     def serves(self, partition: int) -> bool:
         """Whether a key that :meth:`get` does not find has no value."""
         work = self.member.works.get(partition)
@@ -278,6 +283,16 @@ class _TablePartition(PartitionWork):
             return None
         try:
             return self.overlays[self._store].get(key)
+        except TaskCorrupted as found:
+            self.corrupt(found)
+            return None
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned | None:
+        """As :meth:`OwnedTable.scan`."""
+        if self.overlays is None or self._found:
+            return None
+        try:
+            return self.overlays[self._store].scan(after, part, rows_max)
         except TaskCorrupted as found:
             self.corrupt(found)
             return None

@@ -55,7 +55,7 @@ def key_of(headers: HeaderLines) -> str:
     values = headers.get_all(HEADER)
     # A value that is no ASCII is not among them.
     if len(values) != 1 or not _is_key(values[0]):
-        raise problems.INVALID_IDEMPOTENCY_KEY
+        raise problems.invalid_idempotency_key()
     return values[0]
 
 

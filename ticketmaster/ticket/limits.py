@@ -21,6 +21,9 @@ class TicketLimits:
     # Both together; 0 is no limit of its own.
     requests_in_flight_max: int = 0
     listed_events_max: int = 1_000
+    listed_reservations_max: int = 1_000
+    # Pages of reservations that are looked for, for clients and for other processes.
+    lists_in_flight_max: int = 32
     payment_reference_bytes_max: int = 255
     long_poll_ms: int = 10_000
     drain_ms: int = 5_000

@@ -65,6 +65,11 @@ def invalid_encoding() -> Problem:
     return Problem(400, "invalid_encoding", "The path, or a value of the query, is not UTF-8 in percent-encoding.")
 
 
+def invalid_idempotency_key() -> Problem:
+    """400: a header that is no key, or two of them."""
+    return Problem(400, "invalid_idempotency_key", "There is one Idempotency-Key, of 1 to 255 visible ASCII characters.")
+
+
 INVALID_ENCODING = invalid_encoding()
 INVALID_HOST = Problem(
     400,
@@ -83,6 +88,10 @@ LOG_UNAVAILABLE = unavailable("log_unavailable", "The command could not be ackno
 COMMAND_TOO_LARGE = Problem(413, "command_too_large", "The log never takes a command of this size, and has not; ask for less at once.")
 TOO_MANY_WAITING = too_many("too_many_waiting", "Too many requests wait for a decision; try again.")
 TOO_MANY_COMMANDS = too_many("too_many_commands", "Too many commands wait for the log; try again.")
+TOO_MANY_LISTS = too_many("too_many_lists", "Too many lists of reservations are being made; try again.")
+LIST_TOO_LONG = unavailable(
+    "list_too_long", "There are too many reservations to look through in time; `ticketmaster export` has them all.", 10
+)
 TOO_MANY_REQUESTS = too_many("too_many_requests", "Too many requests are in flight; try again.")
 INTERNAL_ERROR = Problem(500, "internal_error", "A defect of the server; it was logged.")
 
@@ -97,7 +106,6 @@ HOLDS_UNAVAILABLE = unavailable(
 )
 INVALID_REFUND = Problem(400, "invalid_refund", "refund is true or false.")
 INVALID_CHANGE = Problem(400, "invalid_field", "The body is no record that this process can read.")
-INVALID_IDEMPOTENCY_KEY = Problem(400, "invalid_idempotency_key", "There is one Idempotency-Key, of 1 to 255 visible ASCII characters.")
 IDEMPOTENCY_KEY_REUSED = Problem(
     422, "idempotency_key_reused", "This user has used this Idempotency-Key for a reservation of something else."
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from ticketmaster.domain.life import Change, Kind
@@ -16,6 +16,7 @@ from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.idempotency import COMMAND_END, HEADER, key_of
 from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.listing import LIST_END, Lists, wanted
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.renderings import Rendered
 from ticketmaster.ticket.responding import Responder, refuse
@@ -43,6 +44,7 @@ _PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
 
 
 Target = Callable[[bytes, Responder], None]
+_Default = TypeVar("_Default", str, None)
 _Taker = Callable[[bytes, bytes, Responder], None]
 
 
@@ -76,9 +78,17 @@ class Routes:
     """The HTTP surface: what each path takes, and who answers."""
 
     def __init__(
-        self, gateway: Gateway, ready: Callable[[], bool], limits: TicketLimits, is_open: Callable[[], bool] | None = None
+        self,
+        gateway: Gateway,
+        ready: Callable[[], bool],
+        limits: TicketLimits,
+        is_open: Callable[[], bool] | None = None,
+        lists: Lists | None = None,
     ) -> None:
-        """``ready``: whether it serves all its partitions; ``is_open``: whether it is to get requests, None: as ``ready``."""
+        """``ready``: whether it serves all its partitions; ``is_open``: whether it is to get requests, None: as ``ready``.
+
+        ``lists``: who lists reservations, None: nobody does.
+        """
         self._gateway = gateway
         self._ready = ready
         self._is_open = is_open or ready
@@ -87,6 +97,9 @@ class Routes:
         # Who takes the body of a POST about a reservation, by how its path ends: of clients, and of other processes.
         self._of_clients: dict[str, _Taker] = {_PAYMENT_END: self._pay, _EXTENSION_END: self._extend}
         self._of_peers: dict[str, _Taker] = {CHANGE_END: gateway.changes.take_for_peer, COMMAND_END: gateway.post_keyed_for_peer}
+        self._lists = lists
+        if lists:
+            self._of_peers[LIST_END] = lists.take_for_peer
 
     def get(self, path: str, responder: Responder) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
@@ -107,7 +120,7 @@ class Routes:
 
     def allowed_methods(self, path: str) -> str:
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
-        return allowed_methods(path)
+        return allowed_methods(path, lists=self._lists is not None)
 
     def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
         """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
@@ -195,10 +208,20 @@ class Routes:
             at = rest.find(_AREA, at + 1, behind)
         if found is not None:
             _respond_cacheable(request, responder, found)
+        elif self._lists and _takes_reservations(request.path):
+            self._list(self._lists, rest.removesuffix(_RESERVATION_SUFFIX), request.query, responder)
         elif rest.endswith(_RESERVATION_SUFFIX):
             refuse(responder, problems.wrong_method(allowed_methods(request.path)))
         else:
             refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
+
+    def _list(self, lists: Lists, event_id: str, query: str, responder: Responder) -> None:
+        page = _page(query, self._limits.listed_reservations_max)
+        asked = wanted(event_id, page, _last(query, "user", None), _last(query, "state", None), self._limits)
+        if self._gateway.catalog.event(event_id) is None:
+            refuse(responder, problems.NO_SUCH_EVENT)
+        else:
+            lists.take(asked, responder)
 
 
 def answer_health(path: str, responder: Responder, *, healthy: bool) -> None:
@@ -214,12 +237,14 @@ def _takes_reservations(path: str) -> bool:
     return path.endswith(_RESERVATION_SUFFIX) and path.startswith(_EVENT_PREFIX) and len(path) >= len(_EVENT_PREFIX + _RESERVATION_SUFFIX)
 
 
-def allowed_methods(path: str) -> str:
-    """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
+def allowed_methods(path: str, *, lists: bool = False) -> str:
+    """The methods that a path takes, as the Allow header has them; empty for an unknown path. ``lists``: reservations are listed."""
     if path == _EVENT:
         return f"{READ_METHODS}, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
-        return POST_METHODS if _takes_reservations(path) else READ_METHODS
+        if not _takes_reservations(path):
+            return READ_METHODS
+        return f"{READ_METHODS}, POST" if lists else POST_METHODS
     if path.startswith(_RESERVATION_PREFIX):
         _, slash, end = path[len(_RESERVATION_PREFIX) :].rpartition("/")
         if not slash:
@@ -237,7 +262,7 @@ def route_of(path: str) -> str:
             return "/v1/event/{eventId}/reservation"
         return "/v1/event/{eventId}/area/{areaId}" if _AREA in path[len(_EVENT_PREFIX) :] else "/v1/event/{eventId}"
     if path.startswith(PEER_PREFIX):
-        return f"/internal/v1/reservation/{{reservationId}}{_end_of(path, CHANGE_END, COMMAND_END)}"
+        return f"/internal/v1/reservation/{{reservationId}}{_end_of(path, CHANGE_END, COMMAND_END, LIST_END)}"
     return path if path in _PLAIN_PATHS else "other"
 
 
@@ -245,12 +270,13 @@ def _end_of(path: str, *ends: str) -> str:
     return next((end for end in ends if path.endswith(end)), "")
 
 
-def _last(query: str, name: str, default: str) -> str:
+def _last(query: str, name: str, default: _Default) -> str | _Default:
     """The last value of a parameter. Problem: it is no text."""
     try:
-        return parse_qs(query, keep_blank_values=True, errors="strict").get(name, [default])[-1]
+        given = parse_qs(query, keep_blank_values=True, errors="strict").get(name)
     except UnicodeDecodeError as cause:
         raise problems.invalid_encoding() from cause
+    return given[-1] if given else default
 
 
 def _page(query: str, limit_max: int) -> Page:

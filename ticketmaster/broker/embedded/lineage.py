@@ -7,6 +7,7 @@ the log of another directory, may go further. A process that begins notes a run 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,32 @@ _CREATE: Final = "CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY, id
 _decode_ends = msgspec.msgpack.Decoder(dict[int, int]).decode
 
 
+class Runs:
+    """The runs that a log has noted, and how far it went with each."""
+
+    def __init__(self, connection: sqlite3.Connection, ids: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+        """``ids`` are the numbers of the log's partitions, ``ends`` how far they go now. sqlite3.Error, DecodeError: it can't be read."""
+        self._ids = ids
+        self._ends = ends
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'run'").fetchone()
+        rows = connection.execute("SELECT id, ends FROM run ORDER BY number").fetchall() if known else []
+        self._known = [run for run, _ in rows]
+        self._began_at = [_decode_ends(found) for _, found in rows]
+
+    @property
+    def newest(self) -> int | None:
+        """The run that began last; None: none is noted."""
+        return self._known[-1] if self._known else None
+
+    def end_of(self, source: TopicPartition, run: int | None) -> int:
+        """How far the log of a partition went when a run was over; None is one that nobody has noted; -1: this log knows of no such run."""
+        if run is not None and run not in self._known:
+            return -1
+        if run is None or run == self.newest:
+            return self._ends.get(source, 0)
+        return self._began_at[self._known.index(run) + 1].get(self._ids.get(source, -1), 0)
+
+
 class Lineage:
     """The runs of a log that nobody uses."""
 
@@ -37,20 +64,10 @@ class Lineage:
             self._connection.execute(_CREATE)
             self._ids, bounds = read_bounds(self._connection) if "partition" in database.table_names() else ({}, None)
             self._ends = {source: end for source, (_, end) in bounds.bounds.items()} if bounds else {}
-            self._runs = self._connection.execute("SELECT id, ends FROM run ORDER BY number").fetchall()
+            self.runs = Runs(self._connection, self._ids, self._ends)
         except (sqlite3.Error, msgspec.DecodeError) as cause:
             self._connection.close()
             raise UsageError(f"the log {path} can't be read: {cause}") from cause
-
-    def end_of(self, source: TopicPartition, run: int | None) -> int:
-        """How far the log of a partition went when a run was over; None is one that nobody has noted; -1: this log knows of no such run."""
-        known = [known for known, _ in self._runs]
-        if run is not None and run not in known:
-            return -1
-        if run is None or run == known[-1]:
-            return self._ends.get(source, 0)
-        _, ends = self._runs[known.index(run) + 1]
-        return _decode_ends(ends).get(self._ids.get(source, -1), 0)
 
     def begin(self, run: int) -> None:
         """Notes that another run begins; durable on return. UsageError: the log can't be written."""

@@ -8,6 +8,9 @@ from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
+from ticketmaster.broker.embedded.lineage import Runs
 from ticketmaster.broker.embedded.sqlite import FORMAT_VERSION, READ_BATCHES, batches_of, read_bounds
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.errors import Fatal, UsageError
@@ -53,6 +56,17 @@ class LogSnapshot:
         """The next offsets that a group will read; without those where it never committed."""
         offsets = self._bounds.offsets
         return {source: offsets[group, source] for source in sources if (group, source) in offsets}
+
+    def runs(self) -> Runs:
+        """The processes that have worked on it. Fatal: the file is damaged."""
+        try:
+            ends = {source: end for source, (_, end) in self._bounds.bounds.items()}
+            runs = Runs(self._reading.connection, self._ids, ends)
+        except (sqlite3.Error, msgspec.DecodeError) as cause:
+            self._reading.check()
+            raise Fatal(f"the log {self._path} can't be read: {cause}") from cause
+        self._reading.check()
+        return runs
 
     def read(self, source: TopicPartition, offset: int) -> list[Batch]:
         """The next batches from ``offset`` on, none at the end. Fatal: the file is damaged."""
