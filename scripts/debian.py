@@ -1,14 +1,18 @@
 """Programs from Debian's packages, unpacked into the cache: nothing is installed, and it needs no root and no .venv.
 
-Dependencies are not fetched: this is for programs that need no libraries but those that every machine has.
+`program` fetches no dependencies: it is for programs that need no libraries but those that every machine has. `found` fetches libraries.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from scripts.cache import cache_folder
 
@@ -17,6 +21,48 @@ PROGRAM_FOLDERS = ("usr/bin", "usr/sbin")
 
 class PackageError(Exception):
     """The programs can't be had; the text is for people."""
+
+
+class Found(NamedTuple):
+    """A program, and the folders that it finds its libraries in: $LD_LIBRARY_PATH, which may be empty."""
+
+    path: str
+    libraries: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Our own, with the libraries."""
+        return {**os.environ, **({"LD_LIBRARY_PATH": self.libraries} if self.libraries else {})}
+
+
+@cache
+def found(name: str, *packages: str) -> Found:
+    """A program of this machine, else of Debian's packages, with libraries. PackageError: it can't be had; the text is one line."""
+    own = shutil.which(name)
+    if own:
+        return Found(own, "")
+    path = str(program(name, *packages))
+    libraries = ":".join(_libraries(packages[0], path))
+    lacks = re.findall(r"(\S+) => not found", _said("ldd", path, LD_LIBRARY_PATH=libraries))
+    if lacks:
+        raise PackageError(f"this machine lacks {', '.join(lacks)}, which {name} needs")
+    return Found(path, libraries)
+
+
+def _libraries(package: str, path: str) -> list[str]:
+    """Folders with the libraries that this machine lacks, of the packages that a package wants."""
+    depends = _said("apt-cache", "depends", "--recurse", "--important", package)
+    folders: list[str] = []
+    for each in dict.fromkeys(re.findall(r"^(lib[\w.+-]+)$", depends, re.MULTILINE)):
+        if "not found" not in _said("ldd", path, LD_LIBRARY_PATH=":".join(folders)):
+            break
+        if "install ok installed" not in _said("dpkg-query", "-s", each):
+            folders += sorted({str(file.parent) for file in unpacked(each).glob("usr/lib/**/*.so*")})
+    return folders
+
+
+def _said(*command: str, **env: str) -> str:
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False).stdout
 
 
 def program(name: str, *packages: str) -> Path:

@@ -11,17 +11,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
-from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, watched
+from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, peers, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.loop_probe import watched as watched_loop
-from scripts.perf.bench_suite.processes import Kafka
+from scripts.perf.bench_suite.processes import NO_ENV, Kafka
+from scripts.perf.peers.kit import MissingError, installed
+from tests.support.tools import skipped
 from ticketmaster.broker.partitioner import partition_of
 
 BENCH = Path(__file__).parents[2] / "scripts" / "perf" / "bench"
@@ -29,8 +32,10 @@ SMALL = ("--runs", "2", "--standalone-requests", "500", "--reservations", "600",
 ALONE = ("run", "--part", "standalone", "--part", "steps")
 
 
-def bench(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
+def bench(*arguments: str | Path, timeout_s: float = 120, env: Mapping[str, str] = NO_ENV) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **env}
+    command = [sys.executable, BENCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
 
 
 def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
@@ -100,6 +105,27 @@ def test_what_it_costs_to_be_looked_at_is_taken_in_every_way(tmp_path: Path) -> 
     figures = json.loads(file.read_bytes())["figures"]
     assert [figure["name"] for figure in figures] == [kind.name for kind in watched.KINDS]
     assert all(figure["median"] > 0 for figure in figures)
+
+
+def test_the_same_sale_is_taken_here_and_at_peers(tmp_path: Path) -> None:
+    try:
+        installed()
+    except MissingError as reason:
+        skipped(f"peers: {reason}")
+    file = tmp_path / "results.json"
+    done = bench("run", "--part", "peers", "--runs", "1", "--peer-requests", "100", "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())["figures"]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in peers.KINDS]
+    assert all(figure["median"] > 0 for figure in figures)
+
+
+def test_where_a_peer_is_missing_one_line_says_so(tmp_path: Path) -> None:
+    done = bench("run", "--part", "peers", "--runs", "1", env={"TICKETMASTER_CACHE": str(tmp_path)})
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "peers: skipped: run `scripts/perf/peers/install` first"
 
 
 def test_two_results_stand_side_by_side(tmp_path: Path) -> None:
