@@ -14,13 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.cache import cache_folder
+from scripts.cache import cache_folder, locked, new_folder
+from scripts.errors import MissingError
+from scripts.programs import need
 
 PROGRAM_FOLDERS = ("usr/bin", "usr/sbin")
-
-
-class PackageError(Exception):
-    """The programs can't be had; the text is for people."""
 
 
 class Found(NamedTuple):
@@ -37,7 +35,7 @@ class Found(NamedTuple):
 
 @cache
 def found(name: str, *packages: str) -> Found:
-    """A program of this machine, else of Debian's packages, with libraries. PackageError: it can't be had; the text is one line."""
+    """A program of this machine, else of Debian's packages, with libraries. MissingError: it can't be had; the text is one line."""
     own = shutil.which(name)
     if own:
         return Found(own, "")
@@ -45,7 +43,7 @@ def found(name: str, *packages: str) -> Found:
     libraries = ":".join(_libraries(packages[0], path))
     lacks = re.findall(r"(\S+) => not found", _said("ldd", path, LD_LIBRARY_PATH=libraries))
     if lacks:
-        raise PackageError(f"this machine lacks {', '.join(lacks)}, which {name} needs")
+        raise MissingError(f"this machine lacks {', '.join(lacks)}, which {name} needs")
     return Found(path, libraries)
 
 
@@ -72,7 +70,7 @@ def program(name: str, *packages: str) -> Path:
             path = unpacked(package) / folder / name
             if path.is_file():
                 return path
-    raise PackageError(f"Debian's {' and '.join(packages)} have no `{name}`")
+    raise MissingError(f"Debian's {' and '.join(packages)} have no `{name}`")
 
 
 def unpacked(package: str) -> Path:
@@ -84,21 +82,16 @@ def unpacked(package: str) -> Path:
 
 
 def _unpack(target: Path, package: str) -> None:
-    """Never leaves half a folder under its name, whoever else unpacks at the same time."""
-    apt_get, dpkg_deb = shutil.which("apt-get"), shutil.which("dpkg-deb")
-    if apt_get is None or dpkg_deb is None:
-        raise PackageError("no apt to take it from")
+    """Whoever else unpacks at the same time."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
-        file = _download(apt_get, package, Path(name))
-        done = subprocess.run([dpkg_deb, "-x", file, "unpacked"], cwd=name, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise PackageError(f"`dpkg-deb -x {file.name}` failed: {_last(done.stderr)}")
-        try:
-            Path(name, "unpacked").rename(target)
-        except OSError:
-            if not target.exists():
-                raise
+    with locked(target.parent), tempfile.TemporaryDirectory() as name:
+        if target.exists():
+            return
+        with new_folder(target) as folder:
+            file = _download(need("apt-get", what_for="fetches Debian's packages"), package, Path(name))
+            done = subprocess.run([need("dpkg-deb"), "-x", file, folder], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise MissingError(f"`dpkg-deb -x {file.name}` failed: {_last(done.stderr)}")
 
 
 def _download(apt_get: str, package: str, into: Path) -> Path:
@@ -114,7 +107,7 @@ def _download(apt_get: str, package: str, into: Path) -> Path:
         found = list(into.glob("*.deb"))
         if found:
             return found[0]
-    raise PackageError(f"`apt-get download {package}` failed; it needs the network, or a mirror that apt knows: {_last(said)}")
+    raise MissingError(f"`apt-get download {package}` failed; it needs the network, or a mirror that apt knows: {_last(said)}")
 
 
 def _last(text: str) -> str:

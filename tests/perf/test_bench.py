@@ -18,12 +18,13 @@ import msgspec
 import psutil
 import pytest
 
+from scripts.errors import MissingError
 from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, peers, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.loop_probe import watched as watched_loop
 from scripts.perf.bench_suite.processes import NO_ENV, Kafka
-from scripts.perf.peers.kit import MissingError, installed
+from scripts.perf.peers.kit import installed
 from tests.support.tools import skipped
 from ticketmaster.broker.partitioner import partition_of
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from scripts.debian import PackageError, found
+from scripts.debian import found
+from scripts.errors import MissingError
 from scripts.kafka.clusters import free_ports
 from tests.support.tools import lacking
 
@@ -65,7 +66,7 @@ backend ours
 def _front(name: str, folder: Path, config: str, arguments: Sequence[str]) -> Iterator[str]:
     try:
         program = found(name, name)
-    except PackageError as error:
+    except MissingError as error:
         lacking(f"this is done with {name} ({error})")
     (port,) = free_ports(1)
     folder.mkdir()

@@ -19,12 +19,13 @@ from typing import Any, Final, NamedTuple
 
 import psutil
 
+from scripts.errors import MissingError
 from scripts.kafka.clusters import free_ports
 from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.figures import Kind, Notebook
 from scripts.perf.bench_suite.load import HOST, ROOT, Measured, Sale, Say, areas, sell
 from scripts.perf.bench_suite.processes import POLL_S, START_TIMEOUT_S, cpu_s, is_healthy, serving, stop
-from scripts.perf.peers.kit import Kit, MissingError, installed
+from scripts.perf.peers.kit import Kit, installed
 
 _OURS: Final = "ticketmaster"
 _PEERS: Final = ("PostgreSQL", "Redis")

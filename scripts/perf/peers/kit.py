@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from scripts.cache import cache_folder, new_folder
-from scripts.debian import Found, PackageError, found
+from scripts.debian import Found, found
+from scripts.errors import MissingError
 
 _REQUIREMENTS: Final = Path(__file__).parent / "requirements.txt"
-
-
-class MissingError(Exception):
-    """Something that the peers need is not here; the text is one line."""
 
 
 class Kit(NamedTuple):
@@ -75,5 +72,5 @@ def _redis() -> Found:
     own = shutil.which("redis-server")
     try:
         return Found(own, "") if own else found("redis-check-rdb", "redis-tools")
-    except PackageError as error:
+    except MissingError as error:
         raise MissingError(f"no Redis here: put `redis-server` into PATH ({error})") from error
