@@ -164,7 +164,7 @@ def test_the_disk_of_the_topics_is_theirs_alone(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed_kafka")
 def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    sizes = {"runs": 1, "requests": 500, "warm-up": 500, "reservations": 6_000, "in-memory": 2_000, "rate-s": 1, "waiters": 300}
+    sizes = {"runs": 1, "requests": 200, "warm-up": 200, "reservations": 2_000, "in-memory": 500, "rate-s": 1, "waiters": 300}
     options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
     done = bench("run", *(text for part in ("one", "four", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=280)
 
@@ -178,7 +178,7 @@ def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed_kafka")
 def test_what_the_reservation_role_costs_beside_the_original_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    sizes = ("--runs", "2", "--requests", "500", "--in-memory", "500")
+    sizes = ("--runs", "2", "--requests", "200", "--in-memory", "200")
     done = bench("run", "--part", "beside", *sizes, "--json", file)
 
     assert done.returncode == 0, done.stderr
