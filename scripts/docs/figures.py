@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from scripts.perf.bench_suite import scale
 from scripts.perf.bench_suite.figures import Results, shown, spread
 
 _DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
@@ -81,6 +82,47 @@ def peers() -> str:
     return "\n".join([*lines, "", f"Medians and ranges of {what}.", ""])
 
 
+def sizes() -> str:
+    """What the headline sale took at each size."""
+    run = _results("scaling.json")
+    found = {figure.name: figure.median for figure in run.figures}
+    lines = [
+        "| size | requests at once | completion | reservations/s | p50 / p95 | CPU of the roles | of the broker |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, size in _sizes(run):
+        broker = f"{size}: the broker's CPU per reservation"
+        cells = (
+            name,
+            f"{run.plan['scale_requests']:,}",
+            f"{found[f'{size}: completion']:.1f} s",
+            shown(found[f"{size}: reservations per s"]),
+            f"{found[f'{size}: POST to decision, p50'] / 1e3:.1f} / {found[f'{size}: POST to decision, p95'] / 1e3:.1f} s",
+            f"{shown(found[f'{size}: CPU of the roles per reservation'])} µs",
+            f"{shown(found[broker])} µs",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    calibration = ", ".join(f"{value:.2f}" for value in run.calibration_us)
+    return "\n".join([*lines, "", f"Commit {run.commit}, {run.cores} cores, Python {run.python}, calibration loop {calibration} µs.", ""])
+
+
+def hops() -> str:
+    """Where a reservation waited, by size."""
+    run = _results("scaling.json")
+    found = {figure.name: figure.median for figure in run.figures}
+    lines = [f"| p50 | {' | '.join(scale.HOPS)} |", f"|---|{'--:|' * len(scale.HOPS)}"]
+    for name, size in _sizes(run):
+        waits = (f"{shown(found[f'{size}: {hop}, p50'])} ms" for hop in scale.HOPS)
+        lines.append(f"| {name} | {' | '.join(waits)} |")
+    return "\n".join([*lines, ""])
+
+
+def _sizes(run: Results) -> list[tuple[str, scale.Size]]:
+    """Those that were run."""
+    taken = {figure.name for figure in run.figures}
+    return [(name, size) for name, size in scale.SIZES.items() if f"{size}: completion" in taken]
+
+
 def proof() -> str:
     """What it has survived, in three lines."""
     data = json.loads((_DOCS / "reliability.json").read_text())
@@ -120,4 +162,11 @@ def _row(name: str) -> list[str]:
     return [cell.strip() for cell in found[1].split("|")]
 
 
-PARTS: Final[dict[str, Callable[[], str]]] = {"headline": headline, "comparison": comparison, "peers": peers, "proof": proof}
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "headline": headline,
+    "comparison": comparison,
+    "peers": peers,
+    "proof": proof,
+    "sizes": sizes,
+    "hops": hops,
+}

@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from scripts.errors import MissingError
-from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, peers, watched
+from scripts.perf.bench_suite import beside, in_one_process, loop_holds, on_kafka, peers, scale, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
+from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.loop_probe import watched as watched_loop
 from scripts.perf.bench_suite.processes import NO_ENV, Kafka
@@ -185,6 +186,15 @@ def test_what_the_reservation_role_costs_beside_the_original_is_taken(tmp_path: 
     figures = json.loads(file.read_bytes())["figures"]
     assert [figure["name"] for figure in figures] == [kind.name for kind in beside.KINDS]
     assert all(len(figure["values"]) == 2 and figure["min"] > 0 for figure in figures)
+
+
+def test_hops_are_those_of_reservations_that_went_all_the_way() -> None:
+    way = ("command.reservation.create_reservation", "command.event.reserve_seat", "response.reservation.result", "state.user.reservation")
+    whole, refused = dict(zip(way, (5, 7, 11, 20), strict=True)), {way[0]: 5, way[3]: 6}
+
+    assert scale.hops_ms([whole, refused]) == [[2], [4], [9]]
+    with pytest.raises(BenchError, match="no reservation went through all topics"):
+        scale.hops_ms([refused])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
