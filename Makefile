@@ -20,6 +20,13 @@ help: ## List the targets
 up: $(RUNTIME) ## Set up and start the whole system on PORT (8080), data in DATA (./data)
 	@exec $(VENV)/bin/ticketmaster standalone -p "$(PORT)" -d "$(DATA)"
 
+SERVER ?= localhost:8080
+REQUESTS ?= 100000
+
+.PHONY: sale
+sale: $(DEV) ## Sell out 40,000 seats of the server at SERVER (localhost:8080) to REQUESTS (100000), and check every answer
+	@$(PYTHON_IN_VENV) scripts/perf/spike --host "$(SERVER)" --areas 100 --requests "$(REQUESTS)" --http2
+
 .PHONY: setup
 setup: $(DEV) ## Set up .venv with everything that check, test and bench need
 
@@ -43,7 +50,7 @@ release: $(DEV) ## Build a release of this commit into dist/: archive, wheel, SB
 	@$(PYTHON_IN_VENV) scripts/release/release
 
 .PHONY: bare-machine
-bare-machine: $(DEV) ## Follow README.md on a bare Debian, which this makes in a folder (root; OPTIONS="--help" for more)
+bare-machine: $(DEV) ## Follow README.md and docs/quickstart.md on a bare Debian, which this makes in a folder (root; OPTIONS="--help" for more)
 	$(PYTHON_IN_VENV) scripts/bare/follow $(OPTIONS)
 
 FAULTS ?= 100

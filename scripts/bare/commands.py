@@ -1,4 +1,4 @@
-"""Follows README.md on a bare machine, and says of each command what it did."""
+"""Follows README.md and docs/quickstart.md on a bare machine, and says of each command what it did."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
-from scripts.bare.machine import REPOSITORY, Unavailable, add_kafka_packages, command_line, machine
-from scripts.bare.readme import TRACEBACK, Command, Expects, Step, Trial, blocks, broken, in_order, tail
+from scripts.bare.machine import REPOSITORY, add_kafka_packages, command_line, machine
+from scripts.bare.readme import GUIDES, TRACEBACK, Command, Expects, Step, Trial, blocks, broken, in_order, tail
+from scripts.errors import MissingError
 from scripts.kafka.clusters import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +37,13 @@ def say(text: str) -> None:
 
 def script(step: Step) -> str:
     """What a shell is given: a command, whose output and end go to files of its own."""
-    said = f"/{_SAID}/{step.command.line}"
+    said = f"/{_SAID}/{_name(step)}"
     return f"began=$EPOCHREALTIME\n{{\n{step.text}\n}} </dev/null >{said}.out 2>&1\necho $? $began $EPOCHREALTIME >{said}.end\n"
+
+
+def _name(step: Step) -> str:
+    """Of the files of a step."""
+    return step.command.place.replace("/", "-")
 
 
 class Terminal:
@@ -75,7 +81,7 @@ class Terminal:
 
 
 class Follower:
-    """Works README.md off on a machine: what serves has a terminal of its own, all else shares one, as a reader has them."""
+    """Works a guide off on a machine: what serves has a terminal of its own, all else shares one, as a reader has them."""
 
     def __init__(self, root: Path, trial: Trial) -> None:
         self._root = root
@@ -84,7 +90,7 @@ class Follower:
         self._shared: Terminal | None = None
         self.followed = self.failed = 0
         said = root / _SAID
-        said.mkdir()
+        said.mkdir(exist_ok=True)
         said.chmod(0o777)
 
     def __enter__(self) -> Self:
@@ -109,7 +115,7 @@ class Follower:
         assert terminal
         for step in steps:
             if step.expects is Expects.LEFT_OUT:
-                say(f"README.md:{step.command.line}: {step.command.name}: left out: {step.why}")
+                say(f"{step.command.place}: {step.command.name}: left out: {step.why}")
                 continue
             terminal.type(script(step))
             if not self._comes_to_its_end(step, terminal):
@@ -118,11 +124,11 @@ class Follower:
                 return
 
     def _said(self, step: Step) -> str:
-        file = self._root / _SAID / f"{step.command.line}.out"
+        file = self._root / _SAID / f"{_name(step)}.out"
         return file.read_text(errors="replace") if file.exists() else ""
 
     def _ended(self, step: Step) -> int | None:
-        file = self._root / _SAID / f"{step.command.line}.end"
+        file = self._root / _SAID / f"{_name(step)}.end"
         words = file.read_text().split() if file.exists() else []
         return int(words[0]) if words else None
 
@@ -148,12 +154,12 @@ class Follower:
             time.sleep(_LOOK_S)
         took_s = time.monotonic() - began_s
         wrong = "a traceback" if TRACEBACK in self._said(step) else "" if took_s < _STOP_S else "goes on after Ctrl-C"
-        self._tell(Step(Command(step.command.line, f"Ctrl-C of {step.command.name}"), "", Expects.DONE), wrong, took_s)
+        self._tell(Step(Command(step.command.file, step.command.line, f"Ctrl-C of {step.command.name}"), "", Expects.DONE), wrong, took_s)
 
     def _tell(self, step: Step, wrong: str, took_s: float) -> None:
         self.followed += 1
         self.failed += bool(wrong)
-        what = f"README.md:{step.command.line}: {step.command.name}"
+        what = f"{step.command.place}: {step.command.name}"
         if wrong:
             say(f"{what}: FAILED after {took_s:.1f} s: {wrong}\n{tail(self._said(step))}")
         else:
@@ -177,8 +183,10 @@ def is_taken(port: int) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: README.md works; 1: it does not; 2: usage; 3: it can't be found out here."""
-    parser = argparse.ArgumentParser(prog="follow", description="Follows README.md on a bare Debian, and says what each command did.")
+    """0: the guides work; 1: one does not; 2: usage; 3: it can't be found out here."""
+    parser = argparse.ArgumentParser(
+        prog="follow", description="Follows README.md and docs/quickstart.md on a bare Debian, and says what each command did."
+    )
     parser.add_argument("--quick", action="store_true", help="a smaller sale, without checks and tests")
     parser.add_argument("--kafka", action="store_true", help="install Java and Maven there, and follow the lines for Kafka, too")
     options = parser.parse_args(arguments)
@@ -186,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _follow(machine(ROOT), options)
-    except Unavailable as reason:
+    except MissingError as reason:
         say(f"skipped: {reason}")
         return 3
     except KeyboardInterrupt:
@@ -195,15 +203,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _follow(root: Path, options: argparse.Namespace) -> int:
     began_s = time.monotonic()
-    say("README.md, as it is committed, on a bare Debian")
+    say(f"{' and '.join(GUIDES)}, as committed, on a bare Debian")
     if options.kafka:
         add_kafka_packages(root)
     elif is_taken(_KAFKA_PORT):
         say(f"something listens on {_KAFKA_PORT}, so that commands for Kafka may find one")
-    found = in_order(list(blocks((root / REPOSITORY / "README.md").read_text())), kafka=options.kafka)
     port, roles_port = free_ports(2)
-    with Follower(root, Trial(port, roles_port, kafka=options.kafka, whole=not options.quick)) as follower:
-        for block in found:
-            follower.follow(block)
-    say(f"{follower.followed} commands followed in {time.monotonic() - began_s:.0f} s, {follower.failed} failed")
-    return 1 if follower.failed or not follower.followed else 0
+    trial = Trial(port, roles_port, kafka=options.kafka, whole=not options.quick)
+    followed = failed = 0
+    for guide in GUIDES:
+        with Follower(root, trial) as follower:
+            for block in in_order(list(blocks((root / REPOSITORY / guide).read_text(), guide)), kafka=options.kafka):
+                follower.follow(block)
+        # What serves is stopped at the end of its guide, which counts too.
+        followed, failed = followed + follower.followed, failed + follower.failed
+    say(f"{followed} commands followed in {time.monotonic() - began_s:.0f} s, {failed} failed")
+    return 1 if failed or not followed else 0

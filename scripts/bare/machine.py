@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from scripts.cache import cache_folder
+from scripts.errors import MissingError
+from scripts.programs import need
 
 SUITE = "trixie"
 # What README.md asks for, and what a clone takes.
@@ -39,10 +41,6 @@ _DISK = "size=4g,mode=755"
 # Of Linux; Python has it since 3.12.
 _CLONE_NEWNS: Final = 0x0002_0000
 _ENTER = 'mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
-
-
-class Unavailable(Exception):
-    """No such machine can be made here; the text is for people."""
 
 
 def command_line(root: Path, command: Sequence[str], *, as_root: bool = False) -> list[str]:
@@ -75,25 +73,23 @@ def _run(command: Sequence[str | Path], what: str, timeout_s: float = _MAKE_S) -
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"{what}: {error}") from error
+        raise MissingError(f"{what}: {error}") from error
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise Unavailable(f"{what}: {said[-1]}")
+        raise MissingError(f"{what}: {said[-1]}")
     return done.stdout
 
 
 def _check() -> None:
     if os.geteuid():
-        raise Unavailable("it takes root")
-    for program in ("unshare", "chroot", "setpriv", "tar", "git", "apt-get"):
-        if shutil.which(program) is None:
-            raise Unavailable(f"no `{program}` found")
+        raise MissingError("it takes root")
+    need("unshare", "chroot", "setpriv", "tar", "git", "apt-get")
 
 
 def _with_own_mounts(root: Path) -> None:
     """Gives this process, and what it starts, a file system there that nobody else sees."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
-        raise Unavailable(f"no mounts of its own are allowed: {os.strerror(ctypes.get_errno())}")
+        raise MissingError(f"no mounts of its own are allowed: {os.strerror(ctypes.get_errno())}")
     _run(["mount", "--make-rprivate", "/"], "mount")
     _run(["mount", "-t", "tmpfs", "-o", _DISK, "none", root], "mounting is not allowed")
     _run(["unshare", "--pid", "--fork", "--kill-child", "true"], "processes of its own are not allowed")
@@ -106,7 +102,7 @@ def _made(folder: Path) -> Path:
         return file
     said = _run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"], "apt-get indextargets")
     if not (address := mirror(said.splitlines())):
-        raise Unavailable("apt knows no mirror")
+        raise MissingError("apt knows no mirror")
     options = ["--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE]
     with TemporaryDirectory(dir=folder) as name:
         fresh = Path(name, "made.tar")
@@ -116,7 +112,7 @@ def _made(folder: Path) -> Path:
             _run(["debootstrap", *options, Path(name, "root"), address], "debootstrap")
             _run(["tar", "-C", Path(name, "root"), "-cf", fresh, "."], "tar")
         else:
-            raise Unavailable("neither `mmdebstrap` nor `debootstrap` found")
+            raise MissingError("neither `mmdebstrap` nor `debootstrap` found")
         fresh.rename(file)
     return file
 
@@ -156,7 +152,7 @@ def add_kafka_packages(root: Path) -> None:
 
 
 def machine(checkout: Path) -> Path:
-    """The root folder of a machine that has a clone of what is committed here. Unavailable: it can't be had."""
+    """The root folder of a machine that has a clone of what is committed here. MissingError: it can't be had."""
     _check()
     folder = cache_folder() / "bare"
     root = folder / "machine"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from scripts.deploy.errors import DeployError
+from scripts.errors import ScriptError
 
 TIMEOUT_S: Final = 10.0
 MERGE: Final = "application/merge-patch+json"
@@ -48,7 +48,7 @@ class Api:
         return found
 
     def get(self, path: str) -> Object:
-        """One object. DeployError: there is none."""
+        """One object. ScriptError: there is none."""
         return self._checked(self._ask("GET", path))
 
     def exists(self, path: str) -> bool:
@@ -93,6 +93,6 @@ class Api:
     def _checked(self, answer: httpx.Response) -> Object:
         if not answer.is_success:
             request = answer.request
-            raise DeployError(f"{request.method} {request.url.path}: {answer.status_code} {answer.json().get('message', '')}")
+            raise ScriptError(f"{request.method} {request.url.path}: {answer.status_code} {answer.json().get('message', '')}")
         found: Object = answer.json()
         return found

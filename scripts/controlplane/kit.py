@@ -9,15 +9,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.cache import cache_folder
-from scripts.debian import PackageError, program
-from scripts.deploy.errors import DeployError, UsageError
-from scripts.kafka.kits import COPY, Kit, java_version, locked, provide
+from scripts.cache import cache_folder, locked, new_folder
+from scripts.debian import program
+from scripts.errors import MissingError, ScriptError
+from scripts.kafka.kits import COPY, Kit, java_version, provide
+from scripts.programs import need
 
 # Of a program that is asked for its version; of a build, or a download, which would keep the cache locked for others.
 _LOOK_TIMEOUT_S: Final = 60
@@ -69,12 +69,12 @@ def definitions_folder() -> Path:
 
 
 def etcd() -> Path:
-    """The store of the API server. DeployError: there is neither one in PATH nor a Debian to take it from."""
+    """The store of the API server. ScriptError: there is neither one in PATH nor a Debian to take it from."""
     own = shutil.which("etcd")
     try:
         return Path(own) if own else program("etcd", "etcd-server")
-    except PackageError as error:
-        raise DeployError(f"no etcd found: put `etcd` into PATH ({error})") from error
+    except MissingError as error:
+        raise ScriptError(f"no etcd found: put `etcd` into PATH ({error})") from error
 
 
 def is_installed() -> bool:
@@ -95,27 +95,14 @@ def install(say: Say) -> None:
     with locked(cache, lambda: say(f"another installation into {cache} is running: waiting for it …")):
         etcd()
         if not definitions_folder().is_dir():
-            with _new(definitions_folder()) as folder:
+            with new_folder(definitions_folder()) as folder:
                 _fetch_definitions(folder, java)
         if not programs_folder().is_dir():
             say(f"Go builds Kubernetes {VERSION}, which takes nine minutes of CPU time …")
             begin_s = time.monotonic()
-            with _new(programs_folder()) as folder:
+            with new_folder(programs_folder()) as folder:
                 _build(folder)
             say(f"Kubernetes {VERSION} is built in {time.monotonic() - begin_s:.0f} s")
-
-
-@contextmanager
-def _new(target: Path) -> Iterator[Path]:
-    """A folder that gets its name when all is in it. What an ended run has left is thrown away."""
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _build(target: Path) -> None:
@@ -141,7 +128,7 @@ def go_mod(theirs: str) -> str:
     staging = sorted(set(re.findall(r"^\s*(?:require )?(k8s\.io/\S+) v0\.0\.0\b(?!-)", theirs, re.MULTILINE)))
     go = re.search(r"^go \S+$", theirs, re.MULTILINE)
     if not staging or go is None:
-        raise DeployError(f"the go.mod of {MODULE} v{VERSION} is not as it was: it names no module of version v0.0.0")
+        raise ScriptError(f"the go.mod of {MODULE} v{VERSION} is not as it was: it names no module of version v0.0.0")
     lines = [f"replace {module} => {module} v0.{VERSION.partition('.')[2]}" for module in staging]
     return "\n".join(["module controlplane", go[0], f"require {MODULE} v{VERSION}", *lines, ""])
 
@@ -189,9 +176,7 @@ def _download(module: str, folder: Path) -> dict[str, Any]:
 
 
 def _go(arguments: tuple[str, ...], folder: Path) -> str:
-    if shutil.which("go") is None:
-        raise UsageError("no Go found, which builds Kubernetes: install Go and put `go` into PATH")
-    return _run(("go", *arguments), folder, {"CGO_ENABLED": "0"})
+    return _run((need("go", what_for="builds Kubernetes"), *arguments), folder, {"CGO_ENABLED": "0"})
 
 
 def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> str:
@@ -200,10 +185,10 @@ def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | N
             command, cwd=folder, env=os.environ | (environment or {}), capture_output=True, text=True, check=False, timeout=_BUILD_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
-        raise DeployError(f"`{' '.join(command[:3])} …` has not ended in {_BUILD_TIMEOUT_S} s") from error
+        raise ScriptError(f"`{' '.join(command[:3])} …` has not ended in {_BUILD_TIMEOUT_S} s") from error
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-5:]
-        raise DeployError(
+        raise ScriptError(
             f"`{' '.join(command[:3])} …` failed; it needs the network, or a proxy that it is configured for:\n" + "\n".join(last)
         )
     return done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,9 +19,10 @@ import httpx
 
 from scripts.controlplane import kit
 from scripts.controlplane.api import Api
-from scripts.deploy.errors import DeployError, UsageError
+from scripts.errors import ScriptError, UsageError
 from scripts.kafka.clusters import free_ports
 from scripts.kafka.kits import tail
+from scripts.programs import need
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 90.0
@@ -46,7 +46,7 @@ class Plane:
 
 @contextmanager
 def control_plane() -> Iterator[Plane]:
-    """Starts one, and ends it. UsageError: it is not installed. DeployError: it does not start."""
+    """Starts one, and ends it. UsageError: it is not installed. ScriptError: it does not start."""
     if not kit.is_installed():
         raise UsageError("no control plane is installed: run `scripts/controlplane/install`")
     with tempfile.TemporaryDirectory(prefix="ticketmaster-plane-") as name:
@@ -109,7 +109,7 @@ class _Servers:
                 server.wait()
 
     def _start(self, name: str, program: Path, options: list[str]) -> None:
-        bound = [need("timeout", "ends the servers"), f"--kill-after={STOP_TIMEOUT_S:.0f}", str(LIFETIME_S)]
+        bound = [need("timeout", what_for="ends the servers of the control plane"), f"--kill-after={STOP_TIMEOUT_S:.0f}", str(LIFETIME_S)]
         with self._log(name).open("wb") as log:
             # Out of reach of this terminal's Ctrl-C: they are stopped in order.
             self._running[name] = subprocess.Popen(
@@ -123,15 +123,15 @@ class _Servers:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not is_there():
             if self._running[name].poll() is not None:
-                raise DeployError(f"{name} ended when it started; its log ends:\n{tail(self._log(name).read_text())}")
+                raise ScriptError(f"{name} ended when it started; its log ends:\n{tail(self._log(name).read_text())}")
             if time.monotonic() > deadline_s:
-                raise DeployError(f"{name} is not ready after {START_TIMEOUT_S:.0f} s; its log ends:\n{tail(self._log(name).read_text())}")
+                raise ScriptError(f"{name} is not ready after {START_TIMEOUT_S:.0f} s; its log ends:\n{tail(self._log(name).read_text())}")
             time.sleep(POLL_S)
 
     def _signing_key(self) -> Path:
         """For the tokens of service accounts, which none of our pods has."""
         key = self._folder / "service-account.key"
-        subprocess.run([need("openssl", "makes a key"), "genrsa", "-out", key, "2048"], capture_output=True, check=True)
+        subprocess.run([need("openssl", what_for="makes a key"), "genrsa", "-out", key, "2048"], capture_output=True, check=True)
         return key
 
 
@@ -180,14 +180,6 @@ def kubeconfig(url: str, token: str, authority: Path) -> str:
             "current-context": "trial",
         }
     )
-
-
-def need(program: str, what_for: str) -> str:
-    """Where a program is. UsageError: nowhere."""
-    found = shutil.which(program)
-    if found is None:
-        raise UsageError(f"no {program} found, which {what_for} of the control plane: install it and put it into PATH")
-    return found
 
 
 def _answers(url: str) -> bool:

@@ -14,9 +14,9 @@ from typing import Any, Final
 import httpx
 
 from scripts.controlplane.api import STRATEGIC_MERGE, Api, Object
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import NAMESPACE
 from scripts.deploy.nodes import Node
+from scripts.errors import ScriptError
 
 POLL_S: Final = 0.1
 STORAGE_CLASS: Final = "trial"
@@ -84,7 +84,7 @@ class StandIns:
         while not self._end.wait(POLL_S):
             try:
                 self._turn()
-            except (DeployError, httpx.HTTPError, OSError) as error:
+            except (ScriptError, httpx.HTTPError, OSError) as error:
                 self.failure = error
 
     def _turn(self) -> None:

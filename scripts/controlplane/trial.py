@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -22,10 +21,11 @@ from scripts.controlplane.api import Object
 from scripts.controlplane.definitions import definitions
 from scripts.controlplane.plane import Plane, control_plane
 from scripts.controlplane.stand_ins import CORE, StandIns, is_ready, sources
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import LOCAL, NAMESPACE, ROLES, ROOT, Additions, documents, joined, kind, overlays, render
 from scripts.deploy.nodes import nodes
+from scripts.errors import ScriptError
 from scripts.kafka.kits import tail
+from scripts.programs import need
 
 # For what takes seconds, on a machine with other work.
 STEP_TIMEOUT_S: Final = 120.0
@@ -44,7 +44,7 @@ ROLLED: Final = ("16-instance-perf",)
 
 
 def trials(sizes: Sequence[str] = ()) -> Iterator[str]:
-    """Tries these sizes wholly, or all, of which one cloud size is rolled out; one line of each. DeployError: something is wrong."""
+    """Tries these sizes wholly, or all, of which one cloud size is rolled out; one line of each. ScriptError: something is wrong."""
     with trial() as each:
         rolled = sizes or ROLLED
         for size in sizes or overlays():
@@ -165,17 +165,17 @@ class Trial:
             counts = Counter(dict.fromkeys(zones.values(), 0))
             counts.update(zones[each["spec"]["nodeName"]] for each in self.pods(role))
             if max(counts.values()) - min(counts.values()) > 1:
-                raise DeployError(f"the {role} pods are not spread over the zones: {dict(counts)}")
+                raise ScriptError(f"the {role} pods are not spread over the zones: {dict(counts)}")
 
     def check_evictions(self) -> None:
         """Of two pods of a role, only one at a time may be evicted."""
         self.stand_ins.held = ""
         for role in ROLES:
             if not self.plane.api.evict(NAMESPACE, f"{role}-0"):
-                raise DeployError(f"the disruption budget of {role} keeps a node from being drained, though all pods are ready")
+                raise ScriptError(f"the disruption budget of {role} keeps a node from being drained, though all pods are ready")
             self.until(f"{role}-0 is made anew", partial(self._not_new, role))
             if len(self.pods(role)) > 1 and self.plane.api.evict(NAMESPACE, f"{role}-1"):
-                raise DeployError(f"the disruption budget of {role} lets a second pod be evicted while the first is not ready")
+                raise ScriptError(f"the disruption budget of {role} lets a second pod be evicted while the first is not ready")
         self.stand_ins.held = None
         self.until("evicted pods are ready again", lambda: self._unready({role: len(self.pods(role)) for role in ROLES}))
 
@@ -190,7 +190,7 @@ class Trial:
             for role, number in replicas.items():
                 ready = sum(map(is_ready, self.pods(role)))
                 if ready < number - 1:
-                    raise DeployError(f"a rollout of {role} that gets stuck leaves {ready} of {number} pods ready")
+                    raise ScriptError(f"a rollout of {role} that gets stuck leaves {ready} of {number} pods ready")
             time.sleep(POLL_S)
 
     def check_rolled(self, image: str) -> None:
@@ -205,7 +205,7 @@ class Trial:
         self.until(f"all roles run {image}", old)
         for role in ROLES:
             if self.stand_ins.unready_max[role] > 1:
-                raise DeployError(f"{self.stand_ins.unready_max[role]} pods of {role} were not ready at once while an image was rolled out")
+                raise ScriptError(f"{self.stand_ins.unready_max[role]} pods of {role} were not ready at once while an image was rolled out")
 
     def check_gone(self) -> None:
         """No pod and no disk is left."""
@@ -289,16 +289,16 @@ class Trial:
         deadline_s = time.monotonic() + STEP_TIMEOUT_S
         while told := missing():
             if time.monotonic() > deadline_s:
-                raise DeployError(f"not within {STEP_TIMEOUT_S:.0f} s: {what}: {told}")
+                raise ScriptError(f"not within {STEP_TIMEOUT_S:.0f} s: {what}: {told}")
             self._check_stand_ins()
             time.sleep(POLL_S)
 
     def _check_stand_ins(self) -> None:
         if self.stand_ins.failure is not None:
-            raise DeployError(f"the stand-ins for nodes failed: {self.stand_ins.failure}")
+            raise ScriptError(f"the stand-ins for nodes failed: {self.stand_ins.failure}")
 
     def kubectl(self, *arguments: str, stdin: str = "") -> None:
-        """In our namespace. DeployError: it fails."""
+        """In our namespace. ScriptError: it fails."""
         self._run(["kubectl", "--namespace", NAMESPACE, *arguments], stdin)
 
     def make(self, target: str, *variables: str) -> None:
@@ -307,9 +307,7 @@ class Trial:
         self._run(["make", "--no-print-directory", target, *settings])
 
     def _run(self, command: list[str], stdin: str = "") -> None:
-        program = shutil.which(command[0])
-        if program is None:
-            raise DeployError(f"no {command[0]} found, which applies the manifests")
+        program = need(command[0], what_for="applies the manifests")
         # `make deploy-check` may run this: its own flags are not for another make.
         inherited = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}}
         environment = inherited | {"KUBECONFIG": str(self.plane.kubeconfig)}
@@ -324,7 +322,7 @@ class Trial:
             said.seek(0)
             self._check_stand_ins()
             if process.returncode:
-                raise DeployError(f"`{' '.join(command)}` failed; its output ends:\n{tail(said.read())}")
+                raise ScriptError(f"`{' '.join(command)}` failed; its output ends:\n{tail(said.read())}")
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         """Until it ends by itself, or is ended because it can't any more."""

@@ -11,17 +11,14 @@ from collections.abc import Iterator
 
 from scripts.controlplane import kit
 from scripts.controlplane.trial import ROLLED, trials
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import DEPLOY, LOCAL, ROOT
 from scripts.deploy.schemas import VERSIONS, Checker, rendered
 from scripts.deploy.terraform import problems as terraform_problems
+from scripts.errors import MissingError, ScriptError
+from scripts.programs import need
 
 COMPOSE = ROOT / "docker-compose.yml"
 TERRAFORM = DEPLOY / "terraform"
-
-
-class MissingError(Exception):
-    """A program that this machine lacks; the text says which, and what for."""
 
 
 def main() -> int:
@@ -39,7 +36,7 @@ def main() -> int:
         except MissingError as error:
             wrong += bool(os.environ.get("CI"))
             _skip(str(error))
-        except DeployError as error:
+        except ScriptError as error:
             wrong += 1
             print(f"wrong    {error}", file=sys.stderr, flush=True)
     return 1 if wrong else 0
@@ -47,7 +44,7 @@ def main() -> int:
 
 def check_manifests() -> Iterator[str]:
     """Every overlay, rendered, against schemas."""
-    _need("kubectl", "renders the overlays of deploy/")
+    need("kubectl", what_for="renders the overlays of deploy/")
     checker = Checker()
     for name, objects in rendered().items():
         _refuse(f"deploy/overlays, {name}", checker.problems(objects))
@@ -56,7 +53,7 @@ def check_manifests() -> Iterator[str]:
 
 def check_compose() -> Iterator[str]:
     """docker-compose.yml, by Compose's own library."""
-    _need("go", "builds what reads docker-compose.yml")
+    need("go", what_for="builds what reads docker-compose.yml")
     program = _output([sys.executable, "scripts/compose/install"]).strip()
     _output([program, "-format", "json", str(COMPOSE)])
     yield "docker-compose.yml, by Compose's library"
@@ -92,8 +89,7 @@ def check_control_plane() -> Iterator[str]:
     if not kit.is_installed():
         _skip("no control plane to apply the manifests to: `scripts/controlplane/install` builds one")
         return
-    for program in ("kubectl", "make", "openssl", "timeout"):
-        _need(program, "applies the manifests to a control plane")
+    need("kubectl", "make", "openssl", "timeout", what_for="the trial on a control plane needs")
     yield from trials((LOCAL, *ROLLED))
 
 
@@ -101,18 +97,13 @@ def _skip(reason: str) -> None:
     print(f"skipped  {reason}", flush=True)
 
 
-def _need(program: str, what_for: str) -> None:
-    if shutil.which(program) is None:
-        raise MissingError(f"no {program} found, which {what_for}")
-
-
 def _refuse(what: str, problems: list[str]) -> None:
     if problems:
-        raise DeployError("\nwrong    ".join(f"{what}: {problem}" for problem in problems))
+        raise ScriptError("\nwrong    ".join(f"{what}: {problem}" for problem in problems))
 
 
 def _output(command: list[str]) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
+        raise ScriptError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
     return done.stdout

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from scripts.deploy.confirming import confirm
-from scripts.deploy.errors import UsageError
 from scripts.deploy.manifests import ROOT
-from scripts.deploy.programs import TERRAFORM, Programs, need, say
+from scripts.deploy.programs import TERRAFORM, Programs, say
+from scripts.errors import UsageError
+from scripts.programs import need
 
 # Terraform takes variables from the environment, so that no secret is on a command line.
 _KEYS: Final = ("TF_VAR_confluent_cloud_api_key", "TF_VAR_confluent_cloud_api_secret")

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from scripts.deploy.cloud import Cloud
 from scripts.deploy.confirming import confirm
-from scripts.deploy.errors import DeployError, UsageError
 from scripts.deploy.manifests import (
     ACCOUNTS,
     LOCAL,
@@ -28,6 +27,7 @@ from scripts.deploy.manifests import (
 )
 from scripts.deploy.programs import TERRAFORM, Programs, say
 from scripts.deploy.rollout import apply_all
+from scripts.errors import ScriptError, UsageError
 
 OPERATOR = "kafkas.kafka.strimzi.io"
 INTERRUPTED = 130
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.command(options)
-    except DeployError as error:
+    except ScriptError as error:
         say(str(error))
         return error.code
     except KeyboardInterrupt:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from scripts.deploy.errors import UsageError
 from scripts.deploy.programs import say
+from scripts.errors import UsageError
 
 
 def confirm(what: str, name: str, given: str) -> None:

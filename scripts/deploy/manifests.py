@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import tempfile
 import textwrap
@@ -13,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.deploy.errors import DeployError, UsageError
+from scripts.errors import ScriptError, UsageError
+from scripts.programs import need
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DEPLOY: Final = ROOT / "deploy"
@@ -119,12 +119,10 @@ def image_of(name: str) -> dict[str, str]:
 
 
 def render(overlay: str, additions: Additions | None = None) -> str:
-    """The objects of an overlay as YAML. UsageError: there is no such overlay, or no kubectl. DeployError: kustomize refuses it."""
+    """The objects of an overlay as YAML. UsageError: there is no such overlay, or no kubectl. ScriptError: kustomize refuses it."""
     if overlay not in overlays():
         raise UsageError(f"PERF_TYPE {overlay} is none of {', '.join(overlays())}")
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        raise UsageError("no kubectl found, which renders the manifests: install it and put it into PATH")
+    kubectl = need("kubectl", what_for="renders the manifests")
     additions = additions or Additions()
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
@@ -137,7 +135,7 @@ def render(overlay: str, additions: Additions | None = None) -> str:
         (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
         done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(f"kubectl kustomize refuses deploy/overlays/{overlay}: {done.stderr.strip()}")
+        raise ScriptError(f"kubectl kustomize refuses deploy/overlays/{overlay}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -200,5 +198,5 @@ def check_spread(rendered: str) -> None:
 def _first(pattern: str, text: str) -> str:
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
-        raise DeployError(f"nothing like {pattern} is in what kubectl kustomize wrote")
+        raise ScriptError(f"nothing like {pattern} is in what kubectl kustomize wrote")
     return found[1]

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import hcl2
 
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import DEPLOY, LOCAL
+from scripts.errors import ScriptError
 
 ZONES: Final = 3
 MIB_PER_GIB: Final = 1024.0
@@ -37,7 +37,7 @@ def nodes(overlay: str) -> list[Node]:
     made = size(overlay)
     found = re.fullmatch(r"n2-standard-(\d+)", made["machine_type"])
     if found is None:
-        raise DeployError(f"{made['machine_type']} is no n2-standard machine: how much memory has it?")
+        raise ScriptError(f"{made['machine_type']} is no n2-standard machine: how much memory has it?")
     cpus = int(found[1])
     free = allocatable_cpu(cpus) - SYSTEM_CPU, allocatable_mib(cpus * GIB_PER_CPU) - SYSTEM_MIB
     return [Node(f"node-{zone}-{number}", zone, *free) for zone in "abc"[:ZONES] for number in range(made["nodes_per_zone"])]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.deploy.errors import DeployError, UsageError
 from scripts.deploy.manifests import NAMESPACE
+from scripts.errors import ScriptError
 
 TERRAFORM = "deploy/terraform"
 
@@ -20,13 +19,6 @@ TERRAFORM = "deploy/terraform"
 def say(text: str) -> None:
     """Progress and errors."""
     print(f"deploy: {text}", file=sys.stderr, flush=True)
-
-
-def need(*programs: str) -> None:
-    """UsageError: one of them can't be found."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        raise UsageError(f"no {' and no '.join(missing)} found: install what is missing and put it into PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +29,14 @@ class Programs:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, stdin: str | None = None, accepted: Collection[int] = (0,)) -> int:
-        """Shows the command, and what it says; returns its exit code. DeployError: it is none of those ``accepted``."""
+        """Shows the command, and what it says; returns its exit code. ScriptError: it is none of those ``accepted``."""
         say(f"$ {shlex.join(command)}")
         done = subprocess.run(command, input=stdin, text=True, cwd=self.root, env=os.environ | self.environment, check=False)
         self._succeeded(command, done.returncode, accepted)
         return done.returncode
 
     def ask(self, *command: str, stdin: str | None = None) -> str:
-        """What the command prints, which is not shown. DeployError: it fails."""
+        """What the command prints, which is not shown. ScriptError: it fails."""
         environment = os.environ | self.environment
         done = subprocess.run(command, input=stdin, text=True, cwd=self.root, env=environment, stdout=subprocess.PIPE, check=False)
         self._succeeded(command, done.returncode)
@@ -66,4 +58,4 @@ class Programs:
 
     def _succeeded(self, command: tuple[str, ...], exit_code: int, accepted: Collection[int] = (0,)) -> None:
         if exit_code not in accepted:
-            raise DeployError(f"`{shlex.join(command)}` failed with exit code {exit_code}, see above")
+            raise ScriptError(f"`{shlex.join(command)}` failed with exit code {exit_code}, see above")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import ACCOUNTS, NAMESPACE, ROLES, client_secret, documents, joined, kind, name, seconds_a_pod
 from scripts.deploy.programs import Programs, say
+from scripts.errors import ScriptError
 
 # The Job's own deadline, and a minute.
 _TOPICS_S: Final = 660
@@ -64,7 +64,7 @@ def _apply(programs: Programs, objects: Sequence[str]) -> None:
 
 
 def _wait_for_topics(programs: Programs) -> None:
-    """DeployError: the Job has failed, which is said with what its pod said last; `kubectl wait` would wait for its success on."""
+    """ScriptError: the Job has failed, which is said with what its pod said last; `kubectl wait` would wait for its success on."""
     query = '{range .status.conditions[?(@.status=="True")]}{.type}{" "}{end}'
     say(f"waiting for the Job topics, {_TOPICS_S} s at most")
     deadline = time.monotonic() + _TOPICS_S
@@ -73,7 +73,7 @@ def _wait_for_topics(programs: Programs) -> None:
         if "Complete" in found:
             return
         if "Failed" in found or time.monotonic() > deadline:
-            with suppress(DeployError):
+            with suppress(ScriptError):
                 programs.kubectl("logs", "job/topics", "--tail=20")
-            raise DeployError("the Job topics has failed, see above" if "Failed" in found else "the Job topics does not end")
+            raise ScriptError("the Job topics has failed, see above" if "Failed" in found else "the Job topics does not end")
         time.sleep(_LOOK_S)

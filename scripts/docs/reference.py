@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the parts of docs/*.md that are lists of what the code has: options, keys, HTTP operations and problems, topics.
+"""Writes the parts of README.md and docs/*.md that are lists of what the code has, and figures of runs.
 
 A part stands between ``<!-- NAME: written by make docs -->`` and ``<!-- end -->``.
 """
@@ -43,7 +43,8 @@ from ticketmaster.wire.registry import forms_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from scripts.docs.exchanges import EXCHANGES, HTTP2, Exchange  # noqa: E402 - from wherever this is started
+from scripts.docs import figures  # noqa: E402 - from wherever this is started
+from scripts.docs.exchanges import EXCHANGES, HTTP2, Exchange  # noqa: E402
 
 _PART: Final = re.compile(r"(<!-- ([a-z ]+): written by make docs -->\n).*?(<!-- end -->)", re.DOTALL)
 _DEFAULT: Final = re.compile(r"\s*\[default: (.*)\]$")
@@ -288,6 +289,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "telemetry variables": lambda: _entries(VARIABLES, head="variable"),
     "topics": topic_list,
     "dead letters": dead_letters,
+    **figures.PARTS,
 }
 
 
@@ -298,7 +300,7 @@ def written(text: str) -> str:
 
 def documents() -> list[Path]:
     """The documents that have such parts."""
-    return [path for path in sorted((ROOT / "docs").glob("*.md")) if _PART.search(path.read_text(encoding="utf-8"))]
+    return [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if _PART.search(path.read_text(encoding="utf-8"))]
 
 
 if __name__ == "__main__":

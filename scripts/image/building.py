@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.errors import ScriptError
 from scripts.image.dockerfile import Base
 from scripts.image.engine import SOURCE, WORK, Engine
-from scripts.image.errors import ImageError
-from scripts.image.programs import found
 from scripts.image.roots import PATH, base_key, make_base
 from scripts.image.settings import ENVIRONMENT, MOUNTED, Settings
+from scripts.programs import need
 
 IMAGE = "localhost/ticketmaster:check"
 LABEL = "ticketmaster.base"
@@ -46,7 +46,7 @@ def provide_base(engine: Engine, work: Path, base: Base, settings: Settings) -> 
     make_base(root, base, settings)
     # As the official image's Python is.
     engine.output("sh", "-c", f"find {WORK}/{BASE}/usr/local -type f -perm /111 -name '*python3.*' -exec strip --strip-unneeded {{}} +")
-    subprocess.run([found("cp"), "--archive", f"{root}/.", mounted], check=True)
+    subprocess.run([need("cp"), "--archive", f"{root}/.", mounted], check=True)
     environment = {"PATH": PATH, "LANG": "C.UTF-8", **ENVIRONMENT}
     options = [f"--env={key}={value}" for key, value in environment.items()]
     engine.output("buildah", "config", *options, "--cmd", "python3", "--label", f"{LABEL}={key}", container)
@@ -79,15 +79,15 @@ def _image_id(engine: Engine) -> str:
 
 
 def measure(engine: Engine) -> Size:
-    """Its size. ImageError: something is in it that was of use for the build only."""
+    """Its size. ScriptError: something is in it that was of use for the build only."""
     root = Path(f"{engine.root}{engine.output('podman', 'image', 'mount', IMAGE)}")
     wrong = [name for name in UNWANTED if os.path.lexists(root / name)]
     wrong += [str(path.relative_to(root)) for name in (MOUNTED, "/etc/apt/sources.list.d") for path in Path(f"{root}{name}").glob("*")]
     if wrong:
-        raise ImageError(f"the image holds what only its build needs: {', '.join(wrong)}")
+        raise ScriptError(f"the image holds what only its build needs: {', '.join(wrong)}")
     privileged = [str(path) for path, status in files_in(root) if status.st_mode & (stat.S_ISUID | stat.S_ISGID)]
     if privileged:
-        raise ImageError(f"programs of the image give others' rights: {', '.join(privileged)}")
+        raise ScriptError(f"programs of the image give others' rights: {', '.join(privileged)}")
     size = Size(bytes_in(root), bytes_in(root / "opt/ticketmaster"))
     engine.output("podman", "image", "unmount", IMAGE)
     return size

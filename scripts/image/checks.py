@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from scripts.cache import cache_folder
+from scripts.cache import cache_folder, locked
+from scripts.errors import MissingError, ScriptError
 from scripts.image import building, roles, roots
 from scripts.image.dockerfile import base, instructions
 from scripts.image.engine import Engine, started
-from scripts.image.errors import ImageError, MissingError
-from scripts.image.programs import found
 from scripts.image.settings import KEYRING, Settings
-from scripts.kafka.kits import locked
+from scripts.programs import need
 
 ENTRY = Path(__file__).with_name("check")
 ROOT = roles.ROOT
@@ -56,22 +55,21 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"ok       {line}", flush=True)
     except MissingError as error:
         print(f"skipped  the image: {error}", flush=True)
-    except (ImageError, subprocess.SubprocessError) as error:
+    except (ScriptError, subprocess.SubprocessError) as error:
         print(f"wrong    {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
 def _too_late(_number: int, _frame: FrameType | None) -> None:
-    raise ImageError("it is not done in time: see --seconds")
+    raise ScriptError("it is not done in time: see --seconds")
 
 
 def enter(options: argparse.Namespace) -> Iterator[str]:
     """Goes on in namespaces of its own, in place of this process."""
     if os.geteuid():
         raise MissingError("it needs root, to mount and to change the root of programs")
-    for name in NEEDED:
-        found(name)
+    need(*NEEDED)
     if options.if_installed and not _storage(options).exists():
         raise MissingError("its tools are not here yet, and take minutes to fetch: `make image-check` does it once")
     if not KEYRING.exists():
@@ -114,7 +112,7 @@ def inside(options: argparse.Namespace) -> Iterator[str]:
         yield f"the image: {size.all / MB:.0f} MB, of which {size.program / MB:.0f} MB are /opt/ticketmaster"
         done = subprocess.run([*NETWORK, *_again(options, "run", "--folder", str(work), "--keeper", str(engine.keeper))], check=False)
         if done.returncode:
-            raise ImageError("it does not run as it must, see above")
+            raise ScriptError("it does not run as it must, see above")
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from scripts.errors import ScriptError
 from scripts.image import confinement
 from scripts.image.building import IMAGE
 from scripts.image.engine import Engine
-from scripts.image.errors import ImageError
 
 # As of docker-compose.yml. The network is that of this process: one where nobody else is.
 STRICT = (
@@ -42,20 +42,20 @@ class Container:
         return done.stdout + done.stderr
 
     def check_confined(self) -> None:
-        """ImageError: it could do more than it may."""
+        """ScriptError: it could do more than it may."""
         pid = int(self.engine.output("podman", "inspect", "--format", "{{.State.Pid}}", self.name))
         found = confinement.problems_of(pid, self.uid)
         if found:
-            raise ImageError(f"{self.name}: {'; '.join(found)}")
+            raise ScriptError(f"{self.name}: {'; '.join(found)}")
 
     def wait_healthy(self) -> float:
         """Until its health is 200, asked from outside, and the image's health check finds the same. Returns the seconds since its start."""
         while not self._answers():
             state = self.engine.output("podman", "inspect", "--format", "{{.State.Status}}", self.name)
             if state != "running":
-                raise ImageError(f"{self.name} is {state} and not ready; it said:\n{self.said()}")
+                raise ScriptError(f"{self.name} is {state} and not ready; it said:\n{self.said()}")
             if time.monotonic() - self.started_s > READY_S:
-                raise ImageError(f"{self.name} is not ready in {READY_S:.0f} s; it said:\n{self.said()}")
+                raise ScriptError(f"{self.name} is not ready in {READY_S:.0f} s; it said:\n{self.said()}")
             time.sleep(POLL_S)
         took_s = time.monotonic() - self.started_s
         self._check_health()
@@ -73,11 +73,11 @@ class Container:
         config = self.engine.inspect("podman", "image", "inspect", IMAGE)
         kind, *command = config["Healthcheck"]["Test"]
         if kind != "CMD":
-            raise ImageError(f"the health check is a {kind}")
+            raise ScriptError(f"the health check is a {kind}")
         moved = [part.replace("9464", str(self.metrics_port)) for part in command]
         done = self.engine.run("podman", "exec", self.name, *moved)
         if done.returncode:
-            raise ImageError(f"{self.name} is ready, but its health check says {done.returncode}: {done.stderr}")
+            raise ScriptError(f"{self.name} is ready, but its health check says {done.returncode}: {done.stderr}")
 
     def end(self) -> float:
         """SIGTERM to its first process, which must end in order. Returns the seconds that took."""
@@ -85,7 +85,7 @@ class Container:
         self.engine.output("podman", "kill", "--signal", "TERM", self.name)
         status = int(self.engine.output("podman", "wait", self.name, timeout_s=END_S))
         if status:
-            raise ImageError(f"{self.name} ended with exit code {status} after SIGTERM; it said:\n{self.said()}")
+            raise ScriptError(f"{self.name} ended with exit code {status} after SIGTERM; it said:\n{self.said()}")
         return time.monotonic() - begin_s
 
 
@@ -104,5 +104,5 @@ def running(
 
 
 def once(engine: Engine, uid: int, *options: str, command: Sequence[str]) -> str:
-    """What a command prints that ends by itself. ImageError: it fails."""
+    """What a command prints that ends by itself. ScriptError: it fails."""
     return engine.output("podman", "run", "--rm", "--user", f"{uid}:{uid}", *STRICT, *options, IMAGE, *command)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.image.errors import ImageError
+from scripts.errors import ScriptError
 
 Instruction = tuple[str, str]
 
@@ -32,5 +32,5 @@ def base(found: Sequence[Instruction]) -> Base:
     image = next((arguments.split()[0] for name, arguments in found if name == "FROM"), "")
     known = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-(\w+)", image)
     if known is None:
-        raise ImageError(f"the Dockerfile begins with {image or 'nothing'}: no slim image of a Python, for which a stand-in could be made")
+        raise ScriptError(f"the Dockerfile begins with {image or 'nothing'}: no slim image of a Python, for which a stand-in could be made")
     return Base(image, *known.groups())

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.image.errors import ImageError
-from scripts.image.programs import found
+from scripts.errors import ScriptError
 from scripts.image.roots import PATH
+from scripts.programs import need
 
 STORAGE = "/var/lib/containers"
 # What programs in there get to see of what is outside: the repository, and a folder of this run.
@@ -69,7 +69,7 @@ class Engine:
         proxies = {name: value for name, value in os.environ.items() if name.lower() in PROXIES}
         environment = {"PATH": PATH, "HOME": "/root", "STORAGE_DRIVER": driver, "LANG": "C.UTF-8", **proxies}
         return subprocess.run(
-            [found("nsenter"), f"--mount=/proc/{self.keeper}/ns/mnt", *command],
+            [need("nsenter"), f"--mount=/proc/{self.keeper}/ns/mnt", *command],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -79,11 +79,11 @@ class Engine:
         )
 
     def output(self, *command: str, timeout_s: float = TIMEOUT_S) -> str:
-        """What it prints. ImageError: it fails."""
+        """What it prints. ScriptError: it fails."""
         done = self.run(*command, timeout_s=timeout_s)
         if done.returncode:
             said = (done.stdout + done.stderr)[-OUTPUT_CHARS_MAX:].strip()
-            raise ImageError(f"`{' '.join(command[:4])} …` ended with exit code {done.returncode}:\n{said}")
+            raise ScriptError(f"`{' '.join(command[:4])} …` ended with exit code {done.returncode}:\n{said}")
         return done.stdout.strip()
 
     def inspect(self, *command: str) -> dict[str, Any]:
@@ -100,11 +100,11 @@ def started(tools: Path, storage: Path, source: Path, work: Path) -> Engine:
     for name in ("resolv.conf", "hosts"):
         (tools / "etc" / name).write_bytes(Path("/etc", name).read_bytes())
     outside = [str(path) for path in (tools, storage, source, work)]
-    keeper = subprocess.Popen([found("unshare"), "--mount", "/bin/sh", "-c", ENTER, *outside, STORAGE, SOURCE, WORK])
+    keeper = subprocess.Popen([need("unshare"), "--mount", "/bin/sh", "-c", ENTER, *outside, STORAGE, SOURCE, WORK])
     engine = Engine(keeper.pid)
     deadline_s = time.monotonic() + START_S
     while not (engine.root / "run/ready").exists() or keeper.poll() is not None:
         if keeper.poll() is not None or time.monotonic() > deadline_s:
-            raise ImageError("the system with buildah and podman can't be entered")
+            raise ScriptError("the system with buildah and podman can't be entered")
         time.sleep(POLL_S)
     return engine

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from scripts.errors import ScriptError
 from scripts.image.building import IMAGE
 from scripts.image.compose import Service, service
 from scripts.image.containers import Container, once, running
 from scripts.image.engine import WORK, Engine
-from scripts.image.errors import ImageError
 from scripts.image.sale import SEATS_EACH, sell
 from scripts.kafka.clusters import CLIENT_FILE, Folder
-from scripts.kafka.errors import ClusterError
 from scripts.kafka.kits import KAFKA, REGISTRY, provide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +33,7 @@ def check_help(engine: Engine) -> Iterator[str]:
     """What the image does without arguments, and a command that says what it is."""
     text = once(engine, UID, command=())
     if "Usage: ticketmaster" not in text:
-        raise ImageError(f"without arguments it says {text[:200]!r}, which is no help")
+        raise ScriptError(f"without arguments it says {text[:200]!r}, which is no help")
     yield f"without arguments: help, of {len(text.splitlines())} lines"
     yield f"--version: {once(engine, UID, command=('--version',))}"
 
@@ -92,8 +91,8 @@ def _kafka(work: Path) -> Iterator[Path]:
     try:
         provide((KAFKA, REGISTRY), print)
         folder.start(1, settings=(), with_registry=True, node=None, timeout_s=CLUSTER_START_S)
-    except ClusterError as error:
-        raise ImageError(f"no Kafka to run the roles on: {error}") from error
+    except ScriptError as error:
+        raise ScriptError(f"no Kafka to run the roles on: {error}") from error
     try:
         yield folder.path / CLIENT_FILE
     finally:

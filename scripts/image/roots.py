@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.debian import PackageError, program
+from scripts.cache import new_folder
+from scripts.debian import program
+from scripts.errors import MissingError, ScriptError
 from scripts.image.dockerfile import Base
-from scripts.image.errors import ImageError, MissingError
-from scripts.image.programs import found
 from scripts.image.settings import KEYRING, Settings, fetching
+from scripts.programs import need
 
 TOOLS = ("binutils", "buildah", "podman", "crun", "conmon", "iproute2", "netbase", "ca-certificates")
 # What the official image of Python has besides Debian's smallest system: what its modules link to, certificates, names of time zones.
@@ -57,7 +58,7 @@ def tools(cache: Path, release: str, settings: Settings) -> Path:
             shutil.rmtree(older)
         try:
             _make(folder, release, TOOLS, (), settings)
-        except ImageError as error:
+        except ScriptError as error:
             raise MissingError(f"no buildah: {' '.join(str(error).split())}") from error
     return folder
 
@@ -77,29 +78,22 @@ def make_base(folder: Path, base: Base, settings: Settings) -> None:
 
 
 def _make(folder: Path, release: str, packages: Sequence[str], dpkg_options: Sequence[str], settings: Settings) -> None:
-    """Never leaves half a system under its name."""
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    command = [
-        *(_mmdebstrap(), "--quiet", "--mode=root", "--variant=minbase", "--format=directory", f"--keyring={KEYRING}"),
-        f"--include={','.join(packages)}",
-        *(f"--aptopt={line}" for line in fetching(settings.apt_dump)),
-        *(f"--dpkgopt={option}" for option in dpkg_options),
-        *(release, str(partial), *settings.sources(release)),
-    ]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise ImageError(f"mmdebstrap could not make a system of Debian {release}:\n{done.stderr[-2000:]}")
-    partial.rename(folder)
+    with new_folder(folder) as root:
+        command = [
+            *(_mmdebstrap(), "--quiet", "--mode=root", "--variant=minbase", "--format=directory", f"--keyring={KEYRING}"),
+            f"--include={','.join(packages)}",
+            *(f"--aptopt={line}" for line in fetching(settings.apt_dump)),
+            *(f"--dpkgopt={option}" for option in dpkg_options),
+            *(release, str(root), *settings.sources(release)),
+        ]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ScriptError(f"mmdebstrap could not make a system of Debian {release}:\n{done.stderr[-2000:]}")
 
 
 def _mmdebstrap() -> str:
     """A script of Perl, so Debian's package of it runs without being installed."""
-    try:
-        return shutil.which("mmdebstrap") or str(program("mmdebstrap", "mmdebstrap"))
-    except PackageError as error:
-        raise MissingError(f"no mmdebstrap: {error}") from error
+    return shutil.which("mmdebstrap") or str(program("mmdebstrap", "mmdebstrap"))
 
 
 def _add_python(root: Path, base: Base) -> None:
@@ -113,6 +107,6 @@ def _add_python(root: Path, base: Base) -> None:
     for alias in ("python", "python3"):
         (local / "bin" / alias).symlink_to(name)
     for command in (["ldconfig"], [f"/usr/local/bin/{name}", "-m", "ensurepip"], ["ln", "-s", "pip3", "/usr/local/bin/pip"]):
-        done = subprocess.run([found("chroot"), root, *command], env={"PATH": PATH}, capture_output=True, text=True, check=False)
+        done = subprocess.run([need("chroot"), root, *command], env={"PATH": PATH}, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ImageError(f"`{' '.join(command)}` failed in the base image: {done.stderr[-2000:]}")
+            raise ScriptError(f"`{' '.join(command)}` failed in the base image: {done.stderr[-2000:]}")

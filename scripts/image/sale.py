@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from scripts.image.errors import ImageError
+from scripts.errors import ScriptError
 
 EVENT, AREA = "concert", "A"
 ROWS = COLUMNS = 20
@@ -25,17 +25,17 @@ def sell(address: str, count: int) -> None:
     decided = [json.loads(_ask(f"{address}/v1/reservation/{each}")) for each in ids]
     seats = sold(decided)
     if len(seats) != count * SEATS_EACH:
-        raise ImageError(f"{count} reservations of {SEATS_EACH} seats each got {len(seats)}")
+        raise ScriptError(f"{count} reservations of {SEATS_EACH} seats each got {len(seats)}")
 
 
 def sold(decided: list[dict[str, Any]]) -> set[tuple[int, int]]:
-    """The seats of all that got some. ImageError: a reservation was refused, or a seat was given twice."""
+    """The seats of all that got some. ScriptError: a reservation was refused, or a seat was given twice."""
     refused = [each for each in decided if each["state"] != "RESERVED"]
     if refused:
-        raise ImageError(f"{len(refused)} of {len(decided)} reservations were not taken, such as {refused[0]}")
+        raise ScriptError(f"{len(refused)} of {len(decided)} reservations were not taken, such as {refused[0]}")
     given = [(seat["row"], seat["col"]) for each in decided for seat in each["seats"]]
     if len(given) != len(set(given)):
-        raise ImageError(f"a seat was sold twice: {sorted(given)}")
+        raise ScriptError(f"a seat was sold twice: {sorted(given)}")
     return set(given)
 
 
@@ -50,5 +50,5 @@ def _ask(url: str, body: dict[str, Any] | None = None) -> str:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             if error.code != 503 or time.monotonic() > deadline_s:
-                raise ImageError(f"{url}: {error.code} {error.read().decode()}") from error
+                raise ScriptError(f"{url}: {error.code} {error.read().decode()}") from error
         time.sleep(0.2)

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.image.errors import MissingError
-from scripts.image.programs import found
+from scripts.errors import MissingError
+from scripts.programs import need
 
 # Where the folder is mounted: every Debian has this directory, and leaves it empty.
 MOUNTED = "/mnt"
@@ -110,7 +110,7 @@ class Settings:
 
 
 def _output(command: Sequence[str]) -> str:
-    done = subprocess.run([found(command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    done = subprocess.run([need(command[0]), *command[1:]], capture_output=True, text=True, check=False)
     if done.returncode:
         raise MissingError(f"`{' '.join(command[:3])}` failed: {done.stderr.strip()}")
     return done.stdout

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from scripts.cache import locked
+from scripts.errors import ScriptError, UsageError
 from scripts.kafka import brokers, registry
-from scripts.kafka.errors import ClusterError, UsageError
-from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, locked, provide, tail
+from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, provide, tail
 from scripts.kafka.processes import Process, spawn
 
 FILE = "cluster.json"
@@ -128,7 +129,7 @@ class Folder:
         except FileNotFoundError:
             raise UsageError(f"{self.path} holds no cluster: make one with `scripts/kafka/cluster start {self.path}`") from None
         except (OSError, ValueError, KeyError) as cause:
-            raise ClusterError(f"{self.path / FILE} can't be read: {cause!r}") from cause
+            raise ScriptError(f"{self.path / FILE} can't be read: {cause!r}") from cause
 
     def start(self, broker_count: int | None, *, settings: Sequence[str], with_registry: bool, node: int | None, timeout_s: float) -> Plan:
         """Starts what isn't running, all or one broker, and returns when it answers; else what it started is killed again."""
@@ -176,7 +177,7 @@ class Folder:
         """Suspends or resumes a broker."""
         server = self._server(self.read(), node)
         if server.process is None or not server.process.send(number):
-            raise ClusterError(f"broker {node} of {self.path} is not running")
+            raise ScriptError(f"broker {node} of {self.path} is not running")
 
     def status(self) -> dict[str, Any]:
         """cluster.json and the path of a client's file, with a `state` for each server: up, silent or down."""
@@ -251,7 +252,7 @@ class Folder:
         for server, process in running:
             output, _ = process.communicate()
             if process.returncode:
-                raise ClusterError(f"the data folder of {server.name} could not be made:\n{tail(output)}")
+                raise ScriptError(f"the data folder of {server.name} could not be made:\n{tail(output)}")
 
     def _spawn(self, plan: Plan, server: Server) -> Process:
         folder = self.path / server.name
@@ -271,10 +272,10 @@ class Folder:
         while missing:
             for server in missing:
                 if not server.is_running():
-                    raise ClusterError(f"{server.name} ended while it was starting; {self._log_tail(server)}")
+                    raise ScriptError(f"{server.name} ended while it was starting; {self._log_tail(server)}")
             missing = [server for server in missing if not server.answers(nodes)]
             if missing and time.monotonic() > deadline_s:
-                raise ClusterError(f"{missing[0].name} does not answer after {timeout_s:.0f} s; {self._log_tail(missing[0])}")
+                raise ScriptError(f"{missing[0].name} does not answer after {timeout_s:.0f} s; {self._log_tail(missing[0])}")
             time.sleep(POLL_S if missing else 0)
 
     def _log_tail(self, server: Server) -> str:
@@ -295,7 +296,7 @@ class Folder:
         self._say(f"{server.name} has not ended in {STOP_TIMEOUT_S:.0f} s: killing it")
         server.process.send(signal.SIGKILL)
         if not server.process.wait(time.monotonic() + STOP_TIMEOUT_S):
-            raise ClusterError(f"{server.name}, process {server.process.pid}, does not end even by SIGKILL")
+            raise ScriptError(f"{server.name}, process {server.process.pid}, does not end even by SIGKILL")
 
 
 def free_ports(count: int) -> list[int]:

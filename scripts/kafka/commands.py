@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.errors import ScriptError, UsageError
 from scripts.kafka import kits
 from scripts.kafka.clusters import BROKERS, Folder
-from scripts.kafka.errors import ClusterError, UsageError
 
 SIGNALS = {"STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
 START_TIMEOUT_S = 60.0
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         code: int = options.command(options)
-    except ClusterError as error:
+    except ScriptError as error:
         say(str(error))
         return error.code
     except KeyboardInterrupt:

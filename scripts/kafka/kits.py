@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from scripts.cache import cache_folder
-from scripts.kafka.errors import ClusterError, UsageError
+from scripts.cache import cache_folder, locked, new_folder
+from scripts.errors import ScriptError, UsageError
+from scripts.programs import need
 
 KAFKA_VERSION = "4.1.2"
 REGISTRY_VERSION = "2.6.13.Final"
@@ -32,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Kit:
-    """One program: `arguments` are Maven's, which put it into the folder `files`, or these artifacts and what they need."""
+    """One program: `arguments` are Maven's, which put it into a folder, or these artifacts and what they need."""
 
     name: str
     title: str
@@ -46,7 +45,7 @@ class Kit:
         return cache_folder() / f"{self.name}-{self.version}"
 
 
-COPY = (f"{GOAL}:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=files")
+COPY = (f"{GOAL}:copy-dependencies", "-DincludeScope=runtime")
 KAFKA = Kit(
     "kafka",
     "Apache Kafka",
@@ -58,7 +57,7 @@ REGISTRY = Kit(
     "registry",
     "Apicurio Registry",
     REGISTRY_VERSION,
-    (f"{GOAL}:unpack", f"-Dartifact=io.apicurio:apicurio-registry-app:{REGISTRY_VERSION}:tar.gz:all", "-DoutputDirectory=files"),
+    (f"{GOAL}:unpack", f"-Dartifact=io.apicurio:apicurio-registry-app:{REGISTRY_VERSION}:tar.gz:all"),
 )
 
 
@@ -128,50 +127,23 @@ def install(kits: Iterable[Kit], say: Say) -> None:
                 else:
                     _fetch(kit, say)
     except OSError as cause:
-        raise ClusterError(f"can't install into {cache}: {cause}") from cause
+        raise ScriptError(f"can't install into {cache}: {cause}") from cause
 
 
 def _fetch(kit: Kit, say: Say) -> None:
     """Never leaves half a kit under its name: what an ended run left under another one is thrown away here."""
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise UsageError(f"no Maven found, which fetches {kit.title}: install Maven and put `mvn` into PATH")
+    maven = need("mvn", what_for=f"is Maven and fetches {kit.title}")
     say(f"{kit.title} {kit.version}: Maven fetches it, which may take minutes …")
     begin_s = time.monotonic()
-    partial = kit.folder.with_name(f"{kit.folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    (partial / "pom.xml").write_text(pom(*kit.artifacts))
-    done = subprocess.run(
-        [maven, "-q", "-B", "-Dstyle.color=never", *kit.arguments],
-        cwd=partial,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        shutil.rmtree(partial)
-        raise ClusterError(f"Maven could not fetch {kit.title} {kit.version}; its output ends:\n{tail(done.stdout)}")
-    (partial / "files").rename(kit.folder)
-    shutil.rmtree(partial)
+    with tempfile.TemporaryDirectory() as name, new_folder(kit.folder) as folder:
+        Path(name, "pom.xml").write_text(pom(*kit.artifacts))
+        command = [maven, "-q", "-B", "-Dstyle.color=never", *kit.arguments, f"-DoutputDirectory={folder}"]
+        done = subprocess.run(
+            command, cwd=name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode:
+            raise ScriptError(f"Maven could not fetch {kit.title} {kit.version}; its output ends:\n{tail(done.stdout)}")
     say(f"{kit.title} {kit.version} is installed in {time.monotonic() - begin_s:.0f} s: {kit.folder}")
-
-
-@contextmanager
-def locked(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """The folder is this process's own meanwhile. The lock needs no file, and ends with the process at the latest."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def tail(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How scripts/bare/follow takes commands from README.md, and what it holds them against."""
+"""How scripts/bare/follow takes commands from README.md and docs/quickstart.md, and what it holds them against."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from scripts.bare.commands import script
 from scripts.bare.machine import mirror, pip_settings
-from scripts.bare.readme import QUICK_SPIKE, SPIKE, Command, Expects, Step, Trial, blocks, broken, in_order
+from scripts.bare.readme import GUIDES, QUICK_REQUESTS, SALE, Command, Expects, Step, Trial, blocks, broken, in_order
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = Trial(5001, 5002, kafka=False, whole=False)
 WHOLE = Trial(5001, 5002, kafka=True, whole=True)
 SAMPLE = """\
@@ -34,29 +34,33 @@ three &
 """
 
 
+def found(trial: Trial) -> list[list[Step]]:
+    """Every command of the guides, by its block."""
+    guides = (in_order(list(blocks((ROOT / name).read_text(), name)), kafka=trial.kafka) for name in GUIDES)
+    return [[trial.step(command) for command in block] for guide in guides for block in guide]
+
+
 def steps(trial: Trial) -> dict[str, Step]:
-    """Every command of README.md, by its name."""
-    found = (trial.step(command) for block in in_order(list(blocks(README)), kafka=trial.kafka) for command in block)
-    return {step.command.name: step for step in found}
+    """Every command, by its name."""
+    return {step.command.name: step for block in found(trial) for step in block}
 
 
 def test_commands_are_those_of_the_shell_fences_with_what_continues_them() -> None:
-    assert list(blocks(SAMPLE)) == [
-        (Command(5, "make up   # sets up"), Command(7, "one \\\n  two")),
-        (Command(16, "three &"),),
+    assert list(blocks(SAMPLE, "a.md")) == [
+        (Command("a.md", 5, "make up   # sets up"), Command("a.md", 7, "one \\\n  two")),
+        (Command("a.md", 16, "three &"),),
     ]
-    assert Command(5, "make up   # sets up").name == "make up"
+    assert Command("a.md", 5, "make up   # sets up").name == "make up"
 
 
 @pytest.mark.parametrize("trial", [QUICK, WHOLE])
 def test_what_serves_is_the_last_command_of_its_block(trial: Trial) -> None:
-    found = [[trial.step(command) for command in block] for block in in_order(list(blocks(README)), kafka=trial.kafka)]
-    serving = [step.command.name for block in found for step in block if step.expects is Expects.SERVES]
-    assert serving == ["make up", "ticketmaster ticket -d ./tmp -p 8080"][: 1 + trial.kafka]
-    assert all(step.expects is not Expects.SERVES for block in found for step in block[:-1])
+    serving = [step.command.name for block in found(trial) for step in block if step.expects is Expects.SERVES]
+    assert serving == ["make up", "make up", "ticketmaster ticket -d ./tmp -p 8080"][: 2 + trial.kafka]
+    assert all(step.expects is not Expects.SERVES for block in found(trial) for step in block[:-1])
 
 
-def test_on_a_free_port_every_command_of_readme_names_it() -> None:
+def test_on_a_free_port_every_command_of_the_guides_names_it() -> None:
     for step in [*steps(QUICK).values(), *steps(WHOLE).values()]:
         assert "8080" not in step.text
     assert steps(QUICK)["make up"].text.startswith("PORT=5001 make up")
@@ -64,8 +68,8 @@ def test_on_a_free_port_every_command_of_readme_names_it() -> None:
 
 
 def test_in_a_hurry_the_sale_is_smaller_and_what_takes_minutes_is_left_out() -> None:
-    (sale,) = (step for step in steps(QUICK).values() if SPIKE in step.command.text)
-    assert QUICK_SPIKE in sale.text
+    assert steps(QUICK)[SALE].text == f"SERVER=localhost:5001 REQUESTS={QUICK_REQUESTS} make sale"
+    assert steps(WHOLE)[SALE].text == "SERVER=localhost:5001 make sale"
     left_out = {name for name, step in steps(QUICK).items() if step.expects is Expects.LEFT_OUT}
     assert {"make check", "make test", "make test-versions"} < left_out
     # A release's wheel has tests of its own.
@@ -97,12 +101,12 @@ def test_without_a_kafka_its_commands_say_so_and_with_one_it_is_started_first() 
     ],
 )
 def test_a_command_is_held_against_what_it_is_for(expects: Expects, status: int | None, output: str, wrong: str) -> None:
-    assert broken(Step(Command(1, "x"), "x", expects), status, output) == wrong
+    assert broken(Step(Command("a.md", 1, "x"), "x", expects), status, output) == wrong
 
 
 def test_a_command_changes_its_shell_and_reads_nothing_of_what_is_typed_next() -> None:
-    said = script(Step(Command(3, "id=$(one) # why"), "id=$(one) # why", Expects.DONE))
-    assert "{\nid=$(one) # why\n} </dev/null >/var/tmp/said/3.out 2>&1\n" in said
+    said = script(Step(Command("a.md", 3, "id=$(one) # why"), "id=$(one) # why", Expects.DONE))
+    assert "{\nid=$(one) # why\n} </dev/null >/var/tmp/said/a.md:3.out 2>&1\n" in said
 
 
 def test_pip_there_is_told_what_pip_here_is_but_for_folders_of_this_machine() -> None:

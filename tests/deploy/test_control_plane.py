@@ -15,8 +15,8 @@ from scripts.controlplane import kit, trial
 from scripts.controlplane.definitions import structural
 from scripts.controlplane.stand_ins import sources, status
 from scripts.deploy.custom_resources import SPECS
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import NAMESPACE, ROLES, Additions, render
+from scripts.errors import ScriptError
 from tests.deploy.conftest import Find
 from tests.deploy.test_deploy_check import check
 
@@ -57,7 +57,7 @@ def test_kubernetes_own_modules_get_versions_that_exist() -> None:
         f"replace k8s.io/api => k8s.io/api v0.{kit.VERSION.removeprefix('1.')}",
         f"replace k8s.io/kms => k8s.io/kms v0.{kit.VERSION.removeprefix('1.')}",
     ]
-    with pytest.raises(DeployError, match="is not as it was"):
+    with pytest.raises(ScriptError, match="is not as it was"):
         kit.go_mod("module k8s.io/kubernetes\n\ngo 1.24.0\n")
 
 
@@ -143,7 +143,7 @@ def test_a_planted_fault_is_found(tried: trial.Trial, monkeypatch: pytest.Monkey
     monkeypatch.setattr(trial, "render", broken)
     monkeypatch.setattr(trial, "STEP_TIMEOUT_S", 5.0)
 
-    with pytest.raises(DeployError, match=complaint):
+    with pytest.raises(ScriptError, match=complaint):
         tried.cloud("1-instance-perf", roll=False)
     monkeypatch.undo()
     tried.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")

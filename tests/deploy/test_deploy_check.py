@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from scripts.deploy.errors import DeployError
 from scripts.deploy.manifests import NAMESPACE, documents, render
 from scripts.deploy.schemas import OUTSIDE, Checker
+from scripts.errors import ScriptError
 from tests.deploy.conftest import Find, Manifests
 from tests.support.tools import needs
 
@@ -101,7 +101,7 @@ def test_what_kustomize_refuses_is_said_in_its_words(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("scripts.deploy.manifests.ROOT", tmp_path)
     monkeypatch.setattr("scripts.deploy.manifests.DEPLOY", tmp_path / "deploy")
 
-    with pytest.raises(DeployError, match=r"nothing\.yaml"):
+    with pytest.raises(ScriptError, match=r"nothing\.yaml"):
         render("local")
 
 

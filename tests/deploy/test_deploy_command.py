@@ -19,9 +19,9 @@ import yaml
 
 from scripts.deploy.cloud import PROTECTED
 from scripts.deploy.confirming import confirm
-from scripts.deploy.errors import UsageError
 from scripts.deploy.manifests import Additions, documents, image_of, kind, name, render
 from scripts.deploy.rollout import rollout_timeout_s
+from scripts.errors import UsageError
 from tests.deploy.conftest import OVERLAYS
 from tests.support.tools import needs
 

@@ -163,7 +163,9 @@ def test_a_java_that_is_too_old_is_named(tmp_path: Path) -> None:
 
 def test_without_maven_one_line_says_what_to_install(tmp_path: Path) -> None:
     one_line(
-        cluster("install", path=program(tmp_path / "bin", "java", JAVA_17), cache=tmp_path / "cache"), "no Maven found", "install Maven"
+        cluster("install", path=program(tmp_path / "bin", "java", JAVA_17), cache=tmp_path / "cache"),
+        "no mvn found, which is Maven",
+        "install what is missing",
     )
 
 
@@ -178,10 +180,10 @@ def test_a_failure_of_maven_shows_the_end_of_its_output_and_leaves_nothing(tmp_p
 
 
 def test_a_kit_is_fetched_once_even_after_an_installation_that_was_cut_off(tmp_path: Path) -> None:
-    fetch = "[ -e files ] && exit 9; /bin/mkdir files; echo $* > files/arguments; [ -e pom.xml ]"
+    fetch = "for last; do :; done; into=${last#*=}; [ -e $into/left ] && exit 9; echo $* > $into/arguments; [ -e pom.xml ]"
     path = program(program(tmp_path / "bin", "java", JAVA_17), "mvn", fetch)
     cache = tmp_path / "cache"
-    (cache / "kafka-4.1.2.partial" / "files").mkdir(parents=True)
+    (cache / "kafka-4.1.2.partial" / "left").mkdir(parents=True)
 
     first, second = (cluster("install", path=path, cache=cache) for _ in range(2))
 
@@ -193,7 +195,7 @@ def test_a_kit_is_fetched_once_even_after_an_installation_that_was_cut_off(tmp_p
 def test_a_start_fetches_what_is_missing_and_only_that(tmp_path: Path) -> None:
     # A Java that starts nothing, so that a start ends once everything has been fetched.
     path = program(tmp_path / "bin", "java", f"""case "$*" in -version) {JAVA_17};; *) echo no disk; exit 1;; esac""")
-    program(path, "mvn", "/bin/mkdir files")
+    program(path, "mvn", ":")
     cache = tmp_path / "cache"
 
     without, with_registry, again = (
@@ -211,7 +213,7 @@ def test_a_start_without_java_or_maven_is_one_line_that_says_what_to_install(tmp
 
     one_line(cluster(*start, path=tmp_path, cache=tmp_path / "cache"), "no Java found", "17 or newer")
     path = program(tmp_path / "bin", "java", JAVA_17)
-    one_line(cluster(*start, path=path, cache=tmp_path / "cache"), "no Maven found", "install Maven")
+    one_line(cluster(*start, path=path, cache=tmp_path / "cache"), "no mvn found, which is Maven", "install what is missing")
 
 
 def test_what_is_not_a_cluster_is_not_touched(tmp_path: Path) -> None:

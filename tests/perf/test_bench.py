@@ -11,17 +11,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
-from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, watched
+from scripts.errors import MissingError
+from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, peers, scale, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
+from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
 from scripts.perf.bench_suite.loop_probe import watched as watched_loop
-from scripts.perf.bench_suite.processes import Kafka
+from scripts.perf.bench_suite.processes import NO_ENV, Kafka
+from scripts.perf.peers.kit import installed
+from tests.support.tools import skipped
 from ticketmaster.broker.partitioner import partition_of
 
 BENCH = Path(__file__).parents[2] / "scripts" / "perf" / "bench"
@@ -29,8 +34,10 @@ SMALL = ("--runs", "2", "--standalone-requests", "500", "--reservations", "600",
 ALONE = ("run", "--part", "standalone", "--part", "steps")
 
 
-def bench(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
+def bench(*arguments: str | Path, timeout_s: float = 120, env: Mapping[str, str] = NO_ENV) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **env}
+    command = [sys.executable, BENCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
 
 
 def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
@@ -114,6 +121,27 @@ def test_what_the_life_of_a_reservation_takes_is_taken_whole(tmp_path: Path) -> 
     assert all(figure["median"] > 0 for name, figure in figures.items() if "memory" not in name)
 
 
+def test_the_same_sale_is_taken_here_and_at_peers(tmp_path: Path) -> None:
+    try:
+        installed()
+    except MissingError as reason:
+        skipped(f"peers: {reason}")
+    file = tmp_path / "results.json"
+    done = bench("run", "--part", "peers", "--runs", "1", "--peer-requests", "100", "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())["figures"]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in peers.KINDS]
+    assert all(figure["median"] > 0 for figure in figures)
+
+
+def test_where_a_peer_is_missing_one_line_says_so(tmp_path: Path) -> None:
+    done = bench("run", "--part", "peers", "--runs", "1", env={"TICKETMASTER_CACHE": str(tmp_path)})
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "peers: skipped: run `scripts/perf/peers/install` first"
+
+
 def test_two_results_stand_side_by_side(tmp_path: Path) -> None:
     def results(name: str, *values: float) -> Path:
         notes = Notebook((Kind("cost", "µs", Goal(70)),))
@@ -149,7 +177,7 @@ def test_the_disk_of_the_topics_is_theirs_alone(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed_kafka")
 def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    sizes = {"runs": 1, "requests": 500, "warm-up": 500, "reservations": 6_000, "in-memory": 2_000, "rate-s": 1, "waiters": 300}
+    sizes = {"runs": 1, "requests": 200, "warm-up": 200, "reservations": 2_000, "in-memory": 500, "rate-s": 1, "waiters": 300}
     options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
     done = bench("run", *(text for part in ("one", "four", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=280)
 
@@ -163,13 +191,22 @@ def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed_kafka")
 def test_what_the_reservation_role_costs_beside_the_original_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    sizes = ("--runs", "2", "--requests", "500", "--in-memory", "500")
+    sizes = ("--runs", "2", "--requests", "200", "--in-memory", "200")
     done = bench("run", "--part", "beside", *sizes, "--json", file)
 
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_bytes())["figures"]
     assert [figure["name"] for figure in figures] == [kind.name for kind in beside.KINDS]
     assert all(len(figure["values"]) == 2 and figure["min"] > 0 for figure in figures)
+
+
+def test_hops_are_those_of_reservations_that_went_all_the_way() -> None:
+    way = ("command.reservation.create_reservation", "command.event.reserve_seat", "response.reservation.result", "state.user.reservation")
+    whole, refused = dict(zip(way, (5, 7, 11, 20), strict=True)), {way[0]: 5, way[3]: 6}
+
+    assert scale.hops_ms([whole, refused]) == [[2], [4], [9]]
+    with pytest.raises(BenchError, match="no reservation went through all topics"):
+        scale.hops_ms([refused])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.simulation.catching import KAFKA_FOUND, KAFKA_MUTANTS, SEEDS_MAX, cat
 from ticketmaster.simulation.simulation import KINDS, Size, simulate
 
 SIZE = Size(commands=60, faults=14, kafka=True)
-SEEDS = 52
+SEEDS = 26
 
 BROKERS_KINDS = {
     *("leaders moved", "coordinator moved", "broker restarted", "connections broken", "group rebalanced", "too few replicas"),
@@ -50,9 +49,13 @@ def test_a_seed_that_failed_is_sound(seed: int) -> None:
 
 
 def test_every_kind_of_fault_happens() -> None:
-    faults = sum((simulate(seed, Size(40, 60, kafka=True)).faults for seed in range(4)), Counter[str]())
+    missing = set(BROKERS_KINDS)
+    for seed in range(4):
+        missing -= simulate(seed, Size(40, 60, kafka=True)).faults.keys()
+        if not missing:
+            break
 
-    assert faults.keys() >= BROKERS_KINDS
+    assert not missing
 
 
 def test_kinds_of_faults_can_be_left_out() -> None:
@@ -74,14 +77,14 @@ def test_kinds_of_faults_can_be_left_out() -> None:
 
 def test_a_seed_makes_the_same_run_in_every_process() -> None:
     def trace(hash_seed: str) -> str:
-        command = [str(Path(sys.executable).with_name("ticketmaster")), "simulate", "--kafka", "--seed", "4", "--commands", "60", "--trace"]
+        command = [str(Path(sys.executable).with_name("ticketmaster")), "simulate", "--kafka", "--seed", "4", "--commands", "30", "--trace"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": hash_seed})
         return done.stdout
 
     one = trace("1")
     assert one == trace("2")
-    assert f"digest {simulate(4, Size(60, kafka=True)).digest}" in one
-    assert simulate(5, Size(60, kafka=True)).digest not in one
+    assert f"digest {simulate(4, Size(30, kafka=True)).digest}" in one
+    assert simulate(5, Size(30, kafka=True)).digest not in one
 
 
 @pytest.mark.parametrize("name", KAFKA_MUTANTS)

@@ -13,7 +13,7 @@ import pytest
 from ticketmaster.simulation.simulation import Size, simulate
 
 SIZE = Size(commands=100, faults=20)
-SEEDS = 120
+SEEDS = 60
 SEEDS_EACH = 10
 
 # Seeds that failed before what they found was mended: a process died because its broker did not answer when it began; a table that
@@ -69,9 +69,13 @@ def test_what_was_found_once_stays_mended(seed: int, size: Size) -> None:
 
 
 def test_every_kind_of_fault_happens() -> None:
-    faults = sum((simulate(seed, Size(200, 40)).faults for seed in range(24)), Counter[str]())
+    seen = set[str]()
+    for seed in range(24):
+        seen |= simulate(seed, Size(200, 40)).faults.keys()
+        if seen >= KINDS:
+            break
 
-    assert faults.keys() == KINDS
+    assert seen == KINDS
 
 
 def test_a_seed_makes_the_same_run_in_every_process() -> None:

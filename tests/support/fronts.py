@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Final
 
-from scripts.debian import PackageError, program, unpacked
+from scripts.debian import found
+from scripts.errors import MissingError
 from scripts.kafka.clusters import free_ports
 from tests.support.tools import lacking
 
@@ -64,52 +62,20 @@ backend ours
 """
 
 
-@cache
-def _found(name: str) -> tuple[str, str, str]:
-    """Where a program is, where its libraries are, or why it can't be had."""
-    path = shutil.which(name)
-    if path:
-        return path, "", ""
-    try:
-        path = str(program(name, name))
-        libraries = ":".join(_libraries(name, path))
-    except PackageError as error:
-        return "", "", f"this is done with {name} ({error})"
-    lacks = re.findall(r"(\S+) => not found", _said("ldd", path, LD_LIBRARY_PATH=libraries))
-    return ("", "", f"this is done with {name}, for which this machine lacks {', '.join(lacks)}") if lacks else (path, libraries, "")
-
-
-def _libraries(name: str, path: str) -> list[str]:
-    """Folders with the libraries that this machine lacks, of the packages that a package wants."""
-    depends = _said("apt-cache", "depends", "--recurse", "--important", name)
-    folders: list[str] = []
-    for package in dict.fromkeys(re.findall(r"^(lib[\w.+-]+)$", depends, re.MULTILINE)):
-        if "not found" not in _said("ldd", path, LD_LIBRARY_PATH=":".join(folders)):
-            break
-        if "install ok installed" not in _said("dpkg-query", "-s", package):
-            folders += sorted({str(file.parent) for file in unpacked(package).glob("usr/lib/**/*.so*")})
-    return folders
-
-
-def _said(*command: str, **env: str) -> str:
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False).stdout
-
-
 @contextmanager
 def _front(name: str, folder: Path, config: str, arguments: Sequence[str]) -> Iterator[str]:
-    path, libraries, reason = _found(name)
-    if not path:
-        lacking(reason)
+    try:
+        program = found(name, name)
+    except MissingError as error:
+        lacking(f"this is done with {name} ({error})")
     (port,) = free_ports(1)
     folder.mkdir()
     file = folder / f"{name}.conf"
     file.write_text(config.replace("{port}", str(port)))
     log = folder / f"{name}.log"
-    env = {**os.environ, "LD_LIBRARY_PATH": libraries} if libraries else None
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [path, *arguments, str(file)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=folder
-        )
+        command = [program.path, *arguments, str(file)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=program.environment, cwd=folder)
     try:
         deadline_s = time.monotonic() + _DEADLINE_S
         while not _listens(port):

@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, watched
+from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, peers, scale, watched
 from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
@@ -29,7 +29,7 @@ from scripts.perf.bench_suite.quick import measure_quick
 from scripts.perf.bench_suite.report import html
 from scripts.perf.bench_suite.steps import measure_steps
 
-PARTS = ("standalone", "one", "four", "polls", "watched", "steps", "loop", "beside", "life")
+PARTS = ("standalone", "one", "four", "polls", "watched", "steps", "loop", "beside", "life", "peers", "scale")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
@@ -44,7 +44,7 @@ def bench() -> None:
 @bench.command()
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all of them",
               help="Only this: one process; 1 partition; 4 and 2 processes a role; polls; watched; steps; what holds all up; "
-                   "beside an event role of the original; holds, payments and expiry.")  # fmt: skip
+                   "beside an event role of the original; holds, payments and expiry; PostgreSQL and Redis; growing sizes.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
 @click.option("--standalone-requests", type=click.IntRange(100, 10_000_000), default=100_000, help="Reservations of a sale in one process.")
@@ -63,15 +63,21 @@ def bench() -> None:
 @click.option("--wave-holds", type=click.IntRange(0, 1_000_000), default=40_000, help="Holds that end in one second; 0: none.")
 @click.option("--wave-s", type=click.IntRange(20, 3_600), default=120, help="Seconds in which they are made, before they end.")
 @click.option("--open-holds", type=click.IntRange(0, 10_000_000), default=200_000, help="Holds that stay open; 0: none.")
+@click.option("--peer-requests", type=click.IntRange(100, 10_000_000), default=10_000, help="Reservations of a sale here and at peers.")
+@click.option("--scale-size", "scale_sizes", type=click.Choice(list(scale.SIZES)), multiple=True, default=list(scale.SIZES),
+              help="Partitions x processes of each role.")  # fmt: skip
+@click.option(
+    "--scale-requests", type=click.IntRange(100, 100_000), default=50_000, help="Reservations of a sale of each size, all at once."
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the results to FILE.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a report with plots.")
-def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, **numbers: int) -> int:
+def run(parts: tuple[str, ...], scale_sizes: tuple[str, ...], json_file: Path | None, html_file: Path | None, **numbers: int) -> int:
     """Measure everything: about a quarter of an hour."""
     for file, option in ((json_file, "--json"), (html_file, "--html")):
         if file and not file.absolute().parent.is_dir():
             raise click.BadParameter(f"{file}: there is no such directory", param_hint=option)
     progress = Console(stderr=True)
-    results = _measure(parts or PARTS, numbers, lambda text: progress.print(text, highlight=False, style="dim"))
+    results = _measure(parts or PARTS, scale_sizes, numbers, lambda text: progress.print(text, highlight=False, style="dim"))
     _print(table(results))
     if json_file:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
@@ -80,8 +86,9 @@ def run(parts: tuple[str, ...], json_file: Path | None, html_file: Path | None, 
     return 0
 
 
-def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]) -> Results:
-    notes = Notebook(on_kafka.KINDS + in_one_process.KINDS + watched.KINDS + loop_holds.KINDS + beside.KINDS + life.KINDS)
+def _measure(parts: Sequence[str], sizes: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]) -> Results:
+    kinds = (on_kafka, in_one_process, watched, loop_holds, beside, life, peers, scale)
+    notes = Notebook(tuple(kind for part in kinds for kind in part.KINDS))
     kafka = on_kafka.Plan(**{name: numbers[name] for name in on_kafka.Plan._fields})
     alone = in_one_process.Plan(numbers["runs"], numbers["standalone_requests"], numbers["reservations"], numbers["single_requests"])
     calibration_us = [calibrate()]
@@ -98,13 +105,17 @@ def _measure(parts: Sequence[str], numbers: dict[str, int], say: Callable[[str],
         if "watched" in parts:
             watched.measure(folder / "watched", alone.runs, alone.requests, notes, say)
         if "loop" in parts:
-            sizes = loop_holds.Plan(**{name: numbers[name] for name in loop_holds.Plan._fields})
-            loop_holds.measure(folder / "loop", sizes, numbers["runs"], notes, say)
+            held = loop_holds.Plan(**{name: numbers[name] for name in loop_holds.Plan._fields})
+            loop_holds.measure(folder / "loop", held, numbers["runs"], notes, say)
         if "beside" in parts:
             beside.measure(folder / "beside", kafka, notes, say)
         if "life" in parts:
             lives = life.Plan(**{name: numbers[name] for name in life.Plan._fields})
             life.measure(folder / "life", lives, notes, say)
+        if "peers" in parts:
+            peers.measure(folder / "peers", peers.Plan(numbers["runs"], numbers["peer_requests"]), notes, say)
+        if "scale" in parts:
+            scale.measure(folder / "scale", scale.Plan(sizes, numbers["runs"], numbers["scale_requests"]), notes, say)
     calibration_us.append(calibrate())
     plan: dict[str, Any] = {**numbers, "parts": list(parts)}
     return Results(

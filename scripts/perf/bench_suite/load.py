@@ -71,11 +71,20 @@ class Sale:
         )
 
 
-def sell(server: Measured, *options: str) -> Sale:
+def sell(server: Measured, *options: str, http2: bool = True) -> Sale:
     """Runs the load client; its progress goes to stderr. BenchError: what it saw is not sound, or it could not see it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
-        command = [sys.executable, str(SPIKE), "--host", f"{HOST}:{server.port}", "--http2", "--json", str(file), *options]
+        command = [
+            sys.executable,
+            str(SPIKE),
+            "--host",
+            f"{HOST}:{server.port}",
+            "--json",
+            str(file),
+            *options,
+            *(["--http2"] if http2 else []),
+        ]
         before = dict(server.cpus_s())
         with _Sampler(server.cpus_s) as sampler:
             code = _run(command)

@@ -66,7 +66,7 @@ class Program:
         try:
             line = self._ready(begun_s)
             self.port = int(line["url"].rpartition(":")[2]) if "url" in line else 0
-            while asked and not _is_healthy(self.port):
+            while asked and not is_healthy(self.port):
                 self._check(begun_s)
         except BaseException:
             self.kill()
@@ -102,16 +102,22 @@ class Program:
 
     def kill(self) -> None:
         """Ends it, if it still runs, without asking."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except psutil.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        stop(self.process)
 
 
-def _is_healthy(port: int) -> bool:
+def stop(process: psutil.Popen) -> None:
+    """Ends a process, if it still runs: by SIGTERM, and by SIGKILL if that is not enough."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def is_healthy(port: int) -> bool:
+    """Whether a server answers there that it is."""
     connection = http.client.HTTPConnection(HOST, port, timeout=START_TIMEOUT_S)
     try:
         connection.request("GET", "/v1/health_check")
