@@ -23,6 +23,7 @@ from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.door import Door
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.routes import Routes
@@ -39,7 +40,7 @@ READY_WITHIN_S = 5.0
 class Site:
     """Three roles and their HTTP side. ``storage.gate`` holds up the log."""
 
-    def __init__(self, limits: TicketLimits, settings: ServerSettings) -> None:
+    def __init__(self, limits: TicketLimits, settings: ServerSettings, door: Door | None = None) -> None:
         clock, streams, observer = SystemClock(), EMBEDDED, Observer()
         self.port = 0
         self.storage = GatedStorage()
@@ -58,7 +59,7 @@ class Site:
 
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams, Observer())
         self._events = GlobalTable(broker, topics.EVENT.name, PARTITIONS, self.gateway.on_events, streams, Observer())
-        self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings)
+        self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits), settings, door=door)
         self._jobs: list[asyncio.Task[None]] = []
 
     @staticmethod
@@ -111,9 +112,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site(limits: TicketLimits | None = None, settings: ServerSettings | None = None) -> AsyncIterator[Site]:
+async def site(limits: TicketLimits | None = None, settings: ServerSettings | None = None, door: Door | None = None) -> AsyncIterator[Site]:
     """A site that serves, on a free port."""
-    one = Site(limits or TicketLimits(), settings or ServerSettings(port=0))
+    one = Site(limits or TicketLimits(), settings or ServerSettings(port=0), door)
     try:
         await one.listen()
         await one.work()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from ticketmaster.ticket import problems
+from ticketmaster.ticket.door import Door
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import listeners
 from ticketmaster.ticket.refusing import Refusing
@@ -25,8 +26,9 @@ class Front:
     A context: what listens is stopped at its end.
     """
 
-    def __init__(self, settings: ServerSettings, watch: RequestWatch, body_bytes_max: int) -> None:
+    def __init__(self, settings: ServerSettings, watch: RequestWatch, body_bytes_max: int, door: Door | None = None) -> None:
         self._settings = settings
+        self._door = door
         self._watch = watch
         self._body_bytes_max = body_bytes_max
         self._routes: RouteTable = Refusing(problems.NOT_SERVING, body_bytes_max)
@@ -43,7 +45,7 @@ class Front:
 
     async def listen(self, listener: socket.socket) -> int:
         """Answers what comes to this socket as well; returns its port."""
-        server = HttpServer(self._routes, self._settings, self._watch)
+        server = HttpServer(self._routes, self._settings, self._watch, self._door)
         self.servers.append(server)
         return await server.start(listener)
 

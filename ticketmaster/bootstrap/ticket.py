@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from ticketmaster.bootstrap.doors import Doors, warn_if_open
 from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import end_ms, server_settings, ticket_limits
@@ -43,18 +44,22 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     """
     configure_logs(config.role.log_level)
     link, role = WorkerLink.from_environment(), config.role
+    doors = Doors(config.doors, has_peers=True)
     if link:
         assert link.listener, "a supervisor of this role opens a socket for each worker"
-        return run_role(_run(config, link, link.listener, lambda _: None))
+        return run_role(_run(config, doors, link, link.listener, lambda _: None))
     # Before anything is waited for: that a port is taken is said at once.
     opened = listeners(role.bind, config.port, role.workers)
+    warn_if_open(config.doors, role.bind)
     if role.workers == 1:
-        return run_role(_run(config, None, opened[0], on_ready))
+        return run_role(_run(config, doors, None, opened[0], on_ready))
     url = f"http://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
     return supervise(Supervision(topics.TICKET_SERVICE, role, arguments, opened, end_ms(config)), lambda: on_ready(url))
 
 
-async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]) -> int:
+async def _run(
+    config: TicketConfig, doors: Doors, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]
+) -> int:
     signals = stop_signals(end_ms(config))
     status, role, port = 0, config.role, listener.getsockname()[1]
     async with AsyncExitStack() as stack:
@@ -67,7 +72,7 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
         watch = RequestWatch(SystemClock(), counts=measuring.counts_requests, logs=config.request_logging, tracer=measuring.observer.tracer)
         # Both ports from the start: who asks learns that it is not ready yet. For workers their supervisor answers operators.
         settings = server_settings(config, role.bind, answer_ms=role.kafka.delivery_timeout_ms)
-        front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max))
+        front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max, doors.public))
         # The socket of a worker that died does not listen: as long as its successor does not serve, the others take what comes.
         replaces = not is_listening(listener)
         if not replaces:
@@ -87,7 +92,7 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
             front.serve(Routes(ticket.gateway, ready, ticket_limits(config), ready.is_open), ticket.gateway)
             # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
             peer_address = host_and_port(config.hostname, await front.listen_apart()) if link else address
-            jobs = {**ticket.jobs(peer_address), **front.jobs(), "operations": operated()}
+            jobs = {**ticket.jobs(peer_address), **front.jobs(), **doors.jobs(), "operations": operated()}
             if link:
                 jobs["report"] = link.report(ready, ready.is_open)
             if replaces:

@@ -117,6 +117,20 @@ GATEWAY_LIMITS = combined(
     ),
 )
 
+DOOR_OPTIONS = combined(
+    click.option(
+        "--tokens",
+        type=FILE,
+        metavar="FILE",
+        help="Tokens and what each may do, see `ticketmaster tokens`; read again when it changes. Without it everybody may do everything.",
+    ),
+    click.option(
+        "--reservations-need-token",
+        is_flag=True,
+        help="With --tokens: to know a reservation's id is not enough to read, pay, extend and cancel it.",
+    ),
+)
+
 
 def metrics_port(*older_names: str) -> Callable[[Any], Any]:
     """Where operators ask."""

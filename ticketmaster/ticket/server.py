@@ -19,7 +19,9 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import Fatal
 from ticketmaster.ticket import granian_private, problems
+from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.ticket.connections import Arrivals
+from ticketmaster.ticket.door import Door
 from ticketmaster.ticket.heads import body_length, host_problem
 from ticketmaster.ticket.listening import BACKLOG, listeners
 from ticketmaster.ticket.notes import Notes
@@ -46,9 +48,12 @@ def _ignore(_: Any) -> None:
 class Dispatcher:
     """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
 
-    def __init__(self, routes: RouteTable, watch: RequestWatch | None, on_whole: Callable[[Any], None] = _ignore) -> None:
-        """``on_whole`` is given the scope of each request that is all there."""
+    def __init__(
+        self, routes: RouteTable, watch: RequestWatch | None, on_whole: Callable[[Any], None] = _ignore, door: Door | None = None
+    ) -> None:
+        """``on_whole`` is given the scope of each request that is all there. Without a door everybody may do everything."""
         self._watch = watch
+        self._door = door
         self.on_whole = on_whole
         self.unfinished = Unfinished()
         self._closes = False
@@ -71,24 +76,30 @@ class Dispatcher:
             protocol = Bodiless(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
-    def decide(self, scope: Any, headers: Any, length: int | None) -> Target | Answer | None:
-        """What a request's head is enough for: its answer; who takes its body, of that length; None: :meth:`get` answers."""
+    def decide(self, scope: Any, headers: Any, length: int | None) -> Target | Answer | Caller:
+        """What a request's head is enough for: its answer; who takes its body, of that length; who asks, if :meth:`get` answers."""
         if problem := host_problem(scope, headers):
             return problem.response
-        return None if scope.method in _GETS else self.target(scope, headers, length)
+        caller = EVERYBODY
+        if self._door:
+            admitted = self._door.admit(scope, headers)
+            if not isinstance(admitted, Caller):
+                return admitted
+            caller = admitted
+        return caller if scope.method in _GETS else self.target(scope, headers, length, caller)
 
     def answer(self, scope: Any, answer: Answer, responder: Responder) -> None:
         """Answers what its head was enough for."""
         self.on_whole(scope)
         responder.response_bytes(*answer)
 
-    def target(self, scope: Any, headers: Any, length: int | None) -> Target | Answer:
+    def target(self, scope: Any, headers: Any, length: int | None, caller: Caller) -> Target | Answer:
         """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
         method, path = scope.method, scope.path
         if UNDECODABLE in path:
             return problems.INVALID_ENCODING.response
         try:
-            target = self._routes.target(method, path, scope, headers) if method in _CHANGING else None
+            target = self._routes.target(method, path, scope, headers, caller) if method in _CHANGING else None
         except Problem as problem:
             return problem.response
         if target is None:
@@ -105,18 +116,18 @@ class Dispatcher:
             return 204, [("allow", allowed)], b""
         return problems.wrong_method(allowed).response
 
-    def get(self, scope: Any, responder: Responder) -> None:
+    def get(self, scope: Any, caller: Caller, responder: Responder) -> None:
         """Answers a GET, or HEAD."""
         self.on_whole(scope)
         path = scope.path
         try:
-            if self._routes.get(path, responder):
+            if self._routes.get(path, responder, caller):
                 return
             if UNDECODABLE in path:
                 refuse(responder, problems.INVALID_ENCODING)
             else:
                 # Lines of a list are one list.
-                request = Request(path, scope.query_string, ",".join(scope.headers.get_all("if-none-match")))
+                request = Request(path, scope.query_string, ",".join(scope.headers.get_all("if-none-match")), caller)
                 self._routes.get_other(request, responder)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
             self.answer_failure(failure, responder)
@@ -147,8 +158,8 @@ class Dispatcher:
                 await self._read(scope, decided, protocol, answered)
             else:
                 _give_up_body(headers, protocol)
-                if decided is None:
-                    self.get(scope, answered)
+                if isinstance(decided, Caller):
+                    self.get(scope, decided, answered)
                 else:
                     self.answer(scope, decided, answered)
         except Exception as failure:  # noqa: BLE001
@@ -234,9 +245,9 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         headers = scope.headers
         length = body_length(headers)
         decided = dispatcher.decide(scope, headers, length)
-        if decided is None:
+        if isinstance(decided, Caller):
             _give_up_body(headers, protocol)
-            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
+            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, decided, responder))
         elif not callable(decided):
             _give_up_body(headers, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.answer(scope, decided, responder))
@@ -254,13 +265,13 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 class HttpServer:
     """Serves routes until stopped."""
 
-    def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None) -> None:
+    def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None, door: Door | None = None) -> None:
         self._settings = settings
         self._clock = SystemClock()
         self._arrivals = Arrivals(self._clock)
         self.connections: ConnectionWatch | None = None
         # Who looks at connections forgets those that are gone.
-        self._dispatcher = Dispatcher(routes, watch, self._arrivals.see) if watchable() else Dispatcher(routes, watch)
+        self._dispatcher = Dispatcher(routes, watch, self._arrivals.see if watchable() else _ignore, door)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None

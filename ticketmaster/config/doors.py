@@ -1,0 +1,21 @@
+"""What a gateway is told of who may do what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorConfig:
+    """The options of the command line, by their names there."""
+
+    # None: everybody may do everything.
+    tokens: Path | None
+    reservations_need_token: bool
+
+
+def door_config(options: dict[str, Any]) -> DoorConfig:
+    """Takes what is about doors out of a command's options."""
+    return DoorConfig(**{field.name: options.pop(field.name) for field in fields(DoorConfig)})
