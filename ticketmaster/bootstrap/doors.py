@@ -12,7 +12,7 @@ import structlog
 from ticketmaster.bootstrap.refreshing import Contents, Refreshed
 from ticketmaster.bootstrap.tokens import read_tokens
 from ticketmaster.config.doors import DoorConfig
-from ticketmaster.ticket.door import Door
+from ticketmaster.ticket.door import ClientLimits, Door
 from ticketmaster.ticket.tokens import Tokens
 
 
@@ -23,7 +23,10 @@ class Doors:
         """``has_peers``: whether other processes ask this one."""
         self._by_id = not config.reservations_need_token
         self._files: list[Refreshed] = []
-        self.public = Door(by_id=self._by_id, has_peers=has_peers) if config.tokens else None
+        limits = None
+        if config.requests_per_second_per_client:
+            limits = ClientLimits(config.requests_per_second_per_client, config.limited_clients_max, config.forwarded_allow)
+        self.public = Door(by_id=self._by_id, has_peers=has_peers, limits=limits) if config.tokens or limits else None
         """Of the port that clients know; None: whoever reaches it may do everything."""
         if config.tokens:
             self._files.append(self._tokens(config.tokens))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ class DoorConfig:
     # None: everybody may do everything.
     tokens: Path | None
     reservations_need_token: bool
+    # 0: no limit.
+    requests_per_second_per_client: int
+    limited_clients_max: int
+    forwarded_allow: tuple[IPv4Network | IPv6Network, ...]
 
 
 def door_config(options: dict[str, Any]) -> DoorConfig:

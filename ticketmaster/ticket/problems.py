@@ -85,6 +85,9 @@ INVALID_TOKEN = Problem(
     "Authorization holds no token that is in force here.",
     (("www-authenticate", 'Bearer realm="ticketmaster", error="invalid_token"'),),
 )
+RATE_LIMITED = too_many(
+    "rate_limited", "This token, or without one this client's address, has sent all that it may in a second; try again."
+)
 BODY_BROKE_OFF = Problem(400, "malformed_json", "The body broke off before its end.")
 NO_SUCH_PATH = Problem(404, "no_such_path", "There is nothing here; GET /docs lists what there is.")
 NOT_DECIDED = unavailable("not_decided", "The reservation is not decided yet, or not known here; ask again.", 0)

@@ -43,7 +43,9 @@ POST_METHODS = "OPTIONS, POST"
 UNDECODABLE = "\ufffd"
 
 _PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
-
+# By how a path ends; the last one is all the rest.
+_RESERVATION_ROUTES = tuple((end, f"{_RESERVATION_PREFIX}{{reservationId}}{end}") for end in (_PAYMENT_END, _EXTENSION_END, ""))
+_PEER_ROUTES = tuple((end, f"{PEER_PREFIX}{{reservationId}}{end}") for end in (CHANGE_END, COMMAND_END, ""))
 
 Target = Callable[[bytes, Responder], None]
 _Taker = Callable[[bytes, bytes, Responder, Caller], None]
@@ -254,18 +256,22 @@ def allowed_methods(path: str) -> str:
 def route_of(path: str) -> str:
     """The path without what differs from request to request, as OpenAPI has it; "other" for one that is none of ours."""
     if path.startswith(_RESERVATION_PREFIX):
-        return f"/v1/reservation/{{reservationId}}{_end_of(path, _PAYMENT_END, _EXTENSION_END)}"
+        return _route_of_end(path, _RESERVATION_ROUTES)
     if path.startswith(_EVENT_PREFIX):
         if _takes_reservations(path):
             return "/v1/event/{eventId}/reservation"
         return "/v1/event/{eventId}/area/{areaId}" if _AREA in path[len(_EVENT_PREFIX) :] else "/v1/event/{eventId}"
     if path.startswith(PEER_PREFIX):
-        return f"/internal/v1/reservation/{{reservationId}}{_end_of(path, CHANGE_END, COMMAND_END)}"
+        return _route_of_end(path, _PEER_ROUTES)
     return path if path in _PLAIN_PATHS else "other"
 
 
-def _end_of(path: str, *ends: str) -> str:
-    return next((end for end in ends if path.endswith(end)), "")
+def _route_of_end(path: str, routes: tuple[tuple[str, str], ...]) -> str:
+    # Asked for each request where somebody counts or limits them: a loop over constants, whose hashes are known.
+    for end, route in routes:
+        if path.endswith(end):
+            return route
+    return "other"
 
 
 def _last(query: str, name: str, default: str) -> str:

@@ -18,7 +18,8 @@ from ticketmaster.ticket.access import SCOPES, Caller, EventPattern, Scope
 PREFIX: Final = "tm_"
 """What a token begins with, by which programs that look for secrets know it."""
 _TOKEN_BITS: Final = 256
-_SCHEME: Final = "bearer "
+_SCHEME: Final = "Bearer "
+_SCHEME_CHARACTERS: Final = len(_SCHEME)
 # No token of ours is so long; hashing what a client makes up shall cost nothing.
 _CHARACTERS_MAX: Final = 256
 REQUESTS_PER_SECOND_MAX: Final = 1_000_000
@@ -150,8 +151,9 @@ class Tokens:
 
     def find(self, authorization: str) -> Entry | None:
         """The token of an Authorization header. Only hashes are compared, which tells nothing of how near a guess was."""
-        if len(authorization) > _CHARACTERS_MAX or authorization[: len(_SCHEME)].lower() != _SCHEME:
+        scheme, token = authorization[:_SCHEME_CHARACTERS], authorization[_SCHEME_CHARACTERS:]
+        if (scheme != _SCHEME and scheme.lower() != _SCHEME.lower()) or len(token) > _CHARACTERS_MAX:
             return None
-        digest = sha256(authorization[len(_SCHEME) :].strip().encode()).digest()
+        digest = sha256(token.encode()).digest()
         entry = self._entries.get(digest)
         return entry if entry is not None and compare_digest(entry.digest, digest) else None
