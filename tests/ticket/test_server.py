@@ -10,11 +10,12 @@ import pytest
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private
 from ticketmaster.ticket.access import Caller
+from ticketmaster.ticket.dispatching import Dispatcher
 from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.responding import Responder
 from ticketmaster.ticket.routes import Request, Target
-from ticketmaster.ticket.server import Dispatcher, HttpServer
+from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 
 

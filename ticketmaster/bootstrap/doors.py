@@ -12,6 +12,7 @@ import structlog
 from ticketmaster.bootstrap.refreshing import Contents, Refreshed
 from ticketmaster.bootstrap.tokens import read_tokens
 from ticketmaster.config.doors import DoorConfig
+from ticketmaster.ticket.cors import CrossOrigin
 from ticketmaster.ticket.door import ClientLimits, Door
 from ticketmaster.ticket.tokens import Tokens
 
@@ -26,7 +27,8 @@ class Doors:
         limits = None
         if config.requests_per_second_per_client:
             limits = ClientLimits(config.requests_per_second_per_client, config.limited_clients_max, config.forwarded_allow)
-        self.public = Door(by_id=self._by_id, has_peers=has_peers, limits=limits) if config.tokens or limits else None
+        cors = CrossOrigin(config.cors_origin) if config.cors_origin else None
+        self.public = Door(by_id=self._by_id, has_peers=has_peers, limits=limits, cors=cors) if config.tokens or limits or cors else None
         """Of the port that clients know; None: whoever reaches it may do everything."""
         if config.tokens:
             self._files.append(self._tokens(config.tokens))

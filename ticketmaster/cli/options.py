@@ -52,6 +52,16 @@ def _checked_networks(_context: click.Context, _option: click.Parameter, values:
         raise click.BadParameter(f"{reason}: write e.g. 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32") from reason
 
 
+def _checked_origins(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """As browsers send them: scheme, host and port, in small letters, nothing behind."""
+    for value in values:
+        parts = re.fullmatch(r"(https?)://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
+        if value != "*" and (not parts or (parts[1], parts[2]) in (("http", "80"), ("https", "443"))):
+            write = "write it as browsers do, e.g. https://shop.example or http://localhost:3000: small letters, no path, no usual port"
+            raise click.BadParameter(f"{value!r} is no origin: {write}")
+    return values
+
+
 AT_LEAST_1 = click.IntRange(min=1)
 FILE = _File(path_type=Path)
 PORT = click.IntRange(0, 65_535)
@@ -144,6 +154,13 @@ DOOR_OPTIONS = combined(
         help="Most requests a second from one address (of IPv6: one /64) without a token that is in force; 0 is no limit.",
     ),
     limit("limited-clients-max", 100_000, "Most clients of whom is kept how much they ask; those that came last."),
+    click.option(
+        "--cors-origin",
+        multiple=True,
+        callback=_checked_origins,
+        metavar="ORIGIN",
+        help="An origin whose pages may read answers, e.g. https://shop.example, or * for all; may be given several times.",
+    ),
     click.option(
         "--forwarded-allow",
         multiple=True,

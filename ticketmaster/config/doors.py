@@ -18,6 +18,7 @@ class DoorConfig:
     # 0: no limit.
     requests_per_second_per_client: int
     limited_clients_max: int
+    cors_origin: tuple[str, ...]
     forwarded_allow: tuple[IPv4Network | IPv6Network, ...]
 
 

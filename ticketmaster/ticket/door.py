@@ -12,6 +12,7 @@ from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.access import EVERYBODY, PROBE, RULES, UNDECIDED, Caller, Rule, refusal
 from ticketmaster.ticket.clients import Clients, Network
+from ticketmaster.ticket.cors import CrossOrigin
 from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.problems import Answer
 from ticketmaster.ticket.rates import Rates
@@ -48,10 +49,12 @@ class Door:
         by_id: bool = True,
         has_peers: bool = True,
         limits: ClientLimits | None = None,
+        cors: CrossOrigin | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Without tokens everybody may do everything. ``by_id``: as of Tokens. ``has_peers``: whether other processes ask here."""
         self.tokens = tokens
+        self.cors = cors
         self._has_peers = has_peers
         self._nobody = Caller("", frozenset(), by_id=by_id)
         self._now_s = (clock or SystemClock()).monotonic_s
