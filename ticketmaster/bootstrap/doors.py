@@ -1,4 +1,4 @@
-"""The doors of a gateway's listeners, from what the command line says."""
+"""The doors of a gateway's listeners and what is behind them, from what the command line says."""
 
 from __future__ import annotations
 
@@ -9,38 +9,73 @@ from typing import Any
 
 import structlog
 
+from ticketmaster.bootstrap.front import Doors
 from ticketmaster.bootstrap.refreshing import Contents, Refreshed
 from ticketmaster.bootstrap.tokens import read_tokens
 from ticketmaster.config.doors import DoorConfig
+from ticketmaster.errors import UsageError
 from ticketmaster.ticket.cors import CrossOrigin
 from ticketmaster.ticket.door import ClientLimits, Door
+from ticketmaster.ticket.peers import Peers
+from ticketmaster.ticket.peersecret import read_secrets
 from ticketmaster.ticket.tokens import Tokens
 
 
-class Doors:
-    """What stands before a gateway. UsageError: a file is not as it must be."""
+class Guard:
+    """What stands before a gateway, and the files that it looks into. UsageError: one is not as it must be."""
 
     def __init__(self, config: DoorConfig, *, has_peers: bool) -> None:
         """``has_peers``: whether other processes ask this one."""
         self._by_id = not config.reservations_need_token
+        self._peers: Peers | None = None
+        self._secret = b""
         self._files: list[Refreshed] = []
+        self.doors = self._made(config, has_peers=has_peers)
+        if config.tokens:
+            self._files.append(self._tokens(config.tokens))
+        if config.peer_secret_file:
+            self._files.append(self._secrets(config.peer_secret_file))
+        for files in self._files:
+            files.start()
+        if has_peers and config.tokens and not config.peer_secret_file:
+            open_door = "whoever reaches the port could do everything by /internal/"
+            raise UsageError(f"--tokens needs --peer-secret-file: without it {open_door}")
+
+    def _made(self, config: DoorConfig, *, has_peers: bool) -> Doors:
         limits = None
         if config.requests_per_second_per_client:
             limits = ClientLimits(config.requests_per_second_per_client, config.limited_clients_max, config.forwarded_allow)
         cors = CrossOrigin(config.cors_origin) if config.cors_origin else None
-        self.public = Door(by_id=self._by_id, has_peers=has_peers, limits=limits, cors=cors) if config.tokens or limits or cors else None
-        """Of the port that clients know; None: whoever reaches it may do everything."""
-        if config.tokens:
-            self._files.append(self._tokens(config.tokens))
-        for files in self._files:
-            files.start()
+        if not (config.tokens or limits or cors or config.peer_secret_file):
+            return Doors()
+        return Doors(Door(by_id=self._by_id, has_peers=has_peers, limits=limits, cors=cors), Door(only_peers=True))
 
     def _tokens(self, path: Path) -> Refreshed:
         def use(contents: Contents) -> None:
-            assert self.public
-            self.public.tokens = Tokens((line for _, line in read_tokens(path, contents[0])), by_id=self._by_id)
+            assert self.doors.public
+            self.doors.public.tokens = Tokens((line for _, line in read_tokens(path, contents[0])), by_id=self._by_id)
 
         return Refreshed("the tokens", [path], use)
+
+    def _secrets(self, path: Path) -> Refreshed:
+        def use(contents: Contents) -> None:
+            try:
+                secrets = read_secrets(contents[0])
+            except ValueError as reason:
+                raise UsageError(f"{path}:{reason}") from reason
+            for door in self.doors:
+                assert door
+                door.secrets = secrets
+            self._secret = secrets[0]
+            if self._peers:
+                self._peers.prove_by(self._secret)
+
+        return Refreshed("the peers' secret", [path], use)
+
+    def introduce(self, peers: Peers) -> None:
+        """Has the other processes asked by the secret, from now on."""
+        self._peers = peers
+        peers.prove_by(self._secret)
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
         """By name: they never end."""

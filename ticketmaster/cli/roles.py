@@ -89,6 +89,12 @@ def _listens_at(hostname: str) -> str:
 @LOG_LEVEL
 @GATEWAY_LIMITS
 @DOOR_OPTIONS
+@click.option(
+    "--peer-secret-file",
+    type=FILE,
+    metavar="FILE",
+    help="A secret of all ticket processes: without it nobody reaches /internal/. Read again when it changes.",
+)
 def ticket(**options: Any) -> None:
     """Run the ticket role on Kafka: the HTTP gateway, and the table of reservations."""
     from ticketmaster.bootstrap.ticket import run_ticket  # noqa: PLC0415

@@ -20,8 +20,10 @@ class DoorConfig:
     limited_clients_max: int
     cors_origin: tuple[str, ...]
     forwarded_allow: tuple[IPv4Network | IPv6Network, ...]
+    # None: other processes are believed without; `standalone` has none.
+    peer_secret_file: Path | None = None
 
 
 def door_config(options: dict[str, Any]) -> DoorConfig:
     """Takes what is about doors out of a command's options."""
-    return DoorConfig(**{field.name: options.pop(field.name) for field in fields(DoorConfig)})
+    return DoorConfig(**{field.name: options.pop(field.name) for field in fields(DoorConfig) if field.name in options})

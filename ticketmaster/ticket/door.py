@@ -5,6 +5,7 @@ It is asked in the server's thread, at the head of each request, and neither wai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from ticketmaster.ticket.access import EVERYBODY, PROBE, RULES, UNDECIDED, Calle
 from ticketmaster.ticket.clients import Clients, Network
 from ticketmaster.ticket.cors import CrossOrigin
 from ticketmaster.ticket.heads import Head, HeaderLines
+from ticketmaster.ticket.peersecret import is_peer
 from ticketmaster.ticket.problems import Answer
 from ticketmaster.ticket.rates import Rates
 from ticketmaster.ticket.routes import INTERNAL, allowed_methods, route_of
@@ -40,7 +42,7 @@ class ClientLimits:
 
 
 class Door:
-    """Of one listener; ``tokens`` may be replaced at any time."""
+    """Of one listener; ``tokens`` and ``secrets`` may be replaced at any time."""
 
     def __init__(
         self,
@@ -48,14 +50,21 @@ class Door:
         *,
         by_id: bool = True,
         has_peers: bool = True,
+        only_peers: bool = False,
+        secrets: Sequence[bytes] = (),
         limits: ClientLimits | None = None,
         cors: CrossOrigin | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Without tokens everybody may do everything. ``by_id``: as of Tokens. ``has_peers``: whether other processes ask here."""
+        """Without tokens everybody may do everything. ``by_id``: as of Tokens.
+
+        ``has_peers``, ``only_peers``: whether other processes ask here, and nobody else; by one of these secrets, if there are some.
+        """
         self.tokens = tokens
         self.cors = cors
+        self.secrets = secrets
         self._has_peers = has_peers
+        self._only_peers = only_peers
         self._nobody = Caller("", frozenset(), by_id=by_id)
         self._now_s = (clock or SystemClock()).monotonic_s
         self._limits = limits
@@ -67,7 +76,9 @@ class Door:
         """Who asks, or why it is refused."""
         method, path = head.method, head.path
         if path.startswith(INTERNAL):
-            return EVERYBODY if self._has_peers or self.tokens is None else problems.NO_SUCH_PATH.response
+            return EVERYBODY if self._is_peer(headers) else problems.NO_SUCH_PATH.response
+        if self._only_peers:
+            return problems.NO_SUCH_PATH.response
         rule = _RULES.get((method, route_of(path)))
         if rule is PROBE:
             return self._nobody
@@ -90,6 +101,11 @@ class Door:
             return problems.INVALID_TOKEN.response
         problem = refusal(caller, rule)
         return caller if problem is None else problem.response
+
+    def _is_peer(self, headers: HeaderLines) -> bool:
+        if self.secrets:
+            return is_peer(headers, self.secrets)
+        return self._has_peers or self.tokens is None
 
     def _is_within_rate(self, entry: Entry | None, head: Head, headers: HeaderLines) -> bool:
         """A token that is in force counts for itself, wherever it comes from; all else counts for the client's address."""
