@@ -76,11 +76,21 @@ class Site:
         """Whether every part serves."""
         return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas, self._events))
 
+    async def renew(self) -> None:
+        """Serves by the certificate that its file holds now."""
+        await self._server.renew()
+
+    @property
+    def ended(self) -> bool:
+        """Whether HTTP is served no more."""
+        return self._ended.done()
+
     async def listen(self) -> None:
         """Serves HTTP; the roles do not work yet."""
         await self._broker.start()
         await self._broker.create_topics([TopicSpec(topic.name, PARTITIONS, topic.compacted) for topic in topics.ALL_TOPICS])
         self.port = await self._server.start()
+        self._ended = asyncio.create_task(self._server.ended())
 
     async def work(self) -> None:
         """Puts the roles to work; returns when they serve."""
@@ -102,6 +112,8 @@ class Site:
         """Stops all of it. Raises what a job died of."""
         died = [error for job in self._jobs if job.done() and (error := job.exception())]
         self.storage.gate.set()
+        self._ended.cancel()
+        await asyncio.gather(self._ended, return_exceptions=True)
         await self._server.stop()
         for job in self._jobs:
             job.cancel()

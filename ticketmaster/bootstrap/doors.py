@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from ticketmaster.bootstrap.certificates import check_certificate
 from ticketmaster.bootstrap.front import Doors
 from ticketmaster.bootstrap.refreshing import Contents, Refreshed
 from ticketmaster.bootstrap.tokens import read_tokens
@@ -18,7 +20,10 @@ from ticketmaster.ticket.cors import CrossOrigin
 from ticketmaster.ticket.door import ClientLimits, Door
 from ticketmaster.ticket.peers import Peers
 from ticketmaster.ticket.peersecret import read_secrets
+from ticketmaster.ticket.settings import Certificate
 from ticketmaster.ticket.tokens import Tokens
+
+Renew = Callable[[], Awaitable[None]]
 
 
 class Guard:
@@ -28,6 +33,8 @@ class Guard:
         """``has_peers``: whether other processes ask this one."""
         self._by_id = not config.reservations_need_token
         self._peers: Peers | None = None
+        self._renew: Renew | None = None
+        self._is_started = False
         self._secret = b""
         self._files: list[Refreshed] = []
         self.doors = self._made(config, has_peers=has_peers)
@@ -35,8 +42,11 @@ class Guard:
             self._files.append(self._tokens(config.tokens))
         if config.peer_secret_file:
             self._files.append(self._secrets(config.peer_secret_file))
+        if config.tls:
+            self._files.append(self._certificate(Certificate(*config.tls)))
         for files in self._files:
             files.start()
+        self._is_started = True
         if has_peers and config.tokens and not config.peer_secret_file:
             open_door = "whoever reaches the port could do everything by /internal/"
             raise UsageError(f"--tokens needs --peer-secret-file: without it {open_door}")
@@ -46,7 +56,7 @@ class Guard:
         if config.requests_per_second_per_client:
             limits = ClientLimits(config.requests_per_second_per_client, config.limited_clients_max, config.forwarded_allow)
         cors = CrossOrigin(config.cors_origin) if config.cors_origin else None
-        if not (config.tokens or limits or cors or config.peer_secret_file):
+        if not (config.tokens or limits or cors or config.peer_secret_file or config.tls):
             return Doors()
         return Doors(Door(by_id=self._by_id, has_peers=has_peers, limits=limits, cors=cors), Door(only_peers=True))
 
@@ -71,6 +81,24 @@ class Guard:
                 self._peers.prove_by(self._secret)
 
         return Refreshed("the peers' secret", [path], use)
+
+    def _certificate(self, files: Certificate) -> Refreshed:
+        async def renew() -> None:
+            await asyncio.to_thread(check_certificate, files)
+            if self._renew:
+                await self._renew()
+
+        def use(_contents: Contents) -> Awaitable[None] | None:
+            if self._is_started:
+                return renew()
+            check_certificate(files)
+            return None
+
+        return Refreshed("the certificate", files, use)
+
+    def on_renewal(self, renew: Renew) -> None:
+        """``renew`` is called when the certificate has changed."""
+        self._renew = renew
 
     def introduce(self, peers: Peers) -> None:
         """Has the other processes asked by the secret, from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 from ticketmaster.ticket import problems
@@ -52,10 +53,10 @@ class Front:
 
     async def listen(self, listener: socket.socket) -> int:
         """Answers what comes to this socket as well; returns its port."""
-        return await self._listen(listener, self._doors.public)
+        return await self._listen(listener, self._doors.public, self._settings)
 
-    async def _listen(self, listener: socket.socket, door: Door | None) -> int:
-        server = HttpServer(self._routes, self._settings, self._watch, door)
+    async def _listen(self, listener: socket.socket, door: Door | None, settings: ServerSettings) -> int:
+        server = HttpServer(self._routes, settings, self._watch, door)
         self.servers.append(server)
         return await server.start(listener)
 
@@ -67,9 +68,15 @@ class Front:
         await self.servers[-1].ended()
 
     async def listen_apart(self) -> int:
-        """Answers what other processes ask at a free port as well; returns it."""
+        """Answers what other processes ask at a free port as well, without TLS; returns it."""
         (listener,) = listeners(self._settings.address, 0)
-        return await self._listen(listener, self._doors.peers)
+        return await self._listen(listener, self._doors.peers, replace(self._settings, tls=None))
+
+    async def renew(self) -> None:
+        """Serves clients by the certificate that its files hold now. UsageError: it can't be used, and the one before goes on."""
+        for server in self.servers:
+            if server.has_tls:
+                await server.renew()
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
         """By name: each ends only if its port is answered no more."""

@@ -63,7 +63,7 @@ class Refreshed:
                 using = self._use(contents)
                 if using:
                     await using
-            except UsageError as reason:
+            except (UsageError, OSError) as reason:
                 self._refuse(contents, str(reason))
             else:
                 self._used, self._refused = contents, ""

@@ -121,6 +121,7 @@ class _Standalone:
             operations(config.metrics_port, config.bind, self._ready, self._measuring.asked_families) as operated,
         ):
             port = await front.listen(listener)
+            self._guard.on_renewal(front.renew)
             await self._broker.start()
             try:
                 specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]

@@ -56,7 +56,7 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     warn_if_open(config.doors, role.bind)
     if role.workers == 1:
         return run_role(_run(config, guard, None, opened[0], on_ready))
-    url = f"http://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
+    url = f"{config.doors.scheme}://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
     return supervise(Supervision(topics.TICKET_SERVICE, role, arguments, opened, end_ms(config)), lambda: on_ready(url))
 
 
@@ -78,6 +78,7 @@ async def _run(
         front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max, guard.doors))
         # The socket of a worker that died does not listen: as long as its successor does not serve, the others take what comes.
         replaces = not is_listening(listener)
+        guard.on_renewal(front.renew)
         if not replaces:
             await front.listen(listener)
         address = host_and_port(config.hostname, port)
@@ -93,14 +94,14 @@ async def _run(
             measuring.watch_connections(front.servers)
             ready.watch(lambda: ticket.serves, lambda: ticket.rebalancing)
             front.serve(Routes(ticket.gateway, ready, ticket_limits(config), ready.is_open), ticket.gateway)
-            # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
-            peer_address = host_and_port(config.hostname, await front.listen_apart()) if link else address
+            # Of a port that is shared nobody knows who answers, and processes speak without TLS: they reach this one at a port of its own.
+            peer_address = host_and_port(config.hostname, await front.listen_apart()) if link or config.doors.tls else address
             jobs = {**ticket.jobs(peer_address), **front.jobs(), **guard.jobs(), "operations": operated()}
             if link:
                 jobs["report"] = link.report(ready, ready.is_open)
             if replaces:
                 jobs["listen"] = front.listen_when(ready, listener)
-            work = Work(jobs, ready, lambda: on_ready(f"http://{address}"), front.drain, front.fail)
+            work = Work(jobs, ready, lambda: on_ready(f"{config.doors.scheme}://{address}"), front.drain, front.fail)
             status = await run_until_stopped(work, signals)
     structlog.get_logger().info("stopped")
     return status

@@ -136,6 +136,13 @@ GATEWAY_LIMITS = combined(
 
 DOOR_OPTIONS = combined(
     click.option(
+        "--tls-certificate",
+        type=FILE,
+        metavar="FILE",
+        help="PEM file of a certificate and those that lead to its authority: the port speaks TLS then. Read again when it changes.",
+    ),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="PEM file of its private key, without a password."),
+    click.option(
         "--tokens",
         type=FILE,
         metavar="FILE",

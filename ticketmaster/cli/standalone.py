@@ -44,4 +44,4 @@ def standalone(**options: Any) -> None:
     if options["bind"] is None:
         options["bind"] = "::1" if ":" in host else "127.0.0.1"
     config = StandaloneConfig(telemetry=read_telemetry(os.environ), doors=door_config(options), **options)
-    sys.exit(run_standalone(config, lambda port: show_ready(f"http://{host_and_port(host, port)}", config.state_dir)))
+    sys.exit(run_standalone(config, lambda port: show_ready(f"{config.doors.scheme}://{host_and_port(host, port)}", config.state_dir)))

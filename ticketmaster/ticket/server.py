@@ -1,4 +1,4 @@
-"""The HTTP server: Granian, embedded in the process's own loop, HTTP/1.1 and cleartext HTTP/2 on one port.
+"""The HTTP server: Granian, embedded in the process's own loop, HTTP/1.1 and HTTP/2 on one port, without TLS or with it.
 
 Granian's threads leave notes, the loop is woken once for a batch of them, and a request costs no coroutine. That needs names
 of Granian that are not public (``granian_private.py``); without them the same handlers are served through RSGI as documented.
@@ -12,11 +12,11 @@ import threading
 from typing import Any
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 
 from ticketmaster.clock import SystemClock
-from ticketmaster.errors import Fatal
+from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private, problems
 from ticketmaster.ticket.access import Caller
 from ticketmaster.ticket.connections import Arrivals
@@ -33,6 +33,8 @@ from ticketmaster.ticket.unfinished import Pieces, take_body
 from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
 _STOP_TIMEOUT_S = 1.0
+# One that can't begin ends at once.
+_BEGUN_S = 0.5
 
 
 def _ignore(_: Any) -> None:
@@ -45,10 +47,15 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     unfinished = dispatcher.unfinished
     stopped = loop.create_future()
 
+    def end() -> None:
+        # Whoever stops the process may have given it up meanwhile.
+        if not stopped.done():
+            stopped.set_result(None)
+
     def on_stopped() -> None:
         # In a thread of Granian's, which would end its runtime next. What is left there, of bodies never finished, holds objects of
         # Python's: dropped by a thread of the runtime they would abort the process. So this does not return: the process ends soon.
-        loop.call_soon_threadsafe(stopped.set_result, None)
+        loop.call_soon_threadsafe(end)
         threading.Event().wait()
 
     granian_private.call_when_stopped(signal, on_stopped)
@@ -98,8 +105,15 @@ class HttpServer:
         self._dispatcher = Dispatcher(routes, watch, self._arrivals.see if watchable() else _ignore, door)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
+        # Those of certificates that were renewed: they answer what is open.
+        self._former: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._is_retired = False
+        self._is_retiring = self._is_retired = False
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._settings.tls is not None
 
     def use(self, routes: RouteTable) -> None:
         """Has requests answered by these routes from now on."""
@@ -110,12 +124,24 @@ class HttpServer:
         settings = self._settings
         if listener is None:
             (listener,) = listeners(settings.address, settings.port)
-        address, port = listener.getsockname()[:2]
+        port = listener.getsockname()[1]
         limits = connection_limits(settings)
         if watchable():
             # Granian keeps the descriptor's number.
             self.connections = ConnectionWatch(listener, limits, self._arrivals, self._clock)
-        self._server = granian_private.new_server(
+        self._connections_max = limits.connections_max
+        self._server, self._job = self._begun(listener)
+        if self.connections:
+            # Where places are scarce each answer makes one free.
+            self.connections.on_crowded = self._dispatcher.close_connections
+            self.connections.start()
+        return int(port)
+
+    def _begun(self, listener: socket.socket) -> tuple[Any, asyncio.Task[None]]:
+        """A server of Granian's on a socket, which is its own from now on."""
+        settings, (address, port) = self._settings, listener.getsockname()[:2]
+        tls = settings.tls
+        server = granian_private.new_server(
             listener,
             self._dispatcher.rsgi,
             address=address,
@@ -125,19 +151,47 @@ class HttpServer:
             websockets=False,
             log_enabled=False,
             backlog=BACKLOG,
-            backpressure=limits.connections_max,
+            backpressure=self._connections_max,
             runtime_threads=settings.io_threads,
             http1_settings=HTTP1Settings(header_read_timeout=settings.idle_ms + settings.request_ms),
             http2_settings=HTTP2Settings(
                 max_concurrent_streams=settings.http2_streams_max, max_headers_size=settings.http2_headers_bytes_max
             ),
+            ssl_cert=tls.certificate if tls else None,
+            ssl_key=tls.key if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
         )
-        self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
-        if self.connections:
-            # Where places are scarce each answer makes one free.
-            self.connections.on_crowded = self._dispatcher.close_connections
-            self.connections.start()
-        return int(port)
+        return server, asyncio.create_task(server.serve(self._spawn if self._leaves_notes() else None), name="http")
+
+    async def renew(self) -> None:
+        """Serves new connections by the certificate that its files hold now; those that are open come to their end by the old one.
+
+        Granian reads a certificate when it begins. So another server of its kind begins on the same socket, before the first one stops:
+        no connection is refused. UsageError: it does not begin, and the first one goes on.
+        """
+        if not self.connections or not self._server or self._is_retired:
+            raise UsageError("a certificate can't be renewed here: start the process again")
+        before, job, failure = self._server, self._job, self._failure
+        listener = self.connections.another_listener()
+        descriptor = listener.fileno()
+        try:
+            server, begun = self._begun(listener)
+        except OSError as cause:
+            listener.close()
+            raise UsageError(f"the server does not begin with it: {cause}") from cause
+        ended, _ = await asyncio.wait({begun}, timeout=_BEGUN_S)
+        if ended:
+            reason, self._failure = self._failure, failure
+            raise UsageError(f"the server does not begin with it: {reason or 'it does not say why'}")
+        assert job
+        self._server, self._job = server, begun
+        self.connections.accept_by(descriptor)
+        self._former.add(job)
+        job.add_done_callback(self._former.discard)
+        self._dispatcher.close_connections(True)  # noqa: FBT003
+        await asyncio.sleep(self._settings.lame_duck_ms / 1000)
+        self._dispatcher.close_connections(self._is_retiring or self.connections.is_crowded)
+        before.stop()
 
     def _leaves_notes(self) -> bool:
         """Whether a request costs no coroutine: not where this version of Granian has no names for that."""
@@ -159,11 +213,16 @@ class HttpServer:
     async def ended(self) -> None:
         """A job: lasts as long as requests are served. Fatal: they are not any more, though nobody has stopped it."""
         assert self._job
-        await asyncio.wait({self._job})
+        job = self._job
+        await asyncio.wait({job})
+        while job is not self._job:
+            # A certificate was renewed.
+            job = self._job
+            await asyncio.wait({job})
         if self._is_retired:
             # The log of what was taken on is still waited for.
             await asyncio.Event().wait()
-        cause = self._failure or (None if self._job.cancelled() else self._job.exception())
+        cause = self._failure or (None if job.cancelled() else job.exception())
         raise Fatal(f"the HTTP server has ended by itself{f': {cause!r}' if cause else ''}") from cause
 
     @property
@@ -182,6 +241,7 @@ class HttpServer:
         """
         if self.connections:
             self.connections.on_crowded = _ignore
+        self._is_retiring = True
         self._dispatcher.close_connections(True)  # noqa: FBT003
         await asyncio.sleep(self._settings.lame_duck_ms / 1000)
         self._is_retired = True
@@ -198,7 +258,9 @@ class HttpServer:
         if self._server and self._job:
             self._server.stop()
             await asyncio.wait({self._job}, timeout=_STOP_TIMEOUT_S)
-            self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
+            jobs = (self._job, *self._former)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
         if self.connections:
             self.connections.close()
