@@ -15,7 +15,7 @@ from scripts.deploy.manifests import LOCAL, Additions, overlays, render
 
 # The oldest that has all that we use, and the newest that the schemas' package has.
 VERSIONS: Final = ("1.33", "1.37")
-COMPONENTS: Final = ("tracing", "pod-monitor")
+COMPONENTS: Final = ("tracing", "pod-monitor", "tokens")
 SMALLEST: Final = "1-instance-perf"
 OUTSIDE: Final = f"{SMALLEST} with outside"
 

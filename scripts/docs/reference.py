@@ -162,14 +162,19 @@ def refused() -> str:
 
 
 def operations() -> str:
-    """Method, path and statuses of every operation."""
+    """Method, path, scopes and statuses of every operation."""
     rows = [
-        (f"`{method.upper()} {path}`", operation["summary"], ", ".join(sorted(operation["responses"])))
+        (f"`{method.upper()} {path}`", operation["summary"], _who(operation), ", ".join(sorted(operation["responses"])))
         for path, methods in _OPENAPI["paths"].items()
         for method, operation in methods.items()
         if method != "parameters"
     ]
-    return table(("request", "what", "statuses"), rows)
+    return table(("request", "what", "with `--tokens`", "statuses"), rows)
+
+
+def _who(operation: dict[str, Any]) -> str:
+    scopes = [scope for one in operation["security"] for scope in one.get("token", ())]
+    return ", ".join([*map(code, scopes), *(["or the id alone"] if operation.get("x-by-id") else [])]) or "everybody"
 
 
 def statuses_of(problem: dict[str, Any]) -> list[int]:

@@ -132,6 +132,7 @@ class Page:
             f'<article class="card" id="{operation["operationId"]}"><h3>{inline(operation["summary"])}</h3>',
             f'<div class="route">{badge(method)}<code>{path}</code></div>',
             text(operation["description"]),
+            who(operation),
             f'<div class="copied"><pre class="curl"><code>{command}</code></pre></div>',
         ]
         if operation["parameters"]:
@@ -252,6 +253,13 @@ class Page:
             f'<section><h2 id="problems">Problem codes</h2>{text(problem["description"])}'
             f'{pretty(next(iter(example.values()))["value"])}<div class="card codes">{table(rows)}</div></section>\n'
         )
+
+
+def who(operation: Node) -> str:
+    """Who may ask, where tokens are asked for."""
+    scopes = " or ".join(f"<code>{scope}</code>" for one in operation["security"] for scope in one.get("token", ()))
+    by_id = ", or nothing but the id" if operation.get("x-by-id") else ""
+    return f"<p class=note>With <code>--tokens</code>: {scopes}{by_id}.</p>" if scopes else ""
 
 
 def statuses_of(code: Node) -> str:

@@ -23,6 +23,7 @@ from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.door import Door
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.listing import Lists
@@ -40,7 +41,7 @@ READY_WITHIN_S = 5.0
 class Site:
     """Three roles and their HTTP side. ``storage.gate`` holds up the log."""
 
-    def __init__(self, limits: TicketLimits, settings: ServerSettings, *, lists: bool = False) -> None:
+    def __init__(self, limits: TicketLimits, settings: ServerSettings, door: Door | None = None, *, lists: bool = False) -> None:
         clock, streams, observer = SystemClock(), EMBEDDED, Observer()
         self.port = 0
         self.storage = GatedStorage()
@@ -60,7 +61,7 @@ class Site:
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, PARTITIONS, on_areas, streams, Observer())
         self._events = GlobalTable(broker, topics.EVENT.name, PARTITIONS, self.gateway.on_events, streams, Observer())
         self._lists = Lists(self._reservations, PARTITIONS, limits, lambda: self.gateway.draining) if lists else None
-        self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits, lists=self._lists), settings)
+        self._server = HttpServer(Routes(self.gateway, lambda: self.ready, limits, lists=self._lists), settings, door=door)
         self._jobs: list[asyncio.Task[None]] = []
 
     @staticmethod
@@ -77,11 +78,21 @@ class Site:
         """Whether every part serves."""
         return all(part.ready for part in (self._event, self._reservation, self._reservations, self._areas, self._events))
 
+    async def renew(self) -> None:
+        """Serves by the certificate that its file holds now."""
+        await self._server.renew()
+
+    @property
+    def ended(self) -> bool:
+        """Whether HTTP is served no more."""
+        return self._ended.done()
+
     async def listen(self) -> None:
         """Serves HTTP; the roles do not work yet."""
         await self._broker.start()
         await self._broker.create_topics([TopicSpec(topic.name, PARTITIONS, topic.compacted) for topic in topics.ALL_TOPICS])
         self.port = await self._server.start()
+        self._ended = asyncio.create_task(self._server.ended())
 
     async def work(self) -> None:
         """Puts the roles to work; returns when they serve."""
@@ -103,6 +114,8 @@ class Site:
         """Stops all of it. Raises what a job died of."""
         died = [error for job in self._jobs if job.done() and (error := job.exception())]
         self.storage.gate.set()
+        self._ended.cancel()
+        await asyncio.gather(self._ended, return_exceptions=True)
         await self._server.stop()
         for job in self._jobs:
             job.cancel()
@@ -113,9 +126,11 @@ class Site:
 
 
 @asynccontextmanager
-async def site(limits: TicketLimits | None = None, settings: ServerSettings | None = None, *, lists: bool = False) -> AsyncIterator[Site]:
+async def site(
+    limits: TicketLimits | None = None, settings: ServerSettings | None = None, door: Door | None = None, *, lists: bool = False
+) -> AsyncIterator[Site]:
     """A site that serves, on a free port; ``lists`` reservations."""
-    one = Site(limits or TicketLimits(), settings or ServerSettings(port=0), lists=lists)
+    one = Site(limits or TicketLimits(), settings or ServerSettings(port=0), door, lists=lists)
     try:
         await one.listen()
         await one.work()

@@ -9,11 +9,13 @@ import pytest
 
 from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private
+from ticketmaster.ticket.access import Caller
+from ticketmaster.ticket.dispatching import Dispatcher
 from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.notes import Notes
 from ticketmaster.ticket.responding import Responder
 from ticketmaster.ticket.routes import Request, Target
-from ticketmaster.ticket.server import Dispatcher, HttpServer
+from ticketmaster.ticket.server import HttpServer
 from ticketmaster.ticket.settings import ServerSettings
 
 
@@ -42,7 +44,7 @@ class Routes:
 
     body_bytes_max = 10
 
-    def get(self, path: str, responder: Responder) -> bool:
+    def get(self, path: str, responder: Responder, caller: Caller) -> bool:
         responder.response_bytes(200, [], b"")
         return True
 
@@ -52,7 +54,7 @@ class Routes:
     def allowed_methods(self, path: str) -> str:
         return "GET"
 
-    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | None:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target | None:
         return lambda _body, _responder: None
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
 
 from ticketmaster.ticket import problems
+from ticketmaster.ticket.door import Door
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import listeners
 from ticketmaster.ticket.listing import Lists
@@ -20,14 +22,22 @@ from ticketmaster.ticket.settings import ServerSettings
 _LOOK_S = 0.02
 
 
+class Doors(NamedTuple):
+    """Of the port that clients know, and of the one that other processes ask at. None: whoever reaches it may do everything."""
+
+    public: Door | None = None
+    peers: Door | None = None
+
+
 class Front:
     """Refuses every request until it is given routes, and again when their gateway has drained or failed.
 
     A context: what listens is stopped at its end.
     """
 
-    def __init__(self, settings: ServerSettings, watch: RequestWatch, body_bytes_max: int) -> None:
+    def __init__(self, settings: ServerSettings, watch: RequestWatch, body_bytes_max: int, doors: Doors | None = None) -> None:
         self._settings = settings
+        self._doors = doors or Doors()
         self._watch = watch
         self._body_bytes_max = body_bytes_max
         self._routes: RouteTable = Refusing(problems.NOT_SERVING, body_bytes_max)
@@ -45,7 +55,10 @@ class Front:
 
     async def listen(self, listener: socket.socket) -> int:
         """Answers what comes to this socket as well; returns its port."""
-        server = HttpServer(self._routes, self._settings, self._watch)
+        return await self._listen(listener, self._doors.public, self._settings)
+
+    async def _listen(self, listener: socket.socket, door: Door | None, settings: ServerSettings) -> int:
+        server = HttpServer(self._routes, settings, self._watch, door)
         self.servers.append(server)
         return await server.start(listener)
 
@@ -57,9 +70,15 @@ class Front:
         await self.servers[-1].ended()
 
     async def listen_apart(self) -> int:
-        """Answers what comes to a free port as well; returns it."""
+        """Answers what other processes ask at a free port as well, without TLS; returns it."""
         (listener,) = listeners(self._settings.address, 0)
-        return await self.listen(listener)
+        return await self._listen(listener, self._doors.peers, replace(self._settings, tls=None))
+
+    async def renew(self) -> None:
+        """Serves clients by the certificate that its files hold now. UsageError: it can't be used, and the one before goes on."""
+        for server in self.servers:
+            if server.has_tls:
+                await server.renew()
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
         """By name: each ends only if its port is answered no more."""

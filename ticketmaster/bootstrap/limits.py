@@ -6,7 +6,7 @@ from ticketmaster.config.roles import TicketConfig
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.domain.event import EventLimits
 from ticketmaster.ticket.limits import TicketLimits
-from ticketmaster.ticket.settings import ServerSettings
+from ticketmaster.ticket.settings import Certificate, ServerSettings
 
 # What a request may take beyond its long poll, or beyond the time in which Kafka acknowledges a command.
 _ANSWER_GRACE_MS = 15_000
@@ -48,4 +48,5 @@ def server_settings(config: StandaloneConfig | TicketConfig, bind: str, *, answe
         idle_ms=config.idle_seconds * 1_000,
         answer_ms=max(longest_ms, _ANSWER_MIN_MS),
         lame_duck_ms=config.lame_duck_ms,
+        tls=Certificate(*config.doors.tls) if config.doors.tls else None,
     )

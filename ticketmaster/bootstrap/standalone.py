@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from ticketmaster.bootstrap.directory import begin_run, check_state
+from ticketmaster.bootstrap.doors import Guard, warn_if_open
 from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.limits import end_ms, server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
@@ -44,22 +45,24 @@ from ticketmaster.wire import topics
 def run_standalone(config: StandaloneConfig, on_ready: Callable[[int], None]) -> int:
     """Runs until a signal (0) or a failure (1); ``on_ready`` is given the port. UsageError: it can't start."""
     configure_logs(config.log_level)
+    guard = Guard(config.doors, has_peers=False)
     with locked_data_directory(config.state_dir, config.partitions) as directory:
         check_state(directory / STATE, config.partitions)
-        return run_role(_run(config, directory, begin_run(directory), on_ready))
+        return run_role(_run(config, guard, directory, begin_run(directory), on_ready))
 
 
-async def _run(config: StandaloneConfig, directory: Path, run: int, on_ready: Callable[[int], None]) -> int:
+async def _run(config: StandaloneConfig, guard: Guard, directory: Path, run: int, on_ready: Callable[[int], None]) -> int:
     async with Measuring("standalone", SystemClock(), config.telemetry, scraped=bool(config.metrics_port)) as measuring:
-        return await _Standalone(config, directory, run, measuring).run(on_ready)
+        return await _Standalone(config, guard, directory, run, measuring).run(on_ready)
 
 
 class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
-    def __init__(self, config: StandaloneConfig, directory: Path, run: int, measuring: Measuring) -> None:
+    def __init__(self, config: StandaloneConfig, guard: Guard, directory: Path, run: int, measuring: Measuring) -> None:
         clock, settings, partitions = SystemClock(), EMBEDDED, config.partitions
         self._config = config
+        self._guard = guard
         self._measuring = measuring
         observer = measuring.observer
         self._directory = directory
@@ -112,13 +115,15 @@ class _Standalone:
         signals = stop_signals(end_ms(self._config))
         config = self._config
         (listener,) = listeners(config.bind, config.port)
+        warn_if_open(config.doors, config.bind)
         settings = server_settings(config, config.bind)
         async with (
             # Both ports from the start: who asks learns that it is not ready yet.
-            Front(settings, self._watch, config.request_body_bytes_max) as front,
+            Front(settings, self._watch, config.request_body_bytes_max, self._guard.doors) as front,
             operations(config.metrics_port, config.bind, self._ready, self._measuring.asked_families) as operated,
         ):
             port = await front.listen(listener)
+            self._guard.on_renewal(front.renew)
             await self._broker.start()
             try:
                 specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
@@ -126,7 +131,7 @@ class _Standalone:
                 front.serve(self._routes, self._gateway, self._lists)
                 self._measuring.watch_connections(front.servers)
                 self._ready.watch(lambda: self._serves)
-                jobs = {**self._jobs(), **front.jobs(), "operations": operated()}
+                jobs = {**self._jobs(), **front.jobs(), **self._guard.jobs(), "operations": operated()}
                 status = await run_until_stopped(Work(jobs, self._ready, lambda: on_ready(port), front.drain, front.fail), signals)
             finally:
                 await self._broker.close()

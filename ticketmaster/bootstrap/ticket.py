@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from ticketmaster.bootstrap.doors import Guard, warn_if_open
 from ticketmaster.bootstrap.front import Front
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
 from ticketmaster.bootstrap.limits import end_ms, server_settings, ticket_limits
@@ -22,7 +24,7 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import TicketConfig
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import GlobalTable, OwnedTable, Unreadable
-from ticketmaster.telemetry.logs import configure_logs
+from ticketmaster.telemetry.logs import OccasionalLog, configure_logs
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.listening import is_listening, listeners
@@ -35,6 +37,8 @@ from ticketmaster.wire import topics
 
 # A peer answers within the time of a long poll; a little later nothing is expected of it any more.
 _PEER_GRACE_MS = 1_000
+# Of whoever asks without the secret.
+_REFUSED = 404
 
 
 def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callable[[str], None]) -> int:
@@ -44,18 +48,22 @@ def run_ticket(config: TicketConfig, arguments: Sequence[str], on_ready: Callabl
     """
     configure_logs(config.role.log_level)
     link, role = WorkerLink.from_environment(), config.role
+    guard = Guard(config.doors, has_peers=True)
     if link:
         assert link.listener, "a supervisor of this role opens a socket for each worker"
-        return run_role(_run(config, link, link.listener, lambda _: None))
+        return run_role(_run(config, guard, link, link.listener, lambda _: None))
     # Before anything is waited for: that a port is taken is said at once.
     opened = listeners(role.bind, config.port, role.workers)
+    warn_if_open(config.doors, role.bind)
     if role.workers == 1:
-        return run_role(_run(config, None, opened[0], on_ready))
-    url = f"http://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
+        return run_role(_run(config, guard, None, opened[0], on_ready))
+    url = f"{config.doors.scheme}://{host_and_port(config.hostname, opened[0].getsockname()[1])}"
     return supervise(Supervision(topics.TICKET_SERVICE, role, arguments, opened, end_ms(config)), lambda: on_ready(url))
 
 
-async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]) -> int:
+async def _run(
+    config: TicketConfig, guard: Guard, link: WorkerLink | None, listener: socket.socket, on_ready: Callable[[str], None]
+) -> int:
     signals = stop_signals(end_ms(config))
     status, role, port = 0, config.role, listener.getsockname()[1]
     async with AsyncExitStack() as stack:
@@ -68,9 +76,10 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
         watch = RequestWatch(SystemClock(), counts=measuring.counts_requests, logs=config.request_logging, tracer=measuring.observer.tracer)
         # Both ports from the start: who asks learns that it is not ready yet. For workers their supervisor answers operators.
         settings = server_settings(config, role.bind, answer_ms=role.kafka.delivery_timeout_ms)
-        front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max))
+        front = await stack.enter_async_context(Front(settings, watch, config.request_body_bytes_max, guard.doors))
         # The socket of a worker that died does not listen: as long as its successor does not serve, the others take what comes.
         replaces = not is_listening(listener)
+        guard.on_renewal(front.renew)
         if not replaces:
             await front.listen(listener)
         address = host_and_port(config.hostname, port)
@@ -80,27 +89,27 @@ async def _run(config: TicketConfig, link: WorkerLink | None, listener: socket.s
         starting = stack.enter_async_context(role_context(role, topics.TICKET_SERVICE, measuring.observer))
         context = await unless_stopped(starting, signals)
         if context:
-            ticket = _Ticket(config, context, measuring)
+            ticket = _Ticket(config, guard, context, measuring)
             stack.callback(ticket.close)
             measuring.watch_gateway(ticket.gateway, watch)
             measuring.watch_connections(front.servers)
             ready.watch(lambda: ticket.serves, lambda: ticket.rebalancing)
             front.serve(Routes(ticket.gateway, ready, ticket_limits(config), ready.is_open, ticket.lists), ticket.gateway, ticket.lists)
-            # Of a port that is shared nobody knows who answers: other processes reach this one at a port of its own.
-            peer_address = host_and_port(config.hostname, await front.listen_apart()) if link else address
-            jobs = {**ticket.jobs(peer_address), **front.jobs(), "operations": operated()}
+            # Of a port that is shared nobody knows who answers, and processes speak without TLS: they reach this one at a port of its own.
+            peer_address = host_and_port(config.hostname, await front.listen_apart()) if link or config.doors.tls else address
+            jobs = {**ticket.jobs(peer_address), **front.jobs(), **guard.jobs(), "operations": operated()}
             if link:
                 jobs["report"] = link.report(ready, ready.is_open)
             if replaces:
                 jobs["listen"] = front.listen_when(ready, listener)
-            work = Work(jobs, ready, lambda: on_ready(f"http://{address}"), front.drain, front.fail)
+            work = Work(jobs, ready, lambda: on_ready(f"{config.doors.scheme}://{address}"), front.drain, front.fail)
             status = await run_until_stopped(work, signals)
     structlog.get_logger().info("stopped")
     return status
 
 
 class _Ticket:
-    def __init__(self, config: TicketConfig, context: RoleContext, measuring: Measuring) -> None:
+    def __init__(self, config: TicketConfig, guard: Guard, context: RoleContext, measuring: Measuring) -> None:
         self._context = context
         broker, limits = context.broker, ticket_limits(config)
         self._reservations = OwnedTable(
@@ -113,6 +122,8 @@ class _Ticket:
             context.observer,
         )
         self._peers = Peers(self._on_peer_answer, self._on_peer_failure, limits.long_poll_ms + _PEER_GRACE_MS)
+        guard.introduce(self._peers)
+        self._occasional = OccasionalLog(context.clock.monotonic_s)
         self.gateway = Gateway(
             broker.producer(),
             self._reservations,
@@ -137,6 +148,9 @@ class _Ticket:
         return GlobalTable(context.broker, topic.name, context.partitions, apply, context.settings, context.observer)
 
     def _on_peer_answer(self, key: bytes, status: int, body: bytes, traceparent: bytes) -> None:
+        if status == _REFUSED:
+            advice = "all ticket processes need the same --peer-secret-file"
+            self._occasional.log(logging.WARNING, "peer", "peer_refused", reason="another process does not know this one", advice=advice)
         if self.lists and is_list(key):
             self.lists.on_peer_answer(key, status, body)
         else:

@@ -25,6 +25,7 @@ from ticketmaster.cli.say import forgive_encodings, told_error
 from ticketmaster.cli.schemas import schemas
 from ticketmaster.cli.simulate import simulate
 from ticketmaster.cli.standalone import standalone
+from ticketmaster.cli.tokens import tokens
 from ticketmaster.cli.topics import topics
 from ticketmaster.cli.trace import trace
 from ticketmaster.errors import TicketmasterError, UsageError
@@ -90,5 +91,5 @@ def main(context: click.Context) -> None:
         context.meta[NO_DIRECTORY] = True
 
 
-for _command in (standalone, ticket, reservation, event, topics, schemas, audit, trace, export, backup, simulate, bench):
+for _command in (standalone, ticket, reservation, event, tokens, topics, schemas, audit, trace, export, backup, simulate, bench):
     main.add_command(_command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,23 @@ def _checked_host(_context: click.Context, option: click.Parameter, value: str |
         write = "write e.g. shop.example, 192.0.2.7 or 2001:db8::7, without a port"
         raise click.BadParameter(f"{value!r} is no host name and no address: {write}")
     return value
+
+
+def _checked_networks(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(value) for value in values)
+    except ValueError as reason:
+        raise click.BadParameter(f"{reason}: write e.g. 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32") from reason
+
+
+def _checked_origins(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """As browsers send them: scheme, host and port, in small letters, nothing behind."""
+    for value in values:
+        parts = re.fullmatch(r"(https?)://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
+        if value != "*" and (not parts or (parts[1], parts[2]) in (("http", "80"), ("https", "443"))):
+            write = "write it as browsers do, e.g. https://shop.example or http://localhost:3000: small letters, no path, no usual port"
+            raise click.BadParameter(f"{value!r} is no origin: {write}")
+    return values
 
 
 AT_LEAST_1 = click.IntRange(min=1)
@@ -114,6 +131,49 @@ GATEWAY_LIMITS = combined(
         type=click.IntRange(min=0),
         metavar="MS",
         help="How long requests are still taken on at the end, each answer closing its connection, while health checks already fail.",
+    ),
+)
+
+DOOR_OPTIONS = combined(
+    click.option(
+        "--tls-certificate",
+        type=FILE,
+        metavar="FILE",
+        help="PEM file of a certificate and those that lead to its authority: the port speaks TLS then. Read again when it changes.",
+    ),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="PEM file of its private key, without a password."),
+    click.option(
+        "--tokens",
+        type=FILE,
+        metavar="FILE",
+        help="Tokens and what each may do, see `ticketmaster tokens`; read again when it changes. Without it everybody may do everything.",
+    ),
+    click.option(
+        "--reservations-need-token",
+        is_flag=True,
+        help="With --tokens: to know a reservation's id is not enough to read, pay, extend and cancel it.",
+    ),
+    click.option(
+        "--requests-per-second-per-client",
+        default=0,
+        type=click.IntRange(0, 1_000_000),
+        metavar="N",
+        help="Most requests a second from one address (of IPv6: one /64) without a token that is in force; 0 is no limit.",
+    ),
+    limit("limited-clients-max", 100_000, "Most clients of whom is kept how much they ask; those that came last."),
+    click.option(
+        "--cors-origin",
+        multiple=True,
+        callback=_checked_origins,
+        metavar="ORIGIN",
+        help="An origin whose pages may read answers, e.g. https://shop.example, or * for all; may be given several times.",
+    ),
+    click.option(
+        "--forwarded-allow",
+        multiple=True,
+        callback=_checked_networks,
+        metavar="ADDRESS",
+        help="A proxy, or a network of them, that tells clients' addresses by X-Forwarded-For or Forwarded; may be given several times.",
     ),
 )
 

@@ -12,6 +12,7 @@ import click
 
 from ticketmaster.cli.options import (
     CONFIG,
+    DOOR_OPTIONS,
     FILE,
     GATEWAY_LIMITS,
     HTTP_OPTIONS,
@@ -89,15 +90,23 @@ def _listens_at(hostname: str) -> str:
 @LOG_LEVEL
 @GATEWAY_LIMITS
 @LIST_OPTIONS
+@DOOR_OPTIONS
+@click.option(
+    "--peer-secret-file",
+    type=FILE,
+    metavar="FILE",
+    help="A secret of all ticket processes: without it nobody reaches /internal/. Read again when it changes.",
+)
 def ticket(**options: Any) -> None:
     """Run the ticket role on Kafka: the HTTP gateway, and the table of reservations."""
     from ticketmaster.bootstrap.ticket import run_ticket  # noqa: PLC0415
     from ticketmaster.cli.banner import show_ready  # noqa: PLC0415
+    from ticketmaster.config.doors import door_config  # noqa: PLC0415
     from ticketmaster.config.roles import TicketConfig  # noqa: PLC0415
 
     address = options.pop("bind") or _listens_at(options["hostname"])
     role = _role_config(options, workers=options.pop("acceptors"), bind=address, producer_config=options.pop("producer_config"))
-    config = TicketConfig(role=role, **options)
+    config = TicketConfig(role=role, doors=door_config(options), **options)
     sys.exit(run_ticket(config, sys.argv[1:], lambda url: show_ready(url, role.state_dir)))
 
 

@@ -9,7 +9,20 @@ from typing import Any
 
 import click
 
-from ticketmaster.cli.options import FILE, GATEWAY_LIMITS, HTTP_OPTIONS, LIST_OPTIONS, LOG_LEVEL, PORT, bind, hostname, limit, metrics_port
+from ticketmaster.cli.options import (
+    DOOR_OPTIONS,
+    FILE,
+    GATEWAY_LIMITS,
+    HTTP_OPTIONS,
+    LIST_OPTIONS,
+    LOG_LEVEL,
+    PORT,
+    bind,
+    hostname,
+    limit,
+    metrics_port,
+)
+from ticketmaster.config.doors import door_config
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.config.telemetry import read_telemetry
 from ticketmaster.urls import host_and_port
@@ -33,6 +46,7 @@ from ticketmaster.urls import host_and_port
 @limit("consumed-log-bytes-max", 256 << 20, "Bytes kept of commands that are worked off, per partition.")
 @GATEWAY_LIMITS
 @LIST_OPTIONS
+@DOOR_OPTIONS
 def standalone(**options: Any) -> None:
     """Run the whole system in one process, on an embedded broker: no Kafka, no Java, no Docker."""
     # Imported here, so that --help and a mistyped option are answered at once.
@@ -42,5 +56,5 @@ def standalone(**options: Any) -> None:
     host = options["hostname"]
     if options["bind"] is None:
         options["bind"] = "::1" if ":" in host else "127.0.0.1"
-    config = StandaloneConfig(telemetry=read_telemetry(os.environ), **options)
-    sys.exit(run_standalone(config, lambda port: show_ready(f"http://{host_and_port(host, port)}", config.state_dir)))
+    config = StandaloneConfig(telemetry=read_telemetry(os.environ), doors=door_config(options), **options)
+    sys.exit(run_standalone(config, lambda port: show_ready(f"{config.doors.scheme}://{host_and_port(host, port)}", config.state_dir)))

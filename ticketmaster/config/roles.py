@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticketmaster.broker.kafka.settings import KafkaSettings
+from ticketmaster.config.doors import DoorConfig
 from ticketmaster.config.kafka import merged, read_kafka, read_registry, read_streams
 from ticketmaster.config.properties import read_properties
 from ticketmaster.config.telemetry import TelemetrySettings
@@ -41,6 +42,7 @@ class TicketConfig:
     """The ticket role; every limit has its unit last in its name, as in ``standalone``."""
 
     role: RoleConfig
+    doors: DoorConfig
     hostname: str
     port: int
     max_threads: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ticketmaster.config.doors import DoorConfig
 from ticketmaster.config.telemetry import TelemetrySettings
 
 
@@ -21,6 +22,7 @@ class StandaloneConfig:
     request_logging: bool
     metrics_port: int
     telemetry: TelemetrySettings
+    doors: DoorConfig
     log_level: str
     partitions: int
     request_body_bytes_max: int

@@ -14,6 +14,7 @@ from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, RoleProcess, Surroundings
+from ticketmaster.ticket.access import EVERYBODY
 from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.problems import Headers
 from ticketmaster.ticket.routes import PEER_PREFIX
@@ -235,9 +236,9 @@ class Deployment:
             if one.ended:
                 return
             if scope.method == "GET":
-                one.dispatcher.get(scope, responder)
+                one.dispatcher.get(scope, EVERYBODY, responder)
                 return
-            target = one.dispatcher.target(scope, scope.headers, len(body))
+            target = one.dispatcher.target(scope, scope.headers, len(body), EVERYBODY)
             assert callable(target)
             one.dispatcher.post(scope, target, body, responder)
 

@@ -26,11 +26,11 @@ from ticketmaster.streams.topology import Topology
 from ticketmaster.streams.worker import StreamWorker
 from ticketmaster.telemetry.observer import DeadLetter, Observer
 from ticketmaster.ticket.catalog import Catalog
+from ticketmaster.ticket.dispatching import Dispatcher
 from ticketmaster.ticket.forwarding import AskOwner, Post
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.routes import Routes
-from ticketmaster.ticket.server import Dispatcher
 from ticketmaster.wire import topics
 
 # Small, so that every limit is met: queues that pause, transactions of a part of the queue, many writes behind.

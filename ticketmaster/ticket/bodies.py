@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, hold_violation, name_violation
 from ticketmaster.domain.reservation import ReservationType, State
+from ticketmaster.ticket.access import EventPattern
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.times import milliseconds_json, parse_time, time_json
@@ -329,3 +330,5 @@ class Page(NamedTuple):
 
     limit: int
     after: str
+    # None: all of them.
+    events: EventPattern | None = None

@@ -108,15 +108,21 @@ class Catalog:
 
     def list_events(self, page: Page) -> Rendered:
         """A page of events, in the order of their names."""
-        return self._renderings.get(("events", page.limit, page.after), self._version, lambda: self._list(page))
+        return self._renderings.get(
+            ("events", page.limit, page.after, page.events and page.events.text), self._version, lambda: self._list(page)
+        )
 
     def _list(self, page: Page) -> EventList:
         start = bisect_right(self._names, page.after) if page.after else 0
-        names = self._names[start : start + page.limit]
+        if page.events:
+            behind = (name for name in islice(self._names, start, None) if page.events.matches(name))
+            found = list(islice(behind, page.limit + 1))
+            names, more = found[: page.limit], len(found) > page.limit
+        else:
+            names, more = self._names[start : start + page.limit], start + page.limit < len(self._names)
         summaries = [
             EventSummary(name, len(event.areas), event.seats, event.available) for name in names for event in (self._events[name],)
         ]
-        more = start + page.limit < len(self._names)
         return EventList(summaries, names[-1] if more else None)
 
     def event(self, event_id: str) -> Rendered | None:

@@ -28,6 +28,7 @@ from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket import problems
+from ticketmaster.ticket.access import EVERYBODY, ORGANISING, Caller, other_event
 from ticketmaster.ticket.announcing import Announcements
 from ticketmaster.ticket.bodies import read_event, read_reservation_request, reservation_json
 from ticketmaster.ticket.catalog import Catalog
@@ -190,13 +191,15 @@ class Gateway:
         waiting.add(key, responder, asyncio.get_running_loop().time() + self._limits.long_poll_ms / 1000)
         return True
 
-    def post_event(self, body: bytes, responder: Responder) -> None:
-        """Announces an event."""
+    def post_event(self, body: bytes, responder: Responder, caller: Caller = EVERYBODY) -> None:
+        """Announces an event, if the caller's token is for it."""
         if refusal := self._command_refusal():
             refuse(responder, refusal)
             return
         event = read_event(body, self._limits.event, self._clock.now_ns())
-        if event.hold_seconds and not FRAMES.has_all:
+        if not caller.covers(event.event_name):
+            refuse(responder, other_event(ORGANISING))
+        elif event.hold_seconds and not FRAMES.has_all:
             refuse(responder, problems.HOLDS_UNAVAILABLE)
         else:
             self._announcements.take(event, responder)

@@ -21,6 +21,18 @@ class Head(Protocol):
     """Granian's description of a request."""
 
     @property
+    def method(self) -> str:
+        """GET, POST and so on."""
+
+    @property
+    def path(self) -> str:
+        """Decoded."""
+
+    @property
+    def client(self) -> str:
+        """Address and port of the other end: ``192.0.2.7:40000``, ``[2001:db8::7]:40000``."""
+
+    @property
     def http_version(self) -> str:
         """1 (which is 1.0), 1.1 or 2."""
 

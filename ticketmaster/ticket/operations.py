@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ticketmaster.ticket import problems
+from ticketmaster.ticket.access import Caller
 from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.responding import Responder, refuse
 from ticketmaster.ticket.routes import HEALTH_PATHS, READ_METHODS, READY, Request, Target, answer_health
@@ -25,7 +26,7 @@ class OperationRoutes:
         self._is_open = is_open or ready
         self._answer_metrics = answer_metrics
 
-    def get(self, path: str, responder: Responder) -> bool:
+    def get(self, path: str, responder: Responder, caller: Caller) -> bool:
         """There is no hot path."""
         return False
 
@@ -33,7 +34,7 @@ class OperationRoutes:
         """The methods that a path takes; none of another path."""
         return READ_METHODS if path in HEALTH_PATHS or path == METRICS else ""
 
-    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | None:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target | None:
         """Nothing is taken."""
         return None
 

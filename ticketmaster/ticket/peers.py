@@ -32,6 +32,7 @@ from h2.settings import SettingCodes
 from hpack import Encoder, NeverIndexedHeaderTuple
 
 from ticketmaster.ticket.forwarding import Post
+from ticketmaster.ticket.peersecret import HEADER
 
 _PATH = b"/internal/v1/reservation/"
 _CONNECT_TIMEOUT_S = 1.0
@@ -105,12 +106,13 @@ class _Answer:
 class _Link(asyncio.Protocol):
     """The connection to one peer, from its opening to its end."""
 
-    def __init__(self, address: str, on_answer: OnAnswer, on_failure: OnFailure, deadline_s: float, rest_s: float) -> None:
-        """Connects after ``rest_s``."""
+    def __init__(self, address: str, on_answer: OnAnswer, on_failure: OnFailure, deadline_s: float, rest_s: float, secret: bytes) -> None:
+        """Connects after ``rest_s``. ``secret``: as of :meth:`prove_by`."""
         self._loop = asyncio.get_running_loop()
         always = [(b":scheme", b"http"), (b":authority", address.encode())]
         self._headers = [(b":method", b"GET"), *always]
         self._post_headers = [(b":method", b"POST"), *always]
+        self.prove_by(secret)
         self._on_answer = on_answer
         self._on_failure = on_failure
         self._deadline_s = deadline_s
@@ -129,6 +131,10 @@ class _Link(asyncio.Protocol):
         self.closed = False
         self.used_at = self.closed_at = self._loop.time()
         self._opening = asyncio.ensure_future(self._open(address, rest_s))
+
+    def prove_by(self, secret: bytes) -> None:
+        """Shows the peer from now on that a process of its own kind asks; without a secret, if that is empty."""
+        self._proof = [(HEADER.encode(), secret)] if secret else []
 
     async def _open(self, address: str, rest_s: float) -> None:
         host, _, port = address.rpartition(":")
@@ -165,7 +171,8 @@ class _Link(asyncio.Protocol):
                 number = http.get_next_available_stream_id()
                 # A path comes once: in the table of headers it would only push out those that come again.
                 if asked.post is None:
-                    http.send_headers(number, [*self._headers, NeverIndexedHeaderTuple(b":path", _PATH + asked.key)], end_stream=True)
+                    path = NeverIndexedHeaderTuple(b":path", _PATH + asked.key)
+                    http.send_headers(number, [*self._headers, path, *self._proof], end_stream=True)
                 elif not self._send_post(number, asked.post):
                     break
                 streams[number] = unsent.popleft()
@@ -183,7 +190,8 @@ class _Link(asyncio.Protocol):
             return False
         length = NeverIndexedHeaderTuple(b"content-length", b"%d" % size)
         more = [NeverIndexedHeaderTuple(name.encode(), value) for name, value in post.headers]
-        http.send_headers(number, [*self._post_headers, NeverIndexedHeaderTuple(b":path", _PATH + post.path), length, *more])
+        path = NeverIndexedHeaderTuple(b":path", _PATH + post.path)
+        http.send_headers(number, [*self._post_headers, path, *self._proof, length, *more])
         frame_bytes_max = http.max_outbound_frame_size
         for at in range(0, size, frame_bytes_max):
             http.send_data(number, post.body[at : at + frame_bytes_max], end_stream=at + frame_bytes_max >= size)
@@ -343,6 +351,13 @@ class Peers:
         self._links: dict[str, _Link] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._closed = False
+        self._secret = b""
+
+    def prove_by(self, secret: bytes) -> None:
+        """Shows all from now on that one of them asks."""
+        self._secret = secret
+        for link in self._links.values():
+            link.prove_by(secret)
 
     def ask(self, address: str, key: bytes, post: Post | None = None) -> None:
         """Asks the process at ``host:port`` for a reservation by its id; or to do something, which is told by this key."""
@@ -352,7 +367,7 @@ class Peers:
         link = self._links.get(address)
         if link is None or link.closed:
             rest_s = 0.0 if link is None or link.has_answered else max(link.closed_at + self._rest_s - loop.time(), 0.0)
-            link = self._links[address] = _Link(address, self._on_answer, self._fail, self._deadline_s, rest_s)
+            link = self._links[address] = _Link(address, self._on_answer, self._fail, self._deadline_s, rest_s, self._secret)
         if link.waiting >= _WAITING_MAX:
             loop.call_soon(self._fail, key)
             return

@@ -14,6 +14,8 @@ _encode = msgspec.json.Encoder().encode
 
 TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
@@ -75,6 +77,21 @@ INVALID_HOST = Problem(
     400,
     "invalid_host",
     "A request of HTTP/1.1 has one Host header, one of HTTP/2 no other than its :authority; both hold a host and a port.",
+)
+TOKEN_NEEDED = Problem(
+    401,
+    "token_needed",
+    "This takes a token: Authorization: Bearer, and the token behind it.",
+    (("www-authenticate", 'Bearer realm="ticketmaster"'),),
+)
+INVALID_TOKEN = Problem(
+    401,
+    "invalid_token",
+    "Authorization holds no token that is in force here.",
+    (("www-authenticate", 'Bearer realm="ticketmaster", error="invalid_token"'),),
+)
+RATE_LIMITED = too_many(
+    "rate_limited", "This token, or without one this client's address, has sent all that it may in a second; try again."
 )
 BODY_BROKE_OFF = Problem(400, "malformed_json", "The body broke off before its end.")
 NO_SUCH_PATH = Problem(404, "no_such_path", "There is nothing here; GET /docs lists what there is.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import Responder, refuse
@@ -19,7 +20,7 @@ class Refusing:
         self._allowed = allowed
         self._problem = problem
 
-    def get(self, path: str, responder: Responder) -> bool:
+    def get(self, path: str, responder: Responder, caller: Caller = EVERYBODY) -> bool:
         """Refuses, whatever the path is."""
         if path == LIVE:
             answer_health(path, responder, healthy=False)
@@ -35,6 +36,6 @@ class Refusing:
         """As at any time: which methods a path takes is no matter of who serves."""
         return self._allowed(path)
 
-    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target:
         """Nobody: all that comes is refused."""
         return lambda _body, responder: refuse(responder, self._problem)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from ticketmaster.domain.life import Change, Kind
 from ticketmaster.ticket import problems
+from ticketmaster.ticket.access import CANCELLING, EVERYBODY, NO_REFUND, READING, REFUNDING, SELLING, Caller, other_event
 from ticketmaster.ticket.bodies import Page, read_extension, read_payment
 from ticketmaster.ticket.changing import CHANGE_END
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
@@ -20,6 +21,7 @@ from ticketmaster.ticket.listing import LIST_END, Lists, wanted
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.renderings import Rendered
 from ticketmaster.ticket.responding import Responder, refuse
+from ticketmaster.ticket.within import Within
 
 _EVENT = "/v1/event"
 _EVENT_PREFIX = "/v1/event/"
@@ -33,7 +35,8 @@ LIVE = f"{HEALTH}/live"
 READY = f"{HEALTH}/ready"
 HEALTH_PATHS = (HEALTH, LIVE, READY)
 # What one process asks another: answered from its own table, never passed on.
-PEER_PREFIX = "/internal/v1/reservation/"
+INTERNAL = "/internal/"
+PEER_PREFIX = f"{INTERNAL}v1/reservation/"
 # HEAD is a GET whose answer leaves its body out.
 READ_METHODS = "GET, HEAD, OPTIONS"
 POST_METHODS = "OPTIONS, POST"
@@ -41,11 +44,13 @@ POST_METHODS = "OPTIONS, POST"
 UNDECODABLE = "\ufffd"
 
 _PLAIN_PATHS = frozenset({_EVENT, *HEALTH_PATHS, "/openapi.json", "/docs", "/"})
-
+# By how a path ends; the last one is all the rest.
+_RESERVATION_ROUTES = tuple((end, f"{_RESERVATION_PREFIX}{{reservationId}}{end}") for end in (_PAYMENT_END, _EXTENSION_END, ""))
+_PEER_ROUTES = tuple((end, f"{PEER_PREFIX}{{reservationId}}{end}") for end in (CHANGE_END, COMMAND_END, LIST_END, ""))
 
 Target = Callable[[bytes, Responder], None]
 _Default = TypeVar("_Default", str, None)
-_Taker = Callable[[bytes, bytes, Responder], None]
+_Taker = Callable[[bytes, bytes, Responder, Caller], None]
 
 
 class Request(NamedTuple):
@@ -54,6 +59,7 @@ class Request(NamedTuple):
     path: str
     query: str
     if_none_match: str
+    caller: Caller = EVERYBODY
 
 
 class RouteTable(Protocol):
@@ -61,7 +67,7 @@ class RouteTable(Protocol):
 
     body_bytes_max: int
 
-    def get(self, path: str, responder: Responder) -> bool:
+    def get(self, path: str, responder: Responder, caller: Caller) -> bool:
         """Answers the hot GET; False: it is another path, for :meth:`get_other`."""
 
     def get_other(self, request: Request, responder: Responder) -> None:
@@ -70,7 +76,7 @@ class RouteTable(Protocol):
     def allowed_methods(self, path: str) -> str:
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
 
-    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target | Answer | None:
         """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
 
 
@@ -96,12 +102,15 @@ class Routes:
         self.body_bytes_max = limits.request_body_bytes_max
         # Who takes the body of a POST about a reservation, by how its path ends: of clients, and of other processes.
         self._of_clients: dict[str, _Taker] = {_PAYMENT_END: self._pay, _EXTENSION_END: self._extend}
-        self._of_peers: dict[str, _Taker] = {CHANGE_END: gateway.changes.take_for_peer, COMMAND_END: gateway.post_keyed_for_peer}
+        self._of_peers: dict[str, _Taker] = {
+            CHANGE_END: lambda key, body, responder, _caller: gateway.changes.take_for_peer(key, body, responder),
+            COMMAND_END: lambda key, body, responder, _caller: gateway.post_keyed_for_peer(key, body, responder),
+        }
         self._lists = lists
         if lists:
-            self._of_peers[LIST_END] = lists.take_for_peer
+            self._of_peers[LIST_END] = lambda key, body, responder, _caller: lists.take_for_peer(key, body, responder)
 
-    def get(self, path: str, responder: Responder) -> bool:
+    def get(self, path: str, responder: Responder, caller: Caller) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
         if path.startswith(_RESERVATION_PREFIX):
             ask, given = self._gateway.get_reservation, path[len(_RESERVATION_PREFIX) :]
@@ -112,7 +121,7 @@ class Routes:
         reservation_id = canonical_id(given)
         if reservation_id is None:
             return False
-        ask(reservation_id, responder)
+        ask(reservation_id, Within(caller, READING, responder) if caller.needs_event else responder)
         return True
 
     def _ask_for_peer(self, reservation_id: str, responder: Responder) -> None:
@@ -122,21 +131,23 @@ class Routes:
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
         return allowed_methods(path, lists=self._lists is not None)
 
-    def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
+    def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target | Answer | None:
         """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
         if method == "DELETE":
-            return self._delete_target(path, head.query_string)
+            return self._delete_target(path, head.query_string, caller)
         if _takes_reservations(path):
             event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]
+            if not caller.covers(event_id):
+                return other_event(SELLING).response
             if HEADER not in headers:
                 return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
             key = key_of(headers)
             return lambda body, responder: self._gateway.post_keyed(event_id, key, body, responder)
         if path == _EVENT:
-            return self._gateway.post_event
-        return self._change_target(path)
+            return lambda body, responder: self._gateway.post_event(body, responder, caller)
+        return self._change_target(path, caller)
 
-    def _change_target(self, path: str) -> Target | Answer | None:
+    def _change_target(self, path: str, caller: Caller) -> Target | Answer | None:
         """Who takes the body of a POST about a reservation."""
         prefix = PEER_PREFIX if path.startswith(PEER_PREFIX) else _RESERVATION_PREFIX
         given, slash, end = path.removeprefix(prefix).rpartition("/")
@@ -148,17 +159,26 @@ class Routes:
         if reservation_id is None:
             return problems.NOT_A_RESERVATION_ID.response
         key = reservation_id.encode()
-        return lambda body, responder: take(key, body, responder)
+        return lambda body, responder: take(key, body, responder, caller)
 
-    def _pay(self, key: bytes, body: bytes, responder: Responder) -> None:
+    def _change(self, key: bytes, change: Change, responder: Responder, caller: Caller) -> None:
+        if caller.events and (caller.needs_event or change.refund):
+            # An event's name is no part of an id: the reservation is read first, wherever it is.
+            scopes = CANCELLING if change.kind is Kind.CANCEL else SELLING
+            within = Within(caller, scopes, responder, lambda responder: self._gateway.change(key, change, responder))
+            self._gateway.get_reservation(key.decode(), within)
+        else:
+            self._gateway.change(key, change, responder)
+
+    def _pay(self, key: bytes, body: bytes, responder: Responder, caller: Caller) -> None:
         reference = read_payment(body, self._limits.payment_reference_bytes_max)
-        self._gateway.change(key, Change(b"", Kind.PAY, reference), responder)
+        self._change(key, Change(b"", Kind.PAY, reference), responder, caller)
 
-    def _extend(self, key: bytes, body: bytes, responder: Responder) -> None:
+    def _extend(self, key: bytes, body: bytes, responder: Responder, caller: Caller) -> None:
         seconds = read_extension(body, self._limits.event.hold_seconds_max)
-        self._gateway.change(key, Change(b"", Kind.EXTEND, seconds=seconds), responder)
+        self._change(key, Change(b"", Kind.EXTEND, seconds=seconds), responder, caller)
 
-    def _delete_target(self, path: str, query: str) -> Target | Answer | None:
+    def _delete_target(self, path: str, query: str, caller: Caller) -> Target | Answer | None:
         given = path.removeprefix(_RESERVATION_PREFIX)
         if given == path or "/" in given:
             return None
@@ -168,8 +188,10 @@ class Routes:
         refund = _last(query, "refund", "false")
         if refund not in ("true", "false"):
             return problems.INVALID_REFUND.response
+        if refund == "true" and not caller.may_refund:
+            return (NO_REFUND if caller.scopes else problems.TOKEN_NEEDED).response
         key, change = reservation_id.encode(), Change(b"", Kind.CANCEL, refund=refund == "true")
-        return lambda _body, responder: self._gateway.change(key, change, responder)
+        return lambda _body, responder: self._change(key, change, responder, caller)
 
     def get_other(self, request: Request, responder: Responder) -> None:
         """Answers every GET but the hot one."""
@@ -178,7 +200,7 @@ class Routes:
             healthy = self._is_open if path == READY else self._ready
             answer_health(path, responder, healthy=healthy() and not self._gateway.draining)
         elif path == _EVENT:
-            page = _page(request.query, self._limits.listed_events_max)
+            page = _page(request.query, self._limits.listed_events_max)._replace(events=request.caller.events)
             _respond_cacheable(request, responder, self._gateway.catalog.list_events(page))
         elif path.startswith(_EVENT_PREFIX):
             self._get_event(request, responder)
@@ -199,26 +221,32 @@ class Routes:
     def _get_event(self, request: Request, responder: Responder) -> None:
         catalog = self._gateway.catalog
         rest = request.path[len(_EVENT_PREFIX) :]
-        found: Rendered | None = catalog.event(rest)
+        covers = request.caller.covers
+        found: Rendered | None = catalog.event(rest) if covers(rest) else None
         # A name may hold "/area/", too: every place in reach where the event's name can end.
         behind = self._limits.event.name_bytes_max + len(_AREA)
         at = rest.find(_AREA, 0, behind)
         while found is None and at >= 0:
-            found = catalog.seat_map(rest[:at], rest[at + len(_AREA) :])
+            found = catalog.seat_map(rest[:at], rest[at + len(_AREA) :]) if covers(rest[:at]) else None
             at = rest.find(_AREA, at + 1, behind)
         if found is not None:
             _respond_cacheable(request, responder, found)
         elif self._lists and _takes_reservations(request.path):
-            self._list(self._lists, rest.removesuffix(_RESERVATION_SUFFIX), request.query, responder)
+            self._list(self._lists, rest.removesuffix(_RESERVATION_SUFFIX), request, responder)
         elif rest.endswith(_RESERVATION_SUFFIX):
             refuse(responder, problems.wrong_method(allowed_methods(request.path)))
+        elif not covers(rest.partition(_AREA)[0]):
+            refuse(responder, other_event(READING))
         else:
             refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
 
-    def _list(self, lists: Lists, event_id: str, query: str, responder: Responder) -> None:
+    def _list(self, lists: Lists, event_id: str, request: Request, responder: Responder) -> None:
+        query = request.query
         page = _page(query, self._limits.listed_reservations_max)
         asked = wanted(event_id, page, _last(query, "user", None), _last(query, "state", None), self._limits)
-        if self._gateway.catalog.event(event_id) is None:
+        if not request.caller.covers(event_id):
+            refuse(responder, other_event(REFUNDING))
+        elif self._gateway.catalog.event(event_id) is None:
             refuse(responder, problems.NO_SUCH_EVENT)
         else:
             lists.take(asked, responder)
@@ -256,18 +284,22 @@ def allowed_methods(path: str, *, lists: bool = False) -> str:
 def route_of(path: str) -> str:
     """The path without what differs from request to request, as OpenAPI has it; "other" for one that is none of ours."""
     if path.startswith(_RESERVATION_PREFIX):
-        return f"/v1/reservation/{{reservationId}}{_end_of(path, _PAYMENT_END, _EXTENSION_END)}"
+        return _route_of_end(path, _RESERVATION_ROUTES)
     if path.startswith(_EVENT_PREFIX):
-        if path.endswith(_RESERVATION_SUFFIX):
+        if _takes_reservations(path):
             return "/v1/event/{eventId}/reservation"
         return "/v1/event/{eventId}/area/{areaId}" if _AREA in path[len(_EVENT_PREFIX) :] else "/v1/event/{eventId}"
     if path.startswith(PEER_PREFIX):
-        return f"/internal/v1/reservation/{{reservationId}}{_end_of(path, CHANGE_END, COMMAND_END, LIST_END)}"
+        return _route_of_end(path, _PEER_ROUTES)
     return path if path in _PLAIN_PATHS else "other"
 
 
-def _end_of(path: str, *ends: str) -> str:
-    return next((end for end in ends if path.endswith(end)), "")
+def _route_of_end(path: str, routes: tuple[tuple[str, str], ...]) -> str:
+    # Asked for each request where somebody counts or limits them: a loop over constants, whose hashes are known.
+    for end, route in routes:
+        if path.endswith(end):
+            return route
+    return "other"
 
 
 def _last(query: str, name: str, default: _Default) -> str | _Default:

@@ -1,4 +1,4 @@
-"""The HTTP server: Granian, embedded in the process's own loop, HTTP/1.1 and cleartext HTTP/2 on one port.
+"""The HTTP server: Granian, embedded in the process's own loop, HTTP/1.1 and HTTP/2 on one port, without TLS or with it.
 
 Granian's threads leave notes, the loop is woken once for a batch of them, and a request costs no coroutine. That needs names
 of Granian that are not public (``granian_private.py``); without them the same handlers are served through RSGI as documented.
@@ -9,199 +9,36 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 
 from ticketmaster.clock import SystemClock
-from ticketmaster.errors import Fatal
+from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private, problems
+from ticketmaster.ticket.access import Caller
 from ticketmaster.ticket.connections import Arrivals
-from ticketmaster.ticket.heads import body_length, host_problem
+from ticketmaster.ticket.dispatching import Dispatcher, let_go_of_body
+from ticketmaster.ticket.door import Door
+from ticketmaster.ticket.heads import body_length
 from ticketmaster.ticket.listening import BACKLOG, listeners
 from ticketmaster.ticket.notes import Notes
-from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.requests import RequestWatch
-from ticketmaster.ticket.responding import Bodiless, Closing, Responder, refuse
-from ticketmaster.ticket.routes import UNDECODABLE, Request, RouteTable, Target
+from ticketmaster.ticket.routes import RouteTable
 from ticketmaster.ticket.settings import ServerSettings
 from ticketmaster.ticket.sockets import watchable
-from ticketmaster.ticket.unfinished import Pieces, Unfinished, take_body
+from ticketmaster.ticket.unfinished import Pieces, take_body
 from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
-_GETS = frozenset({"GET", "HEAD"})
-_CHANGING = frozenset({"POST", "DELETE"})
-# What the server takes at some path: the answer to OPTIONS *.
-_ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, POST"
 _STOP_TIMEOUT_S = 1.0
+# One that can't begin ends at once.
+_BEGUN_S = 0.5
 
 
 def _ignore(_: Any) -> None:
     pass
-
-
-class Dispatcher:
-    """Answers requests as Granian hands them over: scope and protocol, as RSGI defines them."""
-
-    def __init__(self, routes: RouteTable, watch: RequestWatch | None, on_whole: Callable[[Any], None] = _ignore) -> None:
-        """``on_whole`` is given the scope of each request that is all there."""
-        self._watch = watch
-        self.on_whole = on_whole
-        self.unfinished = Unfinished()
-        self._closes = False
-        self.use(routes)
-
-    def use(self, routes: RouteTable) -> None:
-        """Answers by these routes from now on."""
-        self._routes = routes
-        self.body_bytes_max = routes.body_bytes_max
-
-    def close_connections(self, closes: bool) -> None:  # noqa: FBT001 - a callback
-        """Whether each answer of HTTP/1.1 is the last one of its connection, from now on."""
-        self._closes = closes
-
-    def responder(self, scope: Any, protocol: Any) -> Responder:
-        """Who takes the response: the protocol itself, or who watches before it."""
-        if self._closes and scope.http_version != "2":
-            protocol = Closing(protocol)
-        if scope.method == "HEAD":
-            protocol = Bodiless(protocol)
-        return self._watch.watch(scope, protocol) if self._watch else protocol
-
-    def decide(self, scope: Any, headers: Any, length: int | None) -> Target | Answer | None:
-        """What a request's head is enough for: its answer; who takes its body, of that length; None: :meth:`get` answers."""
-        if problem := host_problem(scope, headers):
-            return problem.response
-        return None if scope.method in _GETS else self.target(scope, headers, length)
-
-    def answer(self, scope: Any, answer: Answer, responder: Responder) -> None:
-        """Answers what its head was enough for."""
-        self.on_whole(scope)
-        responder.response_bytes(*answer)
-
-    def target(self, scope: Any, headers: Any, length: int | None) -> Target | Answer:
-        """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
-        method, path = scope.method, scope.path
-        if UNDECODABLE in path:
-            return problems.INVALID_ENCODING.response
-        try:
-            target = self._routes.target(method, path, scope, headers) if method in _CHANGING else None
-        except Problem as problem:
-            return problem.response
-        if target is None:
-            return self._without_target(method, path)
-        if length is not None and length > self.body_bytes_max:
-            return problems.body_too_large(self.body_bytes_max).response
-        return target
-
-    def _without_target(self, method: str, path: str) -> Answer:
-        allowed = _ALL_METHODS if path == "*" else self._routes.allowed_methods(path)
-        if not allowed:
-            return problems.NO_SUCH_PATH.response
-        if method == "OPTIONS":
-            return 204, [("allow", allowed)], b""
-        return problems.wrong_method(allowed).response
-
-    def get(self, scope: Any, responder: Responder) -> None:
-        """Answers a GET, or HEAD."""
-        self.on_whole(scope)
-        path = scope.path
-        try:
-            if self._routes.get(path, responder):
-                return
-            if UNDECODABLE in path:
-                refuse(responder, problems.INVALID_ENCODING)
-            else:
-                # Lines of a list are one list.
-                request = Request(path, scope.query_string, ",".join(scope.headers.get_all("if-none-match")))
-                self._routes.get_other(request, responder)
-        except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
-            self.answer_failure(failure, responder)
-
-    def post(self, scope: Any, target: Target, body: bytes, responder: Responder) -> None:
-        """Answers a request with a body."""
-        self.on_whole(scope)
-        try:
-            target(body, responder)
-        except Exception as failure:  # noqa: BLE001
-            self.answer_failure(failure, responder)
-
-    def answer_failure(self, failure: Exception, responder: Responder) -> None:
-        """Answers what went wrong: a Problem as it is; anything else is a defect, or a log that is gone."""
-        if isinstance(failure, Problem):
-            refuse(responder, failure)
-        else:
-            structlog.get_logger().error("request_failed", exc_info=failure)
-            refuse(responder, problems.LOG_UNAVAILABLE if isinstance(failure, Fatal) else problems.INTERNAL_ERROR)
-
-    async def rsgi(self, scope: Any, protocol: Any) -> None:
-        """RSGI's documented interface: a coroutine per request, which ends when the response is sent."""
-        answered = _Answered(self.responder(scope, protocol))
-        try:
-            headers = scope.headers
-            decided = self.decide(scope, headers, body_length(headers))
-            if callable(decided):
-                await self._read(scope, decided, protocol, answered)
-            else:
-                _give_up_body(headers, protocol)
-                if decided is None:
-                    self.get(scope, answered)
-                else:
-                    self.answer(scope, decided, answered)
-        except Exception as failure:  # noqa: BLE001
-            self.answer_failure(failure, answered)
-        await answered.wait()
-
-    async def _read(self, scope: Any, target: Target, protocol: Any, responder: Responder) -> None:
-        chunks = []
-        size = 0
-        reading = asyncio.current_task()
-        assert reading
-        self.unfinished.add(responder, reading)
-        try:
-            async for chunk in protocol:
-                size += len(chunk)
-                if size > self.body_bytes_max:
-                    break
-                chunks.append(chunk)
-        except BaseException:
-            # Cancelled where it was refused meanwhile.
-            if self.unfinished.take(responder):
-                raise
-            return
-        if not self.unfinished.take(responder):
-            return
-        if size > self.body_bytes_max:
-            refuse(responder, problems.body_too_large(self.body_bytes_max))
-        else:
-            self.post(scope, target, b"".join(chunks), responder)
-
-
-def _give_up_body(headers: Any, protocol: Any) -> None:
-    """Lets go of a body that nobody will read, before the answer: if it goes after that, its connection may never be closed.
-
-    Not of one that its client asks for first: Granian might still say 100, Continue.
-    """
-    if ("content-length" in headers or "transfer-encoding" in headers) and "expect" not in headers:
-        granian_private.give_up_body(protocol)
-
-
-class _Answered:
-    """A responder that can be awaited."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-        self._sent = asyncio.Event()
-
-    def response_bytes(self, status: int, headers: problems.Headers, body: bytes) -> None:
-        self._responder.response_bytes(status, headers, body)
-        self._sent.set()
-
-    async def wait(self) -> None:
-        await self._sent.wait()
 
 
 async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tuple[Any, ...]) -> None:
@@ -210,10 +47,15 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     unfinished = dispatcher.unfinished
     stopped = loop.create_future()
 
+    def end() -> None:
+        # Whoever stops the process may have given it up meanwhile.
+        if not stopped.done():
+            stopped.set_result(None)
+
     def on_stopped() -> None:
         # In a thread of Granian's, which would end its runtime next. What is left there, of bodies never finished, holds objects of
         # Python's: dropped by a thread of the runtime they would abort the process. So this does not return: the process ends soon.
-        loop.call_soon_threadsafe(stopped.set_result, None)
+        loop.call_soon_threadsafe(end)
         threading.Event().wait()
 
     granian_private.call_when_stopped(signal, on_stopped)
@@ -230,15 +72,15 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 
     def look(scope: Any, protocol: Any) -> None:
         # At the head of the request only.
-        responder = dispatcher.responder(scope, protocol)
         headers = scope.headers
+        responder = dispatcher.responder(scope, headers, protocol)
         length = body_length(headers)
         decided = dispatcher.decide(scope, headers, length)
-        if decided is None:
-            _give_up_body(headers, protocol)
-            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, responder))
+        if isinstance(decided, Caller):
+            let_go_of_body(headers, protocol)
+            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, decided, responder))
         elif not callable(decided):
-            _give_up_body(headers, protocol)
+            let_go_of_body(headers, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.answer(scope, decided, responder))
         elif length is None:
             notes.call_soon_threadsafe(lambda _: Pieces(dispatcher, unfinished, scope, decided, protocol, responder).read_on())
@@ -254,17 +96,24 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 class HttpServer:
     """Serves routes until stopped."""
 
-    def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None) -> None:
+    def __init__(self, routes: RouteTable, settings: ServerSettings, watch: RequestWatch | None = None, door: Door | None = None) -> None:
         self._settings = settings
         self._clock = SystemClock()
         self._arrivals = Arrivals(self._clock)
         self.connections: ConnectionWatch | None = None
         # Who looks at connections forgets those that are gone.
-        self._dispatcher = Dispatcher(routes, watch, self._arrivals.see) if watchable() else Dispatcher(routes, watch)
+        self._dispatcher = Dispatcher(routes, watch, self._arrivals.see if watchable() else _ignore, door)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
+        # Those of certificates that were renewed: they answer what is open.
+        self._former: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._is_retired = False
+        self._is_retiring = self._is_retired = False
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._settings.tls is not None
 
     def use(self, routes: RouteTable) -> None:
         """Has requests answered by these routes from now on."""
@@ -275,12 +124,24 @@ class HttpServer:
         settings = self._settings
         if listener is None:
             (listener,) = listeners(settings.address, settings.port)
-        address, port = listener.getsockname()[:2]
+        port = listener.getsockname()[1]
         limits = connection_limits(settings)
         if watchable():
             # Granian keeps the descriptor's number.
             self.connections = ConnectionWatch(listener, limits, self._arrivals, self._clock)
-        self._server = granian_private.new_server(
+        self._connections_max = limits.connections_max
+        self._server, self._job = self._begun(listener)
+        if self.connections:
+            # Where places are scarce each answer makes one free.
+            self.connections.on_crowded = self._dispatcher.close_connections
+            self.connections.start()
+        return int(port)
+
+    def _begun(self, listener: socket.socket) -> tuple[Any, asyncio.Task[None]]:
+        """A server of Granian's on a socket, which is its own from now on."""
+        settings, (address, port) = self._settings, listener.getsockname()[:2]
+        tls = settings.tls
+        server = granian_private.new_server(
             listener,
             self._dispatcher.rsgi,
             address=address,
@@ -290,19 +151,47 @@ class HttpServer:
             websockets=False,
             log_enabled=False,
             backlog=BACKLOG,
-            backpressure=limits.connections_max,
+            backpressure=self._connections_max,
             runtime_threads=settings.io_threads,
             http1_settings=HTTP1Settings(header_read_timeout=settings.idle_ms + settings.request_ms),
             http2_settings=HTTP2Settings(
                 max_concurrent_streams=settings.http2_streams_max, max_headers_size=settings.http2_headers_bytes_max
             ),
+            ssl_cert=tls.certificate if tls else None,
+            ssl_key=tls.key if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
         )
-        self._job = asyncio.create_task(self._server.serve(self._spawn if self._leaves_notes() else None), name="http")
-        if self.connections:
-            # Where places are scarce each answer makes one free.
-            self.connections.on_crowded = self._dispatcher.close_connections
-            self.connections.start()
-        return int(port)
+        return server, asyncio.create_task(server.serve(self._spawn if self._leaves_notes() else None), name="http")
+
+    async def renew(self) -> None:
+        """Serves new connections by the certificate that its files hold now; those that are open come to their end by the old one.
+
+        Granian reads a certificate when it begins. So another server of its kind begins on the same socket, before the first one stops:
+        no connection is refused. UsageError: it does not begin, and the first one goes on.
+        """
+        if not self.connections or not self._server or self._is_retired:
+            raise UsageError("a certificate can't be renewed here: start the process again")
+        before, job, failure = self._server, self._job, self._failure
+        listener = self.connections.another_listener()
+        descriptor = listener.fileno()
+        try:
+            server, begun = self._begun(listener)
+        except OSError as cause:
+            listener.close()
+            raise UsageError(f"the server does not begin with it: {cause}") from cause
+        ended, _ = await asyncio.wait({begun}, timeout=_BEGUN_S)
+        if ended:
+            reason, self._failure = self._failure, failure
+            raise UsageError(f"the server does not begin with it: {reason or 'it does not say why'}")
+        assert job
+        self._server, self._job = server, begun
+        self.connections.accept_by(descriptor)
+        self._former.add(job)
+        job.add_done_callback(self._former.discard)
+        self._dispatcher.close_connections(True)  # noqa: FBT003
+        await asyncio.sleep(self._settings.lame_duck_ms / 1000)
+        self._dispatcher.close_connections(self._is_retiring or self.connections.is_crowded)
+        before.stop()
 
     def _leaves_notes(self) -> bool:
         """Whether a request costs no coroutine: not where this version of Granian has no names for that."""
@@ -324,11 +213,16 @@ class HttpServer:
     async def ended(self) -> None:
         """A job: lasts as long as requests are served. Fatal: they are not any more, though nobody has stopped it."""
         assert self._job
-        await asyncio.wait({self._job})
+        job = self._job
+        await asyncio.wait({job})
+        while job is not self._job:
+            # A certificate was renewed.
+            job = self._job
+            await asyncio.wait({job})
         if self._is_retired:
             # The log of what was taken on is still waited for.
             await asyncio.Event().wait()
-        cause = self._failure or (None if self._job.cancelled() else self._job.exception())
+        cause = self._failure or (None if job.cancelled() else job.exception())
         raise Fatal(f"the HTTP server has ended by itself{f': {cause!r}' if cause else ''}") from cause
 
     @property
@@ -347,6 +241,7 @@ class HttpServer:
         """
         if self.connections:
             self.connections.on_crowded = _ignore
+        self._is_retiring = True
         self._dispatcher.close_connections(True)  # noqa: FBT003
         await asyncio.sleep(self._settings.lame_duck_ms / 1000)
         self._is_retired = True
@@ -363,7 +258,9 @@ class HttpServer:
         if self._server and self._job:
             self._server.stop()
             await asyncio.wait({self._job}, timeout=_STOP_TIMEOUT_S)
-            self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
+            jobs = (self._job, *self._former)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
         if self.connections:
             self.connections.close()

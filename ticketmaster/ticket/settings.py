@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Certificate(NamedTuple):
+    """Files in PEM: the certificate with those that lead to its authority, and its private key."""
+
+    certificate: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +34,5 @@ class ServerSettings:
     connections_max: int = 10_000
     # Without a coroutine per request, by names of Granian that are not public; False: by its documented interface alone.
     notes: bool = True
+    # None: without TLS.
+    tls: Certificate | None = None

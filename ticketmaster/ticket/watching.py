@@ -211,6 +211,18 @@ class ConnectionWatch:
             self._said_s[event] = now_s
             structlog.get_logger().warning(event, **facts)
 
+    def another_listener(self) -> socket.socket:
+        """The socket that listens, for another server of Granian's; see :meth:`accept_by`."""
+        assert self._listener
+        self._resume()
+        # Not the socket's own dup(): that would have it block in all that share it, and the server that is there wait in accept().
+        return socket.socket(fileno=os.dup(self._listener.fileno()))
+
+    def accept_by(self, descriptor: int) -> None:
+        """Has the server accept that has this descriptor of the socket, and the one before it accept nothing any more."""
+        os.dup2(self._nobody.fileno(), self._listening, inheritable=False)
+        self._listening = descriptor
+
     async def refuse_new(self, stop: Callable[[], None]) -> None:
         """Accepts those connections that have begun to be made, has Granian stop, and refuses all others; looks no more."""
         await self.stop()
