@@ -1,4 +1,4 @@
-"""A crowd that goes on buying whatever happens."""
+"""A crowd that goes on buying, paying and cancelling whatever happens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.chaos.fleet import Fleet
+from tests.chaos.lives import PLANS
 from tests.process.client import Connection, Lost, connected
 from tests.process.sale import Sale
 
@@ -30,8 +31,10 @@ class _Buyer:
 
     choice: random.Random
     begun_s: float | None = None
-    # Of an order that was acknowledged and is not decided yet.
+    # Of an order that was acknowledged and that is not done with.
     reservation_id: str | None = None
+    # What becomes of it, once it is decided.
+    plan: str = ""
     # When the last purchase began that came to its decision.
     served_s: float = field(default=0.0)
 
@@ -94,17 +97,23 @@ class Buyers:
                 await asyncio.sleep(0.1)
 
     async def _once(self, buyer: _Buyer, connection: Connection) -> None:
-        """Orders, or looks after what was ordered."""
-        if buyer.begun_s is None:
-            buyer.begun_s = time.monotonic()
+        """Orders, or looks after what was ordered, or does with it what the buyer has in mind."""
         if buyer.reservation_id is None:
+            if buyer.begun_s is None:
+                buyer.begun_s = time.monotonic()
             buyer.reservation_id = await self.sale.post(connection)
             if buyer.reservation_id is None:
                 await asyncio.sleep(0.05)
                 return
-        await self.sale.read_decision(connection, buyer.reservation_id, may_wait=True)
-        if buyer.reservation_id not in self.sale.decisions:
+        if not buyer.plan:
+            await self.sale.read_decision(connection, buyer.reservation_id, may_wait=True)
+            if buyer.reservation_id not in self.sale.decisions:
+                return
+            assert buyer.begun_s is not None
+            self.purchases.append(Purchase(buyer.begun_s, time.monotonic()))
+            buyer.served_s, buyer.begun_s, buyer.plan = buyer.begun_s, None, buyer.choice.choice(PLANS)
+        if not await self.sale.go_on(connection, buyer.reservation_id, buyer.plan):
+            await asyncio.sleep(0.05)
             return
-        self.purchases.append(Purchase(buyer.begun_s, time.monotonic()))
-        buyer.served_s, buyer.begun_s, buyer.reservation_id = buyer.begun_s, None, None
+        buyer.reservation_id, buyer.plan = None, ""
         await asyncio.sleep(buyer.choice.uniform(0, 2 * self._pause_s))

@@ -15,10 +15,10 @@ from pathlib import Path
 from tests.chaos.buyers import Buyers
 from tests.chaos.faults import KINDS, Scene
 from tests.chaos.fleet import ROLES, Fleet
+from tests.chaos.lives import LivedSale
 from tests.chaos.poison import KEY_PREFIX
 from tests.chaos.report import Outcome, Report
 from tests.process.client import Lost, ask
-from tests.process.sale import Sale
 from tests.support.kafka import Cluster
 
 BUYERS = 24
@@ -73,13 +73,14 @@ class Run:
 
     async def _leg(self, leg: int, first: int, faults: Sequence[str]) -> None:
         fleet, seed = self._fleet, self.report.seed
-        sale = Sale(random.Random(f"{seed}-{leg}").randrange(1 << 32), areas=8, rows=40, cols=60)
+        sale = LivedSale(random.Random(f"{seed}-{leg}").randrange(1 << 32), areas=8, rows=40, cols=60)
         try:
             await asyncio.to_thread(fleet.start_all, 2)
             async with self._selling(sale) as buyers:
                 for number, kind in enumerate(faults, first):
                     await self._announce(sale, f"{seed}-{number}")
                     await self._fault(number, kind, buyers)
+            await sale.settle(fleet.addresses()[0])
             for address in fleet.addresses():
                 await sale.check(address, sample=SAMPLE)
             await asyncio.to_thread(fleet.stop_all)
@@ -95,10 +96,11 @@ class Run:
         finally:
             self.report.acknowledged += len(sale.answered)
             self.report.decided += len(sale.decisions)
+            self._scene.notes.update(sale.told())
         _say(f"leg {leg}: {len(sale.answered)} acknowledged, the audit is sound")
 
     @asynccontextmanager
-    async def _selling(self, sale: Sale) -> AsyncIterator[Buyers]:
+    async def _selling(self, sale: LivedSale) -> AsyncIterator[Buyers]:
         """Buyers at work; what fails in them ends the block."""
         buyers = Buyers(sale, self._fleet, BUYERS, PAUSE_S)
         await self._announce(sale, f"{self.report.seed}-{time.time_ns()}")
@@ -111,7 +113,7 @@ class Run:
             await buying
             watching.cancel()
 
-    async def _announce(self, sale: Sale, event: str) -> None:
+    async def _announce(self, sale: LivedSale, event: str) -> None:
         """A fresh event, so that there are seats to sell; asked for until it is answered."""
         async with asyncio.timeout(OVER_S):
             while event not in sale.events:

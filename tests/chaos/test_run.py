@@ -18,11 +18,11 @@ from tests.chaos import launcher, run
 from tests.chaos.buyers import Buyers, Purchase
 from tests.chaos.faults import KINDS, Scene, flip
 from tests.chaos.fleet import Fleet
+from tests.chaos.lives import LivedSale
 from tests.chaos.network import Network
 from tests.chaos.report import Outcome, Report
 from tests.chaos.run import OFTEN, Broken, Run, assert_has_seen, schedule
 from tests.chaos.slow_disk import slow_disk
-from tests.process.sale import Sale
 from tests.support.kafka import Cluster
 from tests.support.tools import needs
 from ticketmaster.clock import SystemClock
@@ -100,7 +100,7 @@ async def test_a_broken_promise_is_told_with_seed_number_and_kind(fleet: Fleet, 
     run = Run(fleet, Cluster(tmp_path), 5, None)
 
     with pytest.raises(Broken, match=r"^seed 5, fault 7, broken: AssertionError: sold twice$"):
-        await run._fault(7, "broken", Buyers(Sale(1), fleet, 1))
+        await run._fault(7, "broken", Buyers(LivedSale(1), fleet, 1))
     assert run.report.as_json()["violations"] == ["7 broken: AssertionError: sold twice"]
 
 
@@ -112,7 +112,7 @@ async def test_a_fault_that_nobody_recovers_from_is_a_violation(fleet: Fleet, tm
     monkeypatch.setattr(run, "OVER_S", 0.2)
 
     with pytest.raises(Broken, match=r"fault 1, harmless: AssertionError: not over in 0\.2 s: 2 buyers are not served"):
-        await Run(fleet, Cluster(tmp_path), 5, None)._fault(1, "harmless", Buyers(Sale(1), fleet, 2))
+        await Run(fleet, Cluster(tmp_path), 5, None)._fault(1, "harmless", Buyers(LivedSale(1), fleet, 2))
 
 
 class Audited(Fleet):
@@ -170,7 +170,7 @@ def test_records_that_were_poisoned_on_purpose_may_be_found_and_no_others(tmp_pa
 
 
 def test_the_time_without_a_decision_includes_what_comes_before_the_first_and_after_the_last(fleet: Fleet) -> None:
-    buyers = Buyers(Sale(1), fleet, 1)
+    buyers = Buyers(LivedSale(1), fleet, 1)
     buyers.purchases = [Purchase(0.0, 9.0), Purchase(8.0, 12.0), Purchase(12.5, 13.0), Purchase(14.0, 30.0)]
 
     assert buyers.silence_s(10.0, 14.0) == 2.0

@@ -103,6 +103,10 @@ class Sale:
             self._note_refusal(reply)
             return
         assert reply.status == 200, (reservation_id, reply)
+        self.note(reservation_id, reply)
+
+    def note(self, reservation_id: str, reply: Reply) -> None:
+        """What was told of a reservation is remembered, and fits what was asked for and told before."""
         asked = self.answered[reservation_id]
         found = reply.json
         assert found["reservationId"] == reservation_id
@@ -113,6 +117,10 @@ class Sale:
             assert "seats" not in asked or found["seats"] == asked["seats"]
         known = self.decisions.setdefault(reservation_id, reply.body)
         assert reply.body == known, f"{reservation_id} has changed"
+
+    async def go_on(self, _connection: Connection, _reservation_id: str, _plan: str) -> bool:
+        """Does what somebody has in mind with what is decided: nothing here. False: it is to be tried again."""
+        return True
 
     # Checks.
 
@@ -135,10 +143,10 @@ class Sale:
                 await self.read_decision(connection, reservation_id)
 
     def sold(self) -> dict[Area, set[tuple[int, int]]]:
-        """The seats of RESERVED reservations by area; fails if one was sold twice."""
+        """The seats of live reservations by area; fails if one was sold twice."""
         sold: dict[Area, set[tuple[int, int]]] = defaultdict(set)
         for reservation_id, body in self.decisions.items():
-            if b'"RESERVED"' not in body:
+            if not self.is_live(body):
                 continue
             asked = self.answered[reservation_id]
             taken = sold[asked["eventId"], asked["areaId"]]
@@ -147,6 +155,10 @@ class Sale:
                 assert place not in taken, f"{asked} {place} was sold twice"
                 taken.add(place)
         return sold
+
+    def is_live(self, body: bytes) -> bool:
+        """Whether a reservation has its seats, by what was told of it."""
+        return b'"RESERVED"' in body
 
     async def _check_maps(self, address: str) -> None:
         sold = self.sold()
@@ -160,9 +172,15 @@ class Sale:
                     await self._check_map(connection, (event, area), free[area], sold[event, area])
 
     async def _check_map(self, connection: Connection, area: Area, free: int, sold: set[tuple[int, int]]) -> None:
-        found = (await connection.request("GET", f"/v1/event/{area[0]}/area/{area[1]}")).json
-        taken = {(row, col) for row, seats in enumerate(found["rows"]) for col, mark in enumerate(seats) if mark == "#"}
-        assert found["availableSeats"] == free == self.rows * self.cols - len(taken)
+        taken = await self._taken(connection, area)
+        assert free == self.rows * self.cols - len(taken)
         assert sold <= taken, f"{area}: seats that were sold are free: {sorted(sold - taken)}"
         nobodys = len(taken - sold)
         assert nobodys <= self.lost_seats[area], f"{area}: {nobodys} seats are taken, {self.lost_seats[area]} were asked for without answer"
+
+    async def _taken(self, connection: Connection, area: Area) -> set[tuple[int, int]]:
+        """The seats that a map shows to be taken."""
+        found = (await connection.request("GET", f"/v1/event/{area[0]}/area/{area[1]}")).json
+        taken = {(row, col) for row, seats in enumerate(found["rows"]) for col, mark in enumerate(seats) if mark == "#"}
+        assert found["availableSeats"] == self.rows * self.cols - len(taken)
+        return taken

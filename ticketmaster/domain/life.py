@@ -97,7 +97,8 @@ def changed(change: Change, state: State, reason: str, life: Life, time_ms: int)
     """
     if life.change_id == change.change_id:
         return Moved(state, reason, life)
-    life = life._replace(change_id=change.change_id, change_refusal=b"")
+    # Not by _replace, which takes four times as long: each payment makes some of these.
+    life = Life(life.hold_expires_ms, life.hold_expires_max_ms, life.payment_reference, change.change_id)
     if is_over(state, life, time_ms):
         moved = expired(life)
         return moved if change.kind is Kind.CANCEL else _refused(moved, ChangeRefusal.HOLD_EXPIRED)
@@ -117,7 +118,7 @@ def changed(change: Change, state: State, reason: str, life: Life, time_ms: int)
 
 
 def _unheld(life: Life) -> Life:
-    return life._replace(hold_expires_ms=0, hold_expires_max_ms=0)
+    return Life(0, 0, life.payment_reference, life.change_id, life.change_refusal)
 
 
 def _refused(moved: Moved, refusal: str) -> Moved:
@@ -125,8 +126,8 @@ def _refused(moved: Moved, refusal: str) -> Moved:
 
 
 def _paid(change: Change, now: Moved) -> Moved:
-    life = _unheld(now.life)._replace(payment_reference=change.reference)
-    return Moved(State.PAID, "", life)
+    life = now.life
+    return Moved(State.PAID, "", Life(0, 0, change.reference, life.change_id, life.change_refusal))
 
 
 def _extended(change: Change, now: Moved, time_ms: int) -> Moved:

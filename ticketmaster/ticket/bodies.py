@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, hold_violation, name_violation
+from ticketmaster.domain.life import Life
 from ticketmaster.domain.reservation import ReservationType, State
 from ticketmaster.ticket.access import EventPattern
 from ticketmaster.ticket.limits import TicketLimits
@@ -279,30 +280,36 @@ def reservation_json(reservation: bytes) -> bytes:
     where = _where_json(reservation[where_at:at])
     count, at = read_int(reservation, at)
     retired_count, at = read_int(reservation, at)
-    kind, seats_at = reservation[at], at + 1
-    # Without a reason its end tells where the seats end, if they are whole up to there.
-    if not is_second and reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
-        at, reason = len(reservation) - 2, b""
+    kind, seats_at, more = reservation[at], at + 1, b""
+    number: int
+    if is_second:
+        where_it_stands = standing(reservation)
+        seats, number, reason = where_it_stands.seats, where_it_stands.state, where_it_stands.reason
+        more = _life_json(where_it_stands.life)
     else:
-        at = read_seats(reservation, seats_at)[1]
-        reason, _ = read_string(reservation, at + 1)
-    answer = _RESERVATION_JSON % (
+        # Without a reason its end tells where the seats end, if they are whole up to there.
+        if reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
+            at, reason = len(reservation) - 2, b""
+        else:
+            at = read_seats(reservation, seats_at)[1]
+            reason, _ = read_string(reservation, at + 1)
+        seats, number = reservation[seats_at:at], reservation[at] >> 1
+    return _RESERVATION_JSON % (
         encode_json(reservation_id.decode()),
         encode_json(user_id.decode()),
         where,
         count,
         retired_count,
         _TYPE_NAMES[kind >> 1],
-        _seats_json(reservation[seats_at:at]),
-        _STATE_NAMES[reservation[at] >> 1],
+        _seats_json(seats),
+        _STATE_NAMES[number],
         encode_json(reason.decode()) if reason else b'""',
+        more,
     )
-    return answer[:-1] + _life_json(reservation) + b"}" if is_second else answer
 
 
-def _life_json(reservation: bytes) -> bytes:
+def _life_json(life: Life) -> bytes:
     """What a reservation of the second form has besides."""
-    life = standing(reservation).life
     shown = b',"holdExpiresAt":%b' % milliseconds_json(life.hold_expires_ms) if life.hold_expires_ms else b""
     if life.payment_reference:
         shown += b',"paymentReference":%b' % encode_json(life.payment_reference.decode())
@@ -310,7 +317,7 @@ def _life_json(reservation: bytes) -> bytes:
 
 
 _RESERVATION_JSON = (
-    b'{"reservationId":%b,"userId":%b,%b,"numOfSeats":%d,"numOfSeat":%d,"type":"%b","seats":%b,"state":"%b","failedReason":%b}'
+    b'{"reservationId":%b,"userId":%b,%b,"numOfSeats":%d,"numOfSeat":%d,"type":"%b","seats":%b,"state":"%b","failedReason":%b%b}'
 )
 
 
