@@ -35,8 +35,8 @@ class Headers(dict[str, str]):
 
 def ask(door: Door, path: str = RESERVATION, method: str = "GET", client: str = "192.0.2.7:1", **headers: str) -> str:
     """What becomes of a request: "in", or the code of its problem."""
-    head: Any = SimpleNamespace(method=method, path=path, client=client)
-    found = door.admit(head, Headers(headers))
+    head: Any = SimpleNamespace(method=method, client=client)
+    found = door.admit(head, path, Headers(headers))
     if isinstance(found, Caller):
         return "in"
     return str(msgspec.json.decode(found[2])["code"])
@@ -74,8 +74,8 @@ def test_probes_and_peers_are_not_counted_and_preflights_are(clock: StandingCloc
 
 
 def test_a_limit_without_tokens_leaves_everybody_all_rights(clock: StandingClock) -> None:
-    head: Any = SimpleNamespace(method="POST", path="/v1/event", client="192.0.2.7:1")
-    assert Door(limits=ClientLimits(1), clock=clock).admit(head, Headers()) is EVERYBODY
+    head: Any = SimpleNamespace(method="POST", client="192.0.2.7:1")
+    assert Door(limits=ClientLimits(1), clock=clock).admit(head, "/v1/event", Headers()) is EVERYBODY
 
 
 def test_a_proxy_that_is_trusted_tells_whose_pace_it_is(clock: StandingClock) -> None:

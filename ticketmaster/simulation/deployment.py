@@ -236,9 +236,9 @@ class Deployment:
             if one.ended:
                 return
             if scope.method == "GET":
-                one.dispatcher.get(scope, EVERYBODY, responder)
+                one.dispatcher.get(scope, scope.path, EVERYBODY, responder)
                 return
-            target = one.dispatcher.target(scope, scope.headers, len(body), EVERYBODY)
+            target = one.dispatcher.target(scope, scope.path, scope.headers, len(body), EVERYBODY)
             assert callable(target)
             one.dispatcher.post(scope, target, body, responder)
 

@@ -62,26 +62,29 @@ class Dispatcher:
             protocol = Bodiless(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
-    def decide(self, scope: Any, headers: Any, length: int | None) -> Target | Answer | Caller:
-        """What a request's head is enough for: its answer; who takes its body, of that length; who asks, if :meth:`get` answers."""
+    def decide(self, scope: Any, path: str, headers: Any, length: int | None) -> Target | Answer | Caller:
+        """What a request's head is enough for: its answer; who takes its body, of that length; who asks, if :meth:`get` answers.
+
+        ``path`` is the scope's, which decodes it each time that it is asked.
+        """
         if problem := host_problem(scope, headers):
             return problem.response
         caller = EVERYBODY
         if self._door:
-            admitted = self._door.admit(scope, headers)
+            admitted = self._door.admit(scope, path, headers)
             if not isinstance(admitted, Caller):
                 return admitted
             caller = admitted
-        return caller if scope.method in _GETS else self.target(scope, headers, length, caller)
+        return caller if scope.method in _GETS else self.target(scope, path, headers, length, caller)
 
     def answer(self, scope: Any, answer: Answer, responder: Responder) -> None:
         """Answers what its head was enough for."""
         self.on_whole(scope)
         responder.response_bytes(*answer)
 
-    def target(self, scope: Any, headers: Any, length: int | None, caller: Caller) -> Target | Answer:
+    def target(self, scope: Any, path: str, headers: Any, length: int | None, caller: Caller) -> Target | Answer:
         """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
-        method, path = scope.method, scope.path
+        method = scope.method
         if UNDECODABLE in path:
             return problems.INVALID_ENCODING.response
         try:
@@ -102,10 +105,9 @@ class Dispatcher:
             return 204, [("allow", allowed)], b""
         return problems.wrong_method(allowed).response
 
-    def get(self, scope: Any, caller: Caller, responder: Responder) -> None:
+    def get(self, scope: Any, path: str, caller: Caller, responder: Responder) -> None:
         """Answers a GET, or HEAD."""
         self.on_whole(scope)
-        path = scope.path
         try:
             if self._routes.get(path, responder, caller):
                 return
@@ -139,13 +141,14 @@ class Dispatcher:
         headers = scope.headers
         answered = _Answered(self.responder(scope, headers, protocol))
         try:
-            decided = self.decide(scope, headers, body_length(headers))
+            path = scope.path
+            decided = self.decide(scope, path, headers, body_length(headers))
             if callable(decided):
                 await self._read(scope, decided, protocol, answered)
             else:
                 let_go_of_body(headers, protocol)
                 if isinstance(decided, Caller):
-                    self.get(scope, decided, answered)
+                    self.get(scope, path, decided, answered)
                 else:
                     self.answer(scope, decided, answered)
         except Exception as failure:  # noqa: BLE001

@@ -72,9 +72,9 @@ class Door:
         self._client_rates = Rates(limits.clients_max if limits else 0)
         self._token_rates = Rates(_TOKENS_KEPT_MAX)
 
-    def admit(self, head: Head, headers: HeaderLines) -> Caller | Answer:
-        """Who asks, or why it is refused."""
-        method, path = head.method, head.path
+    def admit(self, head: Head, path: str, headers: HeaderLines) -> Caller | Answer:
+        """Who asks for a path, or why it is refused."""
+        method = head.method
         if path.startswith(INTERNAL):
             return EVERYBODY if self._is_peer(headers) else problems.NO_SUCH_PATH.response
         if self._only_peers:

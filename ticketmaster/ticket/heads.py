@@ -25,10 +25,6 @@ class Head(Protocol):
         """GET, POST and so on."""
 
     @property
-    def path(self) -> str:
-        """Decoded."""
-
-    @property
     def client(self) -> str:
         """Address and port of the other end: ``192.0.2.7:40000``, ``[2001:db8::7]:40000``."""
 

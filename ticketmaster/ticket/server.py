@@ -75,10 +75,11 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
         headers = scope.headers
         responder = dispatcher.responder(scope, headers, protocol)
         length = body_length(headers)
-        decided = dispatcher.decide(scope, headers, length)
+        path = scope.path
+        decided = dispatcher.decide(scope, path, headers, length)
         if isinstance(decided, Caller):
             let_go_of_body(headers, protocol)
-            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, decided, responder))
+            notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, path, decided, responder))
         elif not callable(decided):
             let_go_of_body(headers, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.answer(scope, decided, responder))
