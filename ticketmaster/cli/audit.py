@@ -35,19 +35,19 @@ _LINE_INTERVAL_S = 5.0
     default=10_000,
     type=click.IntRange(min=0),
     metavar="MS",
-    help="On Kafka: how long commands under way may take to be decided.",
+    help="On Kafka: wait so long for commands that are not decided yet.",
 )
-@click.option("--areas", "areas_max", default=20, type=click.IntRange(min=0), metavar="N", help="Most areas to show; --json has all.")
+@click.option("--areas", "areas_max", default=20, type=click.IntRange(min=0), metavar="N", help="Maximum areas to show; --json has all.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, areas_max: int, *, as_json: bool) -> None:
-    """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if not, 3 if that could not be found out.
+    """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if it doesn't, 3 if the audit could not tell.
 
     Every command has exactly one decision, no seat is in two live reservations, the seats gone from each area are those of its
     reservations, none comes back that was not given back, holds end when they should, what was paid stays paid, and every copy of the state
-    says the same. What does not is shown with its records. On Kafka, run it when the sale has come to rest; a data directory is read as it
-    is at one moment.
+    says the same. Each violation is shown with its records. On Kafka, run it when the sale has come to rest. A data directory is read as of
+    one moment, also while it is in use.
 
-    The digest stands for every area's last status and every decision: two runs with the same one have the same outcome.
+    The digest covers every area's last status and every decision: two runs with the same digest have the same outcome.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.audit import run_audit, run_directory_audit  # noqa: PLC0415

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 def backup(target: Path, state_dir: Path, *, as_json: bool) -> None:
     """Copy a data directory of `standalone` to TARGET, a new or empty directory, also while it is in use.
 
-    The copy has all that was acknowledged before the command began, and is complete when the command ends with exit code 0. One that
-    fails removes what it has copied; what one leaves that was killed, no command takes for a data directory. To restore, run `ticketmaster
-    standalone -d TARGET`.
+    The copy has everything that was acknowledged before the command began. It is complete when the command ends with exit code 0. A backup
+    that fails removes its copy. No command accepts what a killed backup leaves. To restore, run `ticketmaster standalone -d TARGET`.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.backup import run_backup  # noqa: PLC0415

@@ -94,7 +94,10 @@ def limit(name: str, default: int, text: str) -> Callable[[Any], Any]:
 
 
 LOG_LEVEL = click.option(
-    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged on stdout."
+    "--log-level",
+    default="info",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Log messages of this level and above, on stdout.",
 )
 
 CONFIG = click.option(
@@ -108,29 +111,31 @@ STATE_DIR = click.option(
     "--state-dir",
     default=Path("/tmp/kafka-streams"),  # noqa: S108 - the original's default; what is there is only a copy
     type=FILE,
-    help="Directory of the state; created if need be. It is a copy: what is lost is restored from Kafka.",
+    help="Directory for the state, created if it does not exist. Kafka has all of it: lost state is restored.",
 )
 
 GATEWAY_LIMITS = combined(
-    limit("request-body-bytes-max", 1 << 20, "Largest request body."),
-    limit("areas-per-event-max", 1_000, "Most areas of an event."),
-    limit("seats-per-area-max", 100_000, "Most seats of an area."),
-    limit("seats-per-event-max", 10_000_000, "Most seats of an event."),
-    limit("seats-per-reservation-max", 1_000, "Most seats of a reservation."),
-    limit("waiting-requests-max", 200_000, "Most requests that wait for a decision, or for a change."),
-    limit("commands-in-flight-max", 50_000, "Most commands that wait for the log."),
-    limit("connections-max", 10_000, "Most open connections."),
-    limit("idle-seconds", 620, "How long a connection is kept on which nothing comes and nothing goes."),
-    click.option("--long-poll-ms", default=10_000, type=AT_LEAST_1, metavar="MS", help="How long a request waits for a decision."),
+    limit("request-body-bytes-max", 1 << 20, "Maximum size of a request body."),
+    limit("areas-per-event-max", 1_000, "Maximum areas of an event."),
+    limit("seats-per-area-max", 100_000, "Maximum seats of an area."),
+    limit("seats-per-event-max", 10_000_000, "Maximum seats of an event."),
+    limit("seats-per-reservation-max", 1_000, "Maximum seats of a reservation."),
+    limit("waiting-requests-max", 200_000, "Maximum requests that wait for a decision or a change."),
+    limit("commands-in-flight-max", 50_000, "Maximum commands that wait for the log."),
+    limit("connections-max", 10_000, "Maximum open connections."),
+    limit("idle-seconds", 620, "Close a connection after so long without traffic."),
     click.option(
-        "--drain-ms", default=5_000, type=click.IntRange(min=0), metavar="MS", help="How long open requests are waited for at the end."
+        "--long-poll-ms", default=10_000, type=AT_LEAST_1, metavar="MS", help="Answer a request that waits for a decision after so long."
+    ),
+    click.option(
+        "--drain-ms", default=5_000, type=click.IntRange(min=0), metavar="MS", help="At shutdown, wait so long for open requests."
     ),
     click.option(
         "--lame-duck-ms",
         default=500,
         type=click.IntRange(min=0),
         metavar="MS",
-        help="How long requests are still taken on at the end, each answer closing its connection, while health checks already fail.",
+        help="At shutdown, accept requests for so long while health checks fail; each answer closes its connection.",
     ),
 )
 
@@ -191,12 +196,14 @@ LIST_OPTIONS = combined(
 
 def metrics_port(*older_names: str) -> Callable[[Any], Any]:
     """Where operators ask."""
-    text = "Port of GET /metrics and /v1/health_check for operators; 0 is none."
+    text = "Port of GET /metrics and /v1/health_check for operators; 0 switches it off."
     return click.option("--metrics-port", *older_names, default=0, type=PORT, metavar="PORT", help=text)
 
 
 HTTP_OPTIONS = combined(
-    click.option("-n", "--max-threads", default=0, type=click.IntRange(min=0), metavar="N", help="Most requests in flight; 0 is no limit."),
+    click.option(
+        "-n", "--max-threads", default=0, type=click.IntRange(min=0), metavar="N", help="Maximum requests in flight; 0 means no limit."
+    ),
     click.option("-s", "--selectors", default=1, type=click.IntRange(1, 64), metavar="N", help="I/O threads."),
     click.option("-r", "--request-logging", is_flag=True, help="Log every request."),
 )

@@ -28,9 +28,9 @@ def schemas() -> None:
 @click.option("--avro", "avro_dir", type=FILE, metavar="DIR", help="Check the files *.avsc there, not the schemas of this release.")
 @_JSON
 def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> None:
-    """Say whether the registry has our schemas, or would take them: exit code 0 if so, 1 if not, 3 if it goes away.
+    """Check that the registry has our schemas, or would accept them: exit code 0 if so, 1 if not, 3 if it can't be reached any more.
 
-    Nothing is changed.
+    It changes nothing.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.schemas import run_check  # noqa: PLC0415
@@ -46,9 +46,9 @@ def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> 
 @CONFIG
 @_JSON
 def register(config_file: Path | None, *, as_json: bool) -> None:
-    """Register what is not registered yet. Every role does so too, when it starts.
+    """Register the schemas that are not registered yet. Every role does the same when it starts.
 
-    Those of holds and payments may be refused, as to a user who may only read: then these are off, and all else works.
+    If the registry refuses those of holds and payments, for example because the user may only read, holds are off and all else works.
     """
     from ticketmaster.bootstrap.schemas import run_register  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415

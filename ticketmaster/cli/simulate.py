@@ -45,11 +45,11 @@ def simulate(
     trace: bool,
     as_json: bool,
 ) -> None:
-    """Sell on a simulated deployment and look whether all adds up: exit code 0 if it does, 1 if not.
+    """Sell on a simulated deployment and check that the sale adds up: exit code 0 if it does, 1 if it doesn't.
 
-    The roles, the engine and the embedded broker, or with --kafka the adapter and the client of Kafka, are the real ones; time,
-    network, disks, processes and Kafka's brokers are simulated, and killed, paused, cut off, torn and filled as the seed says. The
-    same seed makes the same run, to the byte.
+    The roles, the engine and the embedded broker are the real ones; with --kafka, so are the adapter and the client of Kafka. Time,
+    network, disks, processes and Kafka's brokers are simulated. The seed decides what is killed, paused, cut off, torn or filled, and when.
+    The same seed makes the same run, to the byte.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.simulate import KINDS, Size, new_seed, run_seed, run_seeds  # noqa: PLC0415

@@ -30,9 +30,11 @@ from ticketmaster.urls import host_and_port
 
 @click.command()
 @click.option("-p", "--port", default=4403, type=PORT, help="Port to listen on; 0 takes a free one.")
-@click.option("-d", "--state-dir", default=Path("./data"), type=FILE, help="Directory of the log and the state; created if need be.")
-@hostname("Name of this machine in the addresses that are shown.")
-@bind("Address to listen on; 0.0.0.0 is every interface.  [default: 127.0.0.1, or ::1 if the hostname is an address of IPv6]")
+@click.option(
+    "-d", "--state-dir", default=Path("./data"), type=FILE, help="Directory for the log and the state, created if it does not exist."
+)
+@hostname("Name of this machine in the addresses that it shows.")
+@bind("Address to listen on; 0.0.0.0 means every interface.  [default: 127.0.0.1, or ::1 if the hostname is an address of IPv6]")
 @HTTP_OPTIONS
 @metrics_port()
 @LOG_LEVEL
@@ -41,9 +43,9 @@ from ticketmaster.urls import host_and_port
     default=1,
     type=click.IntRange(1, 1_000),
     metavar="N",
-    help="Partitions of every topic; for good, once the directory exists.",
+    help="Partitions of every topic. Can't be changed once the directory exists.",
 )
-@limit("consumed-log-bytes-max", 256 << 20, "Bytes kept of commands that are worked off, per partition.")
+@limit("consumed-log-bytes-max", 256 << 20, "Bytes of processed commands to keep, per topic and partition.")
 @GATEWAY_LIMITS
 @LIST_OPTIONS
 @DOOR_OPTIONS

@@ -52,9 +52,9 @@ def create(config_file: Path | None, partitions: int | None, replication_factor:
 @CONFIG
 @_JSON
 def check(config_file: Path | None, *, as_json: bool) -> None:
-    """Say whether every topic is as it must be, and which command mends what is not.
+    """Check every topic, and print the command that mends what is wrong.
 
-    Exit code 0 if so, 1 if not, 3 if Kafka goes away meanwhile.
+    Exit code 0 if all is right, 1 if not, 3 if Kafka can't be reached any more.
     """
     from ticketmaster.bootstrap.topics import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
@@ -80,7 +80,7 @@ def describe(config_file: Path | None, *, as_json: bool) -> None:
 @CONFIG
 @_JSON
 def groups(config_file: Path | None, *, as_json: bool) -> None:
-    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka goes away.
+    """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka can't be reached any more.
 
     The original's processes stay in their group for 45 s after they have ended.
     """
@@ -103,9 +103,9 @@ def groups(config_file: Path | None, *, as_json: bool) -> None:
 @CONFIG
 @_JSON
 def refill(config_file: Path | None, *, as_json: bool) -> None:
-    """Write to the state topics what the changelogs have and they lack. For a take-over from a system that keeps them by time.
+    """Copy values that the state topics lack from the changelogs. For a take-over from a system that keeps those topics by time.
 
-    The reservation and event roles must be stopped. It may be run again at any time: what is there stays as it is.
+    Stop the reservation and event roles first. You may run it again at any time: existing values stay as they are.
     """
     from ticketmaster.bootstrap.refill import run_refill  # noqa: PLC0415
     from ticketmaster.cli.progress import shown_progress  # noqa: PLC0415

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @click.option("-d", "--state-dir", type=FILE, help="Instead of Kafka: a data directory of `standalone`, in use or not.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
-    """Show one reservation's way through the topics: exit code 0, 1 if no record is about it, or 3 if that could not be found out.
+    """Show one reservation's way through the topics: exit code 0, 1 if it has no record, 3 if the topics could not be read.
 
     Each line is a record: when it was written (UTC), how long after the one before, where it is, what it says, and how many seats of the
-    area were free by its last status until then. Topics keep what they keep: commands and answers may be gone, and of a
-    compacted topic the last record is left.
+    area were free by its last status until then. Retention may have removed commands and answers; compaction leaves the last record of a
+    topic.
     """
     # Imported here, so that --help and a mistyped option are answered at once.
     from ticketmaster.bootstrap.trace import run_directory_trace, run_trace  # noqa: PLC0415
