@@ -29,9 +29,9 @@ from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import JSON, Responder, refuse
-from ticketmaster.wire.binary import UNREADABLE, encode_string, skip_string
+from ticketmaster.wire.binary import UNREADABLE, encode_string, read_int, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.lives import state_number
+from ticketmaster.wire.reservations import read_seats
 
 LIST_END = "/list"
 """What the path ends in by which one process asks another for a page of its partitions, behind the id that stands before it."""
@@ -152,7 +152,11 @@ class _Filter:
             return True
         if not value.endswith(self._tail) and value.startswith(FRAMES.reservation):
             return False
-        return state_number(value) == self._state
+        # Behind the names: the area, two numbers, the type and the seats.
+        _, at = read_int(value, skip_string(value, at + len(self.part)))
+        _, at = read_int(value, at)
+        _, at = read_seats(value, at + 1)
+        return value[at] >> 1 == self._state
 
 
 class Lists:

@@ -47,11 +47,6 @@ def standing(reservation: bytes) -> Standing:
     return Standing(State(number), reason, life, reservation[seats_at:seats_end], seats_end)
 
 
-def state_number(reservation: bytes) -> int:
-    """The state alone, in half the time. UNREADABLE: it is no ``Reservation``."""
-    return reservation[read_seats(reservation, seats_start(reservation))[1]] >> 1
-
-
 def stands(reservation: bytes, seats_end: int, state: State, reason: bytes, life: Life) -> bytes:
     """The reservation in its second form, in another state. ``seats_end`` is that of its :func:`standing`."""
     return b"".join((FRAMES.reservation_2, reservation[FRAME_BYTES:seats_end], SMALL_INTS[state], encode_string(reason), *_encoded(life)))
