@@ -18,9 +18,10 @@ from ticketmaster.wire import avro, topics
 from ticketmaster.wire.changes import encode_change
 from ticketmaster.wire.deadlines import HOLD, Deadline
 from ticketmaster.wire.holders import CLOSED, holder
-from ticketmaster.wire.holds import Hold, encode_rules
+from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import decided, processing, read_reserve
+from ticketmaster.wire.rules import AreaRules
 
 CHANGES, RELEASES = topics.CHANGE_RESERVATION.name, topics.RELEASE_SEATS.name
 DEADLINES, RULES, STATE_EVENT = topics.DEADLINE_CHANGELOG.name, topics.AREA_RULES_CHANGELOG.name, topics.EVENT.name
@@ -38,7 +39,7 @@ class HeldSale(Sale):
         self.now_ms = GIVEN_MS
         self._times: dict[At, int] = {}
         self._taken: set[Seat] = {(0, 0), (1, 1)}
-        self.add(RULES, b"show#A", encode_rules(Hold(HOLD_S, HOLD_MAX_S)))
+        self.add(RULES, b"show#A", AreaRules(Hold(HOLD_S, HOLD_MAX_S)).encoded())
         self.add(STATE_EVENT, b"show", EVENT_WITH_HOLD)
         for key, seats in ((b"r1", [(0, 0)]), (b"r2", [(1, 1)])):
             self.put(ANSWERS, key, success(key.decode(), seats, (HOLD_S, HOLD_MAX_S)))
@@ -280,7 +281,7 @@ def planted_deadline(sale: HeldSale) -> dict[Rule, list[At]]:
 
 
 def planted_rules(sale: HeldSale) -> dict[Rule, list[At]]:
-    rules = sale.add(RULES, b"show#A", encode_rules(Hold(HOLD_S, HOLD_MAX_S + 1)))
+    rules = sale.add(RULES, b"show#A", AreaRules(Hold(HOLD_S, HOLD_MAX_S + 1)).encoded())
     return {Rule.EVENT_RULES: [rules, sale.at(STATE_EVENT, b"show")]}
 
 

@@ -84,7 +84,7 @@ def test_audit_and_trace_see_all_and_leave_everything_as_it_is(
         traced = [looked_at(copied, "trace", reservation_id) for reservation_id in (min(sale.answered), max(sale.answered))]
         assert everything(copied) == before
 
-    assert (found["sound"], found["stores"]) == (True, 21)
+    assert (found["sound"], found["stores"]) == (True, 24)
     assert (found["totals"]["commands"], found["totals"]["decisions"]) == (len(sale.answered), len(sale.decisions))
     assert all(len(document["steps"]) >= 4 for document in traced)
     assert everything(copied) == before

@@ -20,8 +20,9 @@ from ticketmaster.wire.area_status import area_names, read_seat_map
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.events import read_areas, read_hold
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.holds import NO_HOLD, Hold, read_rules
+from ticketmaster.wire.holds import NO_HOLD, Hold
 from ticketmaster.wire.reservations import read_names
+from ticketmaster.wire.rules import read_rules
 
 _STATUS, _CHANGELOG = topics.AREA_STATUS.name, topics.AREA_CHANGELOG.name
 _EVENTS, _RULES = topics.EVENT.name, topics.AREA_RULES_CHANGELOG.name
@@ -166,7 +167,7 @@ class Areas:
             self._findings.add(Rule.DELETED, name, at)
             return
         try:
-            self._holds[topic][key] = (read_hold if topic == _EVENTS else read_rules)(value), at
+            self._holds[topic][key] = (read_hold(value) if topic == _EVENTS else read_rules(value).hold), at
         except UNREADABLE as reason:
             self._findings.add(Rule.UNREADABLE, f"{name}: {reason}", at)
 

@@ -28,9 +28,11 @@ _READERS = {
     topics.RULED_AREA_REPARTITION.name: topics.EVENT_SERVICE,
     topics.RESERVE_SEAT.name: topics.EVENT_SERVICE,
     topics.RELEASE_SEATS.name: topics.EVENT_SERVICE,
+    topics.CHANGE_EVENT.name: topics.EVENT_SERVICE,
     topics.CREATE_RESERVATION.name: topics.RESERVATION_SERVICE,
     topics.RESERVATION_RESULT.name: topics.RESERVATION_SERVICE,
     topics.CHANGE_RESERVATION.name: topics.RESERVATION_SERVICE,
+    topics.CANCEL_EVENT.name: topics.RESERVATION_SERVICE,
 }
 
 

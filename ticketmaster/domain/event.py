@@ -33,6 +33,8 @@ class Event(Struct, frozen=True):
     # How long an unpaid reservation lasts, and how long at most when it is extended; 0: for ever.
     hold_seconds: int = 0
     hold_seconds_max: int = 0
+    # How many seats a user may hold or have paid; 0: any number.
+    seats_per_user_max: int = 0
 
 
 class EventLimits(Struct, frozen=True):

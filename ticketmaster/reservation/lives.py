@@ -24,7 +24,7 @@ from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, processing, read_result
 
-RESERVATIONS, DEADLINES = "Reservation", "Deadline"
+RESERVATIONS, DEADLINES, USER_SEATS = "Reservation", "Deadline", "UserSeats"
 # So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments.
 _ENDED_MAX = 100
 _RESTORED_AT_ONCE = 1_000

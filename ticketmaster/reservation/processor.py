@@ -9,7 +9,7 @@ from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, USER_SEATS, Lives
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
@@ -66,7 +66,7 @@ class ReservationProcessor(Processor):
             self._create(records, stores, outputs)
         elif topic == topics.RESERVATION_RESULT.name:
             self._finish(records, stores, outputs)
-        else:
+        elif topic == topics.CHANGE_RESERVATION.name:
             self._lives.change(records, stores, outputs)
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
@@ -149,7 +149,16 @@ def reservation_topology(partitions: int, areas: AreaCache) -> Topology:
     """The reservation role on topics of ``partitions`` partitions; ``areas`` is fed with the status of every area."""
     return Topology(
         application_id=topics.RESERVATION_SERVICE,
-        sources=(topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name, topics.CHANGE_RESERVATION.name),
-        stores=(Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name), Store(DEADLINES, topics.DEADLINE_CHANGELOG.name)),
+        sources=(
+            topics.CREATE_RESERVATION.name,
+            topics.RESERVATION_RESULT.name,
+            topics.CHANGE_RESERVATION.name,
+            topics.CANCEL_EVENT.name,
+        ),
+        stores=(
+            Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name),
+            Store(DEADLINES, topics.DEADLINE_CHANGELOG.name),
+            Store(USER_SEATS, topics.USER_SEATS_CHANGELOG.name),
+        ),
         new_processor=lambda partition: ReservationProcessor(partition, partitions, areas),
     )
