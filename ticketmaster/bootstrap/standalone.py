@@ -25,6 +25,7 @@ from ticketmaster.errors import Fatal
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.state.port import StateStores
 from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.streams.pace import Pace
@@ -68,9 +69,9 @@ class _Standalone:
             SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
         )
         limits = ticket_limits(config)
-        areas = AreaCache(partitions, lambda: self._areas.fresh)
+        areas, rules = AreaCache(partitions, lambda: self._areas.fresh), KnownRules(lambda: self._events.fresh)
         self._event = StreamWorker(event_topology(partitions), broker, self._open_stores, settings, observer)
-        self._reservation = StreamWorker(reservation_topology(partitions, areas), broker, self._open_stores, settings, observer)
+        self._reservation = StreamWorker(reservation_topology(partitions, areas, rules), broker, self._open_stores, settings, observer)
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, settings, observer
         )
@@ -81,8 +82,12 @@ class _Standalone:
             areas.apply(records)
             return gateway.on_areas(records)
 
+        def on_events(records: Sequence[Pair]) -> list[Unreadable]:
+            rules.apply(records)
+            return gateway.on_events(records)
+
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
-        self._events = GlobalTable(broker, topics.EVENT.name, partitions, gateway.on_events, settings, observer)
+        self._events = GlobalTable(broker, topics.EVENT.name, partitions, on_events, settings, observer)
         self._ready = ready = Readiness()
         self._routes = Routes(gateway, ready, limits)
         self._watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
@@ -138,7 +143,8 @@ class _Standalone:
             "events": self._events.run(),
             "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
             "event": self._event.run(),
-            "reservation": self._reservation.run(),
+            # A sale that is not open, or paused, is known to be so before its first command is read.
+            "reservation": self._events.before(self._reservation.run),
             "hand-over": gateway.hand_over(Pace(0)),
             "sweep": gateway.sweep(),
         }

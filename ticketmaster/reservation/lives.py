@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
-from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, expired, is_over
+from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, ended_by_event, expired, is_over
 from ticketmaster.domain.reservation import State as ReservationState
 from ticketmaster.reservation.deadlines import Deadlines
 from ticketmaster.state.port import StateTable, Steps
@@ -19,10 +19,10 @@ from ticketmaster.streams.topology import Outputs, State, Stores
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change, release_seats
-from ticketmaster.wire.deadlines import EARLY_CANCEL, HOLD, Deadline, read_deadline
+from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, read_deadline
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
-from ticketmaster.wire.reservations import check_id, processing, read_result
+from ticketmaster.wire.reservations import check_id, event_of, processing, read_result
 
 RESERVATIONS, DEADLINES, USER_SEATS = "Reservation", "Deadline", "UserSeats"
 # So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments.
@@ -55,6 +55,8 @@ class Lives:
         """How many reservations end unless they are paid."""
         self.cancelled_early: dict[bytes, bytes] = {}
         """The ids of changes that cancel reservations which have not come yet."""
+        self.cancelled_events: set[bytes] = set()
+        """The encoded names of events that are cancelled."""
 
     @property
     def oldest_due_ms(self) -> int | None:
@@ -68,6 +70,9 @@ class Lives:
     def restored(self, deadlines: StateTable) -> Steps:
         """Reads all that is due some time."""
         for number, (key, value) in enumerate(deadlines.items()):
+            if key.startswith(EVENT_KEY):
+                # The last ones in the order of keys, and no reservation's.
+                return
             self._note(key, read_deadline(value))
             if number % _RESTORED_AT_ONCE == 0:
                 yield
@@ -152,7 +157,8 @@ class Lives:
                 self._keep(key, Deadline(EARLY_CANCEL, outputs.time_ms + _EARLY_MS, change.change_id), deadlines)
             return
         where = standing(reservation)
-        moved = changed(change, where.state, where.reason.decode(), where.life, outputs.time_ms)
+        is_cancelled = bool(self.cancelled_events) and event_of(reservation) in self.cancelled_events
+        moved = changed(change, where.state, where.reason.decode(), where.life, outputs.time_ms, event_is_cancelled=is_cancelled)
         if moved is None:
             return
         until_ms = moved.life.hold_expires_ms
@@ -162,6 +168,18 @@ class Lives:
             self._close(key, deadlines)
         outputs.changed(change_name(change.kind, where.state, moved))
         self._move(key, reservation, where.seats_end, where.seats, moved, state, outputs)
+
+    def end_by_event(self, key: bytes, reservation: bytes, stores: Stores, outputs: Outputs) -> bool:
+        """Cancels a reservation of a cancelled event; False: it was over before."""
+        where = standing(reservation)
+        moved = ended_by_event(where.state, where.life)
+        if moved is None:
+            return False
+        if where.life.hold_expires_ms:
+            self._close(key, stores[DEADLINES])
+        outputs.changed("cancelled")
+        self._move(key, reservation, where.seats_end, where.seats, moved, stores[RESERVATIONS], outputs)
+        return True
 
     def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs) -> None:
         value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)

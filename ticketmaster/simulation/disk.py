@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from errno import ENOSPC
+from heapq import nsmallest
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
@@ -32,6 +33,10 @@ class _Table:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         self._file.check()
         return iter(sorted(self.values.items()))
+
+    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        self._file.check()
+        return nsmallest(rows_max, [item for item in self.values.items() if item[0] > key])
 
     def checkpoint(self) -> int | None:
         self._file.check()

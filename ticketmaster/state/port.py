@@ -29,6 +29,9 @@ class StateTable(Protocol):
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value, in the order of the keys."""
 
+    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        """The next keys behind this one and their values, in order; fewer than ``rows_max`` only where there are no more."""
+
     def checkpoint(self) -> int | None:
         """The changelog offset up to which the store is complete; None: it never was."""
 

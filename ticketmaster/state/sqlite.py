@@ -90,6 +90,11 @@ class SqliteTable:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return self._rows(f"{self._rows_query} ORDER BY key")
 
+    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        if self.damage:
+            raise self.damage
+        return list(self._rows(f"{self._rows_query} WHERE key > ? ORDER BY key LIMIT {rows_max}", (key,)))
+
     def checkpoint(self) -> int | None:
         try:
             row = self._connection.execute("SELECT next_offset, sum FROM checkpoint WHERE id = ?", (self._number,)).fetchone()

@@ -64,6 +64,9 @@ class State(Protocol):
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value; None deletes."""
 
+    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        """Up to so many of the next keys behind this one and their values, in order; none: there are no more."""
+
 
 Stores = Mapping[str, State]
 """A task's stores by their names."""

@@ -228,6 +228,12 @@ def seats_start(reservation: bytes) -> int:
     return at + 1
 
 
+def event_of(reservation: bytes) -> bytes:
+    """The encoded name of the event of a ``Reservation`` of either form."""
+    at = skip_string(reservation, skip_string(reservation, _BODY_AT))
+    return reservation[at : skip_string(reservation, at)]
+
+
 class Decision(NamedTuple):
     """What a result makes of a reservation, and the short name of why it failed; "" if it did not."""
 
