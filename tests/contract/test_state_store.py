@@ -145,12 +145,3 @@ def test_a_store_equals_a_dictionary(kind: str, rounds: list[dict[bytes, bytes |
             assert [store.get(key) for key in asked] == [model.get(key) for key in asked]
             assert store.checkpoint() == checkpoint
         store.close()
-
-
-def test_a_store_is_read_piece_by_piece_in_the_order_of_its_keys(store: OnlyStore) -> None:
-    store.write({key: key + b"!" for key in (b"b", b"a", b"\xff", b"", b"ab")}, 1)
-
-    assert store.after(b"", 2) == [(b"a", b"a!"), (b"ab", b"ab!")]
-    assert store.after(b"ab", 2) == [(b"b", b"b!"), (b"\xff", b"\xff!")]
-    assert store.after(b"aa", 1) == [(b"ab", b"ab!")]
-    assert store.after(b"\xff", 2) == []

@@ -50,7 +50,7 @@ def _repeated() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, state: Any) -> None:
             self.put = state.put
-            self.after = state.after
+            self.scan = state.scan
 
         def get(self, _: bytes) -> None:
             return None
@@ -84,7 +84,7 @@ def _holders_unknown() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, holders: Any) -> None:
             self.put = holders.put
-            self.after = holders.after
+            self.scan = holders.scan
 
         def get(self, _: bytes) -> None:
             return None

@@ -287,28 +287,3 @@ def test_several_stores_are_written_in_one_transaction() -> None:
 
     assert written == [{"A": Update({b"k": b"v"}, 3), "B": Update({b"k": b"v"}, 5)}]
     assert overlays.are_written
-
-
-KEYS = st.sampled_from([bytes([number]) for number in range(1, 12)])
-
-
-@given(st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=1), max_size=6), min_size=5, max_size=5), st.integers(1, 4))
-def test_pieces_have_each_value_that_a_look_up_has_whatever_is_written_already(
-    layers: list[dict[bytes, bytes | None]], rows_max: int
-) -> None:
-    overlays = Overlays(MemoryStores(), (NAME,))
-    overlay = overlays[NAME]
-    for number, layer in enumerate(layers):
-        for key, value in layer.items():
-            overlay.put(key, value)
-        if number < len(layers) - 1:
-            overlay.commit(number)
-            done(overlays.writing_behind())
-
-    rows: list[tuple[bytes, bytes]] = []
-    while piece := overlay.after(rows[-1][0] if rows else b"", rows_max):
-        assert len(piece) <= rows_max
-        rows += piece
-
-    found = {key: overlay.get(key) for key in (bytes([number]) for number in range(1, 12))}
-    assert rows == [(key, value) for key, value in found.items() if value is not None]

@@ -32,9 +32,6 @@ class OnlyStore:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return self.stores.table(NAME).items()
 
-    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
-        return self.stores.table(NAME).after(key, rows_max)
-
     def checkpoint(self) -> int | None:
         return self.stores.table(NAME).checkpoint()
 

@@ -72,6 +72,10 @@ class ReservationProcessor(Processor):
         if due_ms is not None and due_ms <= now_ms:
             self._lives.on_time(now_ms, stores, outputs)
 
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
+        """Reservations of events that were cancelled just now are looked for from the next transaction on."""
+        self._cancelled.end_transaction()
+
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to reserve, results of the event role, changes of what is reserved, events that are cancelled."""
         if topic == topics.CREATE_RESERVATION.name:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from errno import ENOSPC
-from heapq import nsmallest
 from random import Random
 
 from ticketmaster.errors import Fatal, TaskCorrupted
-from ticketmaster.state.port import Steps, Update
+from ticketmaster.state.port import Scanned, Steps, Update
 
 _KEPT_WRITES = 3
 
@@ -34,9 +33,9 @@ class _Table:
         self._file.check()
         return iter(sorted(self.values.items()))
 
-    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
         self._file.check()
-        return nsmallest(rows_max, [item for item in self.values.items() if item[0] > key])
+        return Scanned.of(self.values, after, part, rows_max)
 
     def checkpoint(self) -> int | None:
         self._file.check()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from heapq import nsmallest
 
-from ticketmaster.state.port import Changes, Steps, Update
+from ticketmaster.state.port import Changes, Scanned, Steps, Update
 
 
 class MemoryTable:
@@ -22,8 +21,8 @@ class MemoryTable:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted(self._values.items()))
 
-    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
-        return nsmallest(rows_max, [item for item in self._values.items() if item[0] > key])
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        return Scanned.of(self._values, after, part, rows_max)
 
     def checkpoint(self) -> int | None:
         return self._checkpoint

@@ -8,9 +8,8 @@ for once and soon. Look-up order: open → newer → older → written → store
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import nsmallest
 
-from ticketmaster.state.port import StateStores, StateTable, Steps, Update
+from ticketmaster.state.port import Scanned, StateStores, StateTable, Steps, Update
 
 
 class Overlay:
@@ -54,22 +53,20 @@ class Overlay:
             return self._written[key]
         return self.table.get(key)
 
-    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
-        """The next keys behind this one and their values, in order, as :meth:`get` has them; none where there are no more.
-
-        Takes time by what is not written yet, a few milliseconds at most: it is not for hot paths.
-        """
-        while True:
-            stored = self.table.after(key, rows_max)
-            last = stored[-1][0] if len(stored) == rows_max else None
-            found: dict[bytes, bytes | None] = dict(stored)
-            for layer in (self._written, self._older, self._newer, self._open):
-                found.update({one: layer[one] for one in layer if one > key and (last is None or one <= last)})
-            rows = nsmallest(rows_max, [(one, value) for one, value in found.items() if value is not None])
-            if last is None or rows:
-                return rows
-            # All that the store has there is deleted.
-            key = last
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        """As :meth:`StateTable.scan`, of what is committed; what is in memory counts for no row."""
+        stored, end = self.table.scan(after, part, rows_max)
+        items: dict[bytes, bytes] = dict(stored)
+        # Those just written are in the store.
+        for generation in (self._older, self._newer):
+            for key, value in generation.items():
+                if key <= after or (end is not None and key > end):
+                    continue
+                if value is not None and part in value:
+                    items[key] = value
+                else:
+                    items.pop(key, None)
+        return Scanned(sorted(items.items()), end)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value in the open transaction; None deletes."""

@@ -20,6 +20,20 @@ class Update(NamedTuple):
     checkpoint: int
 
 
+class Scanned(NamedTuple):
+    """A piece of a look through a store: what was found, in the order of the keys, and the last key that was looked at; None: all were."""
+
+    items: list[tuple[bytes, bytes]]
+    end: bytes | None
+
+    @classmethod
+    def of(cls, values: Mapping[bytes, bytes], after: bytes, part: bytes, rows_max: int) -> Scanned:
+        """As :meth:`StateTable.scan`, of what is in memory."""
+        keys = sorted(key for key in values if key > after)
+        found = [(key, values[key]) for key in keys[:rows_max] if part in values[key]]
+        return cls(found, keys[rows_max - 1] if len(keys) > rows_max else None)
+
+
 class StateTable(Protocol):
     """One store, for reading. TaskCorrupted: what is there can't be read."""
 
@@ -29,8 +43,8 @@ class StateTable(Protocol):
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value, in the order of the keys."""
 
-    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
-        """The next keys behind this one and their values, in order; fewer than ``rows_max`` only where there are no more."""
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        """Looks at the next ``rows_max`` rows behind a key, and finds those whose value has ``part`` somewhere. It takes 0.2 µs a row."""
 
     def checkpoint(self) -> int | None:
         """The changelog offset up to which the store is complete; None: it never was."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ticketmaster.broker.port import Headers, Pair, TopicPartition
-from ticketmaster.state.port import StateTable, Steps
+from ticketmaster.state.port import Scanned, StateTable, Steps
 from ticketmaster.telemetry.observer import DeadLetter
 from ticketmaster.telemetry.tracing import Span
 
@@ -64,8 +64,8 @@ class State(Protocol):
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value; None deletes."""
 
-    def after(self, key: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
-        """Up to so many of the next keys behind this one and their values, in order; none: there are no more."""
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        """As :meth:`~ticketmaster.state.port.StateTable.scan`, of what is committed: without the open transaction's writes."""
 
 
 Stores = Mapping[str, State]
