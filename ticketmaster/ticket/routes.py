@@ -16,6 +16,7 @@ from ticketmaster.ticket.heads import Head, HeaderLines
 from ticketmaster.ticket.idempotency import COMMAND_END, HEADER, key_of
 from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.organising import CANCEL, read_patch, revision_of
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.renderings import Rendered
 from ticketmaster.ticket.responding import Responder, refuse
@@ -36,6 +37,7 @@ PEER_PREFIX = "/internal/v1/reservation/"
 # HEAD is a GET whose answer leaves its body out.
 READ_METHODS = "GET, HEAD, OPTIONS"
 POST_METHODS = "OPTIONS, POST"
+EVENT_METHODS = f"DELETE, {READ_METHODS}, PATCH"
 # What Granian decodes to where a path is no UTF-8, so that nothing may be called so.
 UNDECODABLE = "\ufffd"
 
@@ -69,7 +71,7 @@ class RouteTable(Protocol):
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
 
     def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
-        """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        """Who takes the body of a POST, PATCH or DELETE, or its answer where its head is enough for that; None: the path takes none."""
 
 
 class Routes:
@@ -110,9 +112,13 @@ class Routes:
         return allowed_methods(path)
 
     def target(self, method: str, path: str, head: Head, headers: HeaderLines) -> Target | Answer | None:
-        """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        """Who takes the body of a POST, PATCH or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        if method != "POST" and _takes_changes(path):
+            return self._event_target(method, path, headers)
         if method == "DELETE":
             return self._delete_target(path, head.query_string)
+        if method == "PATCH":
+            return None
         if _takes_reservations(path):
             event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]
             if HEADER not in headers:
@@ -122,6 +128,14 @@ class Routes:
         if path == _EVENT:
             return self._gateway.post_event
         return self._change_target(path)
+
+    def _event_target(self, method: str, path: str, headers: HeaderLines) -> Target:
+        """Who takes the body of a PATCH or DELETE of an event. Problem: it asks for no revision that can be."""
+        event_id, revision = path[len(_EVENT_PREFIX) :], revision_of(headers.get_all("if-match"))
+        change, limits = self._gateway.change_event, self._limits.event
+        if method == "DELETE":
+            return lambda _body, responder: change(event_id, CANCEL, revision, responder)
+        return lambda body, responder: change(event_id, read_patch(body, limits), revision, responder)
 
     def _change_target(self, path: str) -> Target | Answer | None:
         """Who takes the body of a POST about a reservation."""
@@ -214,12 +228,17 @@ def _takes_reservations(path: str) -> bool:
     return path.endswith(_RESERVATION_SUFFIX) and path.startswith(_EVENT_PREFIX) and len(path) >= len(_EVENT_PREFIX + _RESERVATION_SUFFIX)
 
 
+def _takes_changes(path: str) -> bool:
+    # What has "/area/" in it is an area's path, though an event may be called so.
+    return path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX) and not _takes_reservations(path) and _AREA not in path
+
+
 def allowed_methods(path: str) -> str:
     """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
     if path == _EVENT:
         return f"{READ_METHODS}, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
-        return POST_METHODS if _takes_reservations(path) else READ_METHODS
+        return POST_METHODS if _takes_reservations(path) else EVENT_METHODS if _takes_changes(path) else READ_METHODS
     if path.startswith(_RESERVATION_PREFIX):
         _, slash, end = path[len(_RESERVATION_PREFIX) :].rpartition("/")
         if not slash:

@@ -33,9 +33,9 @@ from ticketmaster.ticket.unfinished import Pieces, Unfinished, take_body
 from ticketmaster.ticket.watching import ConnectionWatch, connection_limits
 
 _GETS = frozenset({"GET", "HEAD"})
-_CHANGING = frozenset({"POST", "DELETE"})
+_CHANGING = frozenset({"POST", "PATCH", "DELETE"})
 # What the server takes at some path: the answer to OPTIONS *.
-_ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, POST"
+_ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
 _STOP_TIMEOUT_S = 1.0
 
 
