@@ -82,7 +82,7 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
                 continue
             ends = await log.end_offsets(sources)
             if not _is_behind(positions, ends) and (
-                not (books.undecided() or books.unopened() or books.releasing()) or loop.time() >= deadline
+                not (books.undecided() or books.unopened() or books.releasing() or books.cancelling()) or loop.time() >= deadline
             ):
                 return books
     finally:

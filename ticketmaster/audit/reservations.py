@@ -22,13 +22,8 @@ from ticketmaster.wire.binary import UNREADABLE, read_string
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.holders import CLOSED, result_of
 from ticketmaster.wire.holds import without_hold
-from ticketmaster.wire.reservations import (
-    check_id,
-    read_create,
-    read_names,
-    read_reserve,
-    read_result,
-)
+from ticketmaster.wire.reservations import check_id, read_create, read_names, read_reserve, read_result
+from ticketmaster.wire.rules import without_box_office, without_check
 
 NONE = -1
 _ONCE_SEATED = (*LIVE, State.CANCELLED)
@@ -139,6 +134,7 @@ class Reservations:
     def _take_command(self, key: bytes, value: bytes, at: int) -> None:
         self.commands += 1
         try:
+            value, _ = without_box_office(value)
             command = read_create(value)
             check_id(key)
             seats = seats_of(value[command.seats_at :])
@@ -156,6 +152,7 @@ class Reservations:
 
     def _take_question(self, key: bytes, value: bytes, at: int) -> None:
         try:
+            value, _ = without_check(value)
             command = read_reserve(value)
             check_id(command.who)
             seats = seats_of(value[command.seats_at :])
