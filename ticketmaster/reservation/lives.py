@@ -57,6 +57,8 @@ class Lives:
         """The ids of changes that cancel reservations which have not come yet."""
         self.cancelled_events: set[bytes] = set()
         """The encoded names of events that are cancelled."""
+        self.over: list[tuple[bytes, bytes]] = []
+        """Reservations that were cancelled, and are not told to those who count seats: their keys and what they were."""
 
     @property
     def oldest_due_ms(self) -> int | None:
@@ -185,6 +187,8 @@ class Lives:
         value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)
         state.put(key, value)
         outputs[self._decisions].append((key, value))
+        if moved.state is ReservationState.CANCELLED:
+            self.over.append((key, reservation))
         if moved.frees:
             self._give_back(key, reservation, seats, outputs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
@@ -11,6 +12,7 @@ from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER,
 from ticketmaster.domain.rules import EVENT_CANCELLED
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.cancelling import CancelledEvents
+from ticketmaster.reservation.limits import UserLimits
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, USER_SEATS, Lives
 from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.state.port import StateTable, Steps
@@ -27,6 +29,17 @@ _OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
+class _Looked(NamedTuple):
+    """Why an event sells nothing to a command, or ""; what the area is told; how many seats the user may have, 0: any number."""
+
+    refusal: str = ""
+    checked: Checked = NOT_CHECKED
+    seats_max: int = 0
+
+
+_NOT_LOOKED_AT = _Looked()
+
+
 class ReservationProcessor(Processor):
     """One partition of the reservation role."""
 
@@ -38,6 +51,7 @@ class ReservationProcessor(Processor):
         self._rules = rules or KnownRules()
         self._lives = Lives(partition, partitions)
         self._cancelled = CancelledEvents(self._lives)
+        self._limits = UserLimits(partition, partitions)
 
     @property
     def deadline_ms(self) -> int | None:
@@ -60,7 +74,8 @@ class ReservationProcessor(Processor):
         return self._lives.due_by(at_ms)
 
     def restored(self, tables: Mapping[str, StateTable]) -> Steps:
-        """Finds the holds that are open, and the events that are cancelled."""
+        """Finds the holds that are open, the events that are cancelled, and those whose users' seats are counted."""
+        yield from self._limits.restored(tables[USER_SEATS])
         yield from self._cancelled.restored(tables[DEADLINES])
         yield from self._lives.restored(tables[DEADLINES])
 
@@ -74,11 +89,13 @@ class ReservationProcessor(Processor):
 
     def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Reservations of events that were cancelled just now are looked for from the next transaction on."""
+        self._free_users(stores)
         self._cancelled.end_transaction()
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to reserve, results of the event role, changes of what is reserved, events that are cancelled."""
         if topic == topics.CREATE_RESERVATION.name:
+            self._free_users(stores)
             self._create(records, stores, outputs)
         elif topic == topics.RESERVATION_RESULT.name:
             self._finish(records, stores, outputs)
@@ -123,13 +140,10 @@ class ReservationProcessor(Processor):
             if kind not in _SUPPORTED:
                 self._fail(key, create, UNSUPPORTED_TYPE, state, outputs)
                 continue
-            checked = NOT_CHECKED
+            looked = _NOT_LOOKED_AT
             if by_name or cancelled_events or box_office:
-                refusal, checked = self._looked_at(names, outputs.time_ms, box_office=box_office)
-                if refusal:
-                    self._fail(key, create, refusal, state, outputs)
-                    continue
-            area = self._areas.get(names)
+                looked = self._looked_at(names, outputs.time_ms, box_office=box_office)
+            area = None if looked.refusal else self._areas.get(names)
             if area is None:
                 area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
@@ -138,23 +152,33 @@ class ReservationProcessor(Processor):
             else:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
                 continue
+            if refusal := looked.refusal or (looked.seats_max and self._limits.take(key, create, command, looked.seats_max, stores)):
+                self._fail(key, create, refusal, state, outputs)
+                continue
             state.put(key, processing(key, create))
-            if checked is NOT_CHECKED:
+            if looked.checked is NOT_CHECKED:
                 reserve = reserve_seat(key, create, command.names_at)
             else:
-                reserve = checked_reserve_seat(key, create, command.names_at, checked)
+                reserve = checked_reserve_seat(key, create, command.names_at, looked.checked)
             outputs[self._commands[partition]].append((area_key, reserve))
 
-    def _looked_at(self, names: bytes, time_ms: int, *, box_office: bool) -> tuple[str, Checked]:
-        """(why the event sells nothing to a command of this time, or ""; what its area is told)."""
+    def _looked_at(self, names: bytes, time_ms: int, *, box_office: bool) -> _Looked:
+        """What the rules of the event say to a command of this time."""
         name = names[: skip_string(names, 0)]
         if name in self._lives.cancelled_events:
-            return EVENT_CANCELLED, NOT_CHECKED
+            return _Looked(EVENT_CANCELLED)
         rules = self._rules.by_name.get(name)
         if rules is None:
-            return "", Checked(0, box_office=True) if box_office else NOT_CHECKED
-        reason = self._rules.refusal(rules, time_ms, box_office=box_office)
-        return reason, Checked(rules.revision, box_office)
+            return _Looked(checked=Checked(0, box_office=True)) if box_office else _NOT_LOOKED_AT
+        refusal = self._rules.refusal(rules, time_ms, box_office=box_office)
+        return _Looked(refusal, Checked(rules.revision, box_office), 0 if box_office else rules.seats_per_user_max)
+
+    def _free_users(self, stores: Stores) -> None:
+        """Users may have other seats for those of reservations that were cancelled."""
+        if over := self._lives.over:
+            for key, reservation in over:
+                self._limits.free(key, reservation, stores)
+            over.clear()
 
     def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
         # What a rule says has its short name in brackets.
@@ -179,6 +203,8 @@ class ReservationProcessor(Processor):
                 continue
             outputs.decided(decision.outcome)
             decided_now = decision.reservation
+            if decision.outcome:
+                self._limits.free(key, decided_now, stores)
             if hold.seconds and not decision.outcome:
                 decided_now = self._lives.hold(key, decided_now, hold, stores, outputs)
             self._decide(key, decided_now, state, outputs)

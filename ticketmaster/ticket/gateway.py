@@ -16,7 +16,6 @@ from ticketmaster.broker.port import (
     Pair,
     PlacedHeaders,
     Producer,
-    TopicPartition,
     partitions_of,
 )
 from ticketmaster.clock import Clock
@@ -28,12 +27,13 @@ from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.announcing import Announcements
 from ticketmaster.ticket.answers import answers, refuse_ending, refuse_undecided
+from ticketmaster.ticket.avoiding import Avoided
 from ticketmaster.ticket.bodies import read_event, read_reservation_request
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.changing import Changes, is_change_id, new_change_id
 from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.forwarding import AskOwner, Forwarding, Post
-from ticketmaster.ticket.idempotency import KeyedPosts, is_number
+from ticketmaster.ticket.idempotency import Keyed, KeyedPosts, is_number
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.organising import EventChanges
@@ -53,8 +53,6 @@ _DRAIN_POLL_S = 0.01
 _CROWDED_POLL_S = 0.5
 # More may wait for one reservation: they are answered in turns.
 _ANSWERS_AT_ONCE_MAX = 1_000
-# A partition that did not take commands gets no new ones for so long.
-_AVOIDED_S = 5.0
 
 
 def _ask_nobody(address: str, key: bytes, _post: Post | None = None, /) -> None:
@@ -93,14 +91,12 @@ class Gateway:
         self._waiting_peers: Waiting[Responder] = Waiting()
         self._forwarding = Forwarding(ask)
         self._traced = observer.tracer.enabled
-        self._commands = Commands(producer, observer, self._avoid, self._on_refused)
-        # When a partition that does not take commands is tried again.
-        self._tried_again: dict[int, asyncio.TimerHandle] = {}
+        self._commands = Commands(producer, observer, Avoided(self._mint).avoid, self._on_refused)
         self._traces = ReservationTraces(observer.tracer, clock)
         self._undecided = Undecided(clock.monotonic_s, observer.decision_durations)
         self._announcements = Announcements(producer, catalog, partitions, clock, observer)
         self.changes = Changes(reservations, self._commands, ask, partitions, limits.long_poll_ms, self._change_refusal)
-        self._ruled, self._sales = catalog.ruled, Sales(catalog.ruled, clock)
+        self._ruled, self._sales = catalog.ruled, Sales(catalog.ruled, partitions, clock)
         self._event_changes = EventChanges(catalog, self._commands, partitions, clock, limits.long_poll_ms, self._change_refusal)
         self._keyed = KeyedPosts(reservations, self._commands, ask, partitions, self._undecided, self._traces)
         # What goes on in turns: answers to many who wait for one reservation; looking for all that is waited for.
@@ -116,9 +112,10 @@ class Gateway:
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
+        home = self._sales.home(event_id, command) if self._ruled and not box_office else None
         if box_office:
             command = of_box_office(command)
-        key, partition = self._mint.mint()
+        key, partition = self._mint.mint() if home is None else (self._mint.mint_of(home), home)
         headers = self._traces.on_post(key, responder)
         self._commands.add(self._sources[partition], key, command, responder, headers)
         self._undecided.add(key, partition)
@@ -130,7 +127,8 @@ class Gateway:
             return
         command = read_reservation_request(body, event_id, self._limits)
         refusal = self._sales.refusal(event_id, box_office=box_office)
-        self._keyed.post(event_id, key, of_box_office(command) if box_office else command, responder, refusal)
+        home = None if box_office else self._sales.home(event_id, command)
+        self._keyed.post(Keyed(event_id, key, of_box_office(command) if box_office else command, home), responder, refusal)
 
     def post_keyed_for_peer(self, key: bytes, body: bytes, responder: Responder) -> None:
         """Takes the command of another process, which sees no partition of this one's."""
@@ -229,20 +227,6 @@ class Gateway:
         """Sends commands to the log, for ever."""
         while True:
             await self._commands.hand_over(pace)
-
-    def _avoid(self, source: TopicPartition) -> None:
-        """Mints ids of other partitions for a while."""
-        if source.topic != topics.CREATE_RESERVATION.name:
-            return
-        partition = source.partition
-        if earlier := self._tried_again.pop(partition, None):
-            earlier.cancel()
-        self._mint.avoid(partition)
-        self._tried_again[partition] = asyncio.get_running_loop().call_later(_AVOIDED_S, self._use_again, partition)
-
-    def _use_again(self, partition: int) -> None:
-        del self._tried_again[partition]
-        self._mint.use_again(partition)
 
     def _on_refused(self, key: bytes) -> None:
         """A command was not acknowledged: nobody knows its id."""
