@@ -300,6 +300,23 @@ def planted_area_that_sells_a_paused_event(sale: HeldSale) -> dict[Rule, list[At
     return {Rule.EVENT_RULES: [sale.at(RULES, b"show#A"), paused]}
 
 
+def ruled(sale: HeldSale, **more: int) -> None:
+    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, revision=1, checked_revision=1, **more)  # type: ignore[arg-type]
+    sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
+    sale.add(RULES, b"show#A", area_rules(rules).encoded())
+
+
+def planted_window(sale: HeldSale) -> dict[Rule, list[At]]:
+    # What was asked for in the very second of the closing is another one's.
+    ruled(sale, opening_ms=GIVEN_MS + 1, closing_ms=GIVEN_MS + 90_000)
+    return {Rule.SOLD_OUTSIDE: [sale.at(topic, key) for key in (b"r1", b"r2", b"h1") for topic in (COMMANDS, DECISIONS)]}
+
+
+def planted_limit(sale: HeldSale) -> dict[Rule, list[At]]:
+    ruled(sale, seats_per_user_max=2)
+    return {Rule.USER_OVER: [sale.at(COMMANDS, b"h1"), sale.at(DECISIONS, b"h1")]}
+
+
 PLANTED = [value for name, value in sorted(globals().items()) if name.startswith("planted_")]
 
 

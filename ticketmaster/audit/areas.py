@@ -264,6 +264,11 @@ class Areas:
         if kept._replace(revision=0) != told._replace(revision=0):
             findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {kept}, its event: {told}", at, told_at)
 
+    def unchanged_rules(self, key: bytes) -> EventRules:
+        """The rules of the event of an area, if they are those that it was announced with."""
+        rules = self._events.get(_event_of(key), (NO_RULES, None))[0]
+        return NO_RULES if rules.change_id else rules
+
     def is_cancelled(self, key: bytes) -> bool:
         """Whether the event of an area is cancelled."""
         return self._events.get(_event_of(key), (NO_RULES, None))[0].status is Status.CANCELLED

@@ -17,6 +17,7 @@ from ticketmaster.audit.releases import Releases
 from ticketmaster.audit.report import AreaReport, At, Finding, Report, Totals
 from ticketmaster.audit.reservations import NONE, TOPIC_NAMES, Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
+from ticketmaster.audit.sales import check_sales
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import LIVE, State
@@ -120,6 +121,7 @@ class Books:
         self._deadlines.check(findings)
         self._areas.check(findings, self._places, excused, self._releases.given_back())
         self._check_holds(findings)
+        check_sales(findings, rows, self._areas)
         for key, row in self._of_cancelled_events():
             if key not in excused:
                 findings.add(Rule.EVENT_ALIVE, f"{text_of(key)} in {text_of(rows.area_keys[rows.area[row]])}", rows.decision_place(row))

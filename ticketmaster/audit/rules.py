@@ -29,6 +29,8 @@ class Rule(StrEnum):
     REFUND = "a paid reservation was cancelled without the right to refund"
     CHANGE_UNANSWERED = "a change of a decided reservation has no answer"
     NO_CHANGE = "a reservation was changed, and nobody had asked for it"
+    SOLD_OUTSIDE = "seats were given outside of the window of their event"
+    USER_OVER = "a user has more seats than the event allows"
     EVENT_ALIVE = "a reservation of a cancelled event has its seats"
     DEADLINE = "the reservation role does not remember when a hold ends"
     EVENT_RULES = "an area does not keep the rules of its event"
