@@ -34,10 +34,21 @@ def granted() -> dict[tuple[str, str], set[str]]:
         (
             "reservation",
             RESERVATION,
-            {topics.AREA_STATUS},
+            {topics.AREA_STATUS, topics.EVENT},
             {topics.RESERVE_SEAT, topics.USER_RESERVATION, topics.RELEASE_SEATS, topics.CHANGE_RESERVATION},
         ),
-        ("event", EVENT, set(), {topics.AREA_REPARTITION, topics.RULED_AREA_REPARTITION, topics.AREA_STATUS, topics.RESERVATION_RESULT}),
+        (
+            "event",
+            EVENT,
+            set(),
+            {
+                topics.AREA_REPARTITION,
+                topics.RULED_AREA_REPARTITION,
+                topics.AREA_STATUS,
+                topics.RESERVATION_RESULT,
+                topics.CANCEL_EVENT,
+            },
+        ),
     ],
 )
 def test_a_role_may_read_its_sources_and_write_what_it_decides(
@@ -54,7 +65,8 @@ def test_a_role_may_read_its_sources_and_write_what_it_decides(
 def test_the_gateway_may_write_commands_and_read_its_tables() -> None:
     permissions = granted()
 
-    assert permissions["ticket", "Write"] == {topics.CREATE_EVENT.name, topics.CREATE_RESERVATION.name, topics.CHANGE_RESERVATION.name}
+    commands = (topics.CREATE_EVENT, topics.CREATE_RESERVATION, topics.CHANGE_RESERVATION, topics.CHANGE_EVENT)
+    assert permissions["ticket", "Write"] == {topic.name for topic in commands}
     assert permissions["ticket", "Read"] == {
         topics.USER_RESERVATION.name,
         topics.AREA_STATUS.name,

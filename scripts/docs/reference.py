@@ -252,10 +252,13 @@ _USES: Final = {
     topics.RESERVATION_CHANGELOG: ("reservation id", "reservation", "reservation, when a task starts"),
     topics.CHANGE_RESERVATION: ("reservation id", "ticket; reservation, to learn the log's time", "reservation"),
     topics.RELEASE_SEATS: ("`event#area`", "reservation", "event"),
-    topics.EVENT: ("event name", "event", "ticket: each process all of it; event, when a task starts"),
+    topics.EVENT: ("event name", "event", "ticket, reservation: each process all of it; event, when a task starts"),
     topics.RULED_AREA_REPARTITION: ("`event#area`", "event", "event"),
     topics.AREA_RULES_CHANGELOG: ("`event#area`", "event", "event, when a task starts"),
     topics.DEADLINE_CHANGELOG: ("reservation id", "reservation", "reservation, when a task starts"),
+    topics.CHANGE_EVENT: ("event name", "ticket", "event"),
+    topics.CANCEL_EVENT: ("event name, on every partition", "event", "reservation"),
+    topics.USER_SEATS_CHANGELOG: ("event name and user", "reservation", "reservation, when a task starts"),
 }
 
 

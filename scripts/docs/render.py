@@ -80,7 +80,7 @@ class Page:
     def operations(self) -> Iterator[tuple[str, str, Node]]:
         """Path, method and operation, in the document's order."""
         for path, item in self.document["paths"].items():
-            for method in ("post", "get", "delete"):
+            for method in ("post", "get", "patch", "delete"):
                 if method in item:
                     parameters = [*item.get("parameters", ()), *item[method].get("parameters", ())]
                     yield path, method, {**item[method], "parameters": [self.resolve(one) for one in parameters]}
@@ -99,7 +99,8 @@ class Page:
             f'<body><div class="page">{self.navigation()}<main>\n'
             f"<header><h1>{info['title']}<small>{info['version']}</small></h1>"
             f'<p class="lead">{inline(info["summary"])}</p>{text(info["description"])}'
-            '<p>For programs: <a href="/openapi.json">openapi.json</a>. The commands below can be run in this order.</p></header>\n'
+            '<p>For programs: <a href="/openapi.json">openapi.json</a>. The commands below can be run in this order; '
+            "those that change and cancel the event last.</p></header>\n"
             f"{''.join(map(self.section, self.document['tags']))}{self.everywhere()}{self.schemas()}{self.problems()}"
             f"</main></div>\n<script>\n{script}</script></body></html>\n"
         )

@@ -28,6 +28,7 @@ DECISIONS = topics.USER_RESERVATION.name
 OF_LIVES = {
     *(Rule.NOT_RELEASED, Rule.RELEASED_LIVE, Rule.NOT_HELD, Rule.PAYMENT_UNDONE, Rule.PAYMENT_LOST, Rule.PAID_LATE, Rule.HOLD_SHORT),
     *(Rule.HOLD_LONG, Rule.REFUND, Rule.CHANGE_UNANSWERED, Rule.NO_CHANGE, Rule.DEADLINE, Rule.EVENT_RULES),
+    *(Rule.EVENT_ALIVE, Rule.SOLD_OUTSIDE, Rule.USER_OVER),
 }
 FULL = "no continuous 1 seats at area A in event show"
 

@@ -91,8 +91,8 @@ def test_a_stopped_directory_is_sound_and_stays_as_it_is(sold: tuple[Path, Sold]
 
     assert (code, document["sound"], document["findings"]) == (0, True, [])
     assert {name: document["totals"][name] for name in sale.expected()} == sale.expected()
-    # Of the event role four (areas, holders, rules, events), of the reservation role two, of the ticket role one.
-    assert document["stores"] == 7 * PARTITIONS
+    # Of the event role four (areas, holders, rules, events), of the reservation role three, of the ticket role one.
+    assert document["stores"] == 8 * PARTITIONS
     assert [(area["event_id"], area["area_id"], area["capacity"]) for area in document["areas"]] == [
         ("concert", f"area-{number}", 1_200) for number in range(3)
     ]

@@ -14,13 +14,16 @@ from ticketmaster.audit.rules import Rule
 from ticketmaster.broker.port import Batch
 from ticketmaster.domain.life import HOLD_EXPIRED, Change, ChangeRefusal, Kind, Life, changed
 from ticketmaster.domain.reservation import State
+from ticketmaster.domain.rules import EventRules, Status
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.changes import encode_change
 from ticketmaster.wire.deadlines import HOLD, Deadline
+from ticketmaster.wire.events import encode_rules
 from ticketmaster.wire.holders import CLOSED, holder
-from ticketmaster.wire.holds import Hold, encode_rules
+from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import decided, processing, read_reserve
+from ticketmaster.wire.rules import AreaRules, area_rules
 
 CHANGES, RELEASES = topics.CHANGE_RESERVATION.name, topics.RELEASE_SEATS.name
 DEADLINES, RULES, STATE_EVENT = topics.DEADLINE_CHANGELOG.name, topics.AREA_RULES_CHANGELOG.name, topics.EVENT.name
@@ -38,7 +41,7 @@ class HeldSale(Sale):
         self.now_ms = GIVEN_MS
         self._times: dict[At, int] = {}
         self._taken: set[Seat] = {(0, 0), (1, 1)}
-        self.add(RULES, b"show#A", encode_rules(Hold(HOLD_S, HOLD_MAX_S)))
+        self.add(RULES, b"show#A", AreaRules(Hold(HOLD_S, HOLD_MAX_S)).encoded())
         self.add(STATE_EVENT, b"show", EVENT_WITH_HOLD)
         for key, seats in ((b"r1", [(0, 0)]), (b"r2", [(1, 1)])):
             self.put(ANSWERS, key, success(key.decode(), seats, (HOLD_S, HOLD_MAX_S)))
@@ -280,8 +283,38 @@ def planted_deadline(sale: HeldSale) -> dict[Rule, list[At]]:
 
 
 def planted_rules(sale: HeldSale) -> dict[Rule, list[At]]:
-    rules = sale.add(RULES, b"show#A", encode_rules(Hold(HOLD_S, HOLD_MAX_S + 1)))
+    rules = sale.add(RULES, b"show#A", AreaRules(Hold(HOLD_S, HOLD_MAX_S + 1)).encoded())
     return {Rule.EVENT_RULES: [rules, sale.at(STATE_EVENT, b"show")]}
+
+
+def planted_cancelled_event(sale: HeldSale) -> dict[Rule, list[At]]:
+    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, status=Status.CANCELLED, revision=2, change_id="c")
+    sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
+    sale.add(RULES, b"show#A", area_rules(rules).encoded())
+    return {Rule.EVENT_ALIVE: [sale.at(DECISIONS, key) for key in (b"r1", b"r2", b"h1")]}
+
+
+def planted_area_that_sells_a_paused_event(sale: HeldSale) -> dict[Rule, list[At]]:
+    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, status=Status.PAUSED, revision=2, change_id="c")
+    paused = sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
+    return {Rule.EVENT_RULES: [sale.at(RULES, b"show#A"), paused]}
+
+
+def ruled(sale: HeldSale, **more: int) -> None:
+    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, revision=1, checked_revision=1, **more)  # type: ignore[arg-type]
+    sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
+    sale.add(RULES, b"show#A", area_rules(rules).encoded())
+
+
+def planted_window(sale: HeldSale) -> dict[Rule, list[At]]:
+    # What was asked for in the very second of the closing is another one's.
+    ruled(sale, opening_ms=GIVEN_MS + 1, closing_ms=GIVEN_MS + 90_000)
+    return {Rule.SOLD_OUTSIDE: [sale.at(topic, key) for key in (b"r1", b"r2", b"h1") for topic in (COMMANDS, DECISIONS)]}
+
+
+def planted_limit(sale: HeldSale) -> dict[Rule, list[At]]:
+    ruled(sale, seats_per_user_max=2)
+    return {Rule.USER_OVER: [sale.at(COMMANDS, b"h1"), sale.at(DECISIONS, b"h1")]}
 
 
 PLANTED = [value for name, value in sorted(globals().items()) if name.startswith("planted_")]

@@ -87,7 +87,7 @@ def test_audit_trace_and_export_see_all_and_leave_everything_as_it_is(
 
     assert list((copied.parent / "temporary").iterdir()) == []
     assert (exported.returncode, exported.stdout.count("\n")) == (0, len(sale.answered) + 1)
-    assert (found["sound"], found["stores"]) == (True, 21)
+    assert (found["sound"], found["stores"]) == (True, 24)
     assert (found["totals"]["commands"], found["totals"]["decisions"]) == (len(sale.answered), len(sale.decisions))
     assert all(len(document["steps"]) >= 4 for document in traced)
     assert everything(copied) == before

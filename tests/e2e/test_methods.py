@@ -35,7 +35,8 @@ async def test_options_tells_the_methods_of_a_path(client: httpx.AsyncClient) ->
     for path, allowed in (
         (EVENT, "GET, HEAD, OPTIONS, POST"),
         (RESERVATION, "OPTIONS, POST"),
-        ("/v1/event/unknown", READ_METHODS),
+        ("/v1/event/unknown", f"DELETE, {READ_METHODS}, PATCH"),
+        ("/v1/event/unknown/area/A", READ_METHODS),
         (f"/v1/reservation/{uuid4()}", f"DELETE, {READ_METHODS}"),
         (f"/v1/reservation/{uuid4()}/payment", "OPTIONS, POST"),
         (f"/v1/reservation/{uuid4()}/extension", "OPTIONS, POST"),

@@ -371,6 +371,7 @@ def test_the_role_is_what_its_names_say() -> None:
         topics.RESERVE_SEAT.name,
         topics.RELEASE_SEATS.name,
         topics.RULED_AREA_REPARTITION.name,
+        topics.CHANGE_EVENT.name,
     )
     assert topology.stores == (
         ("AreaStatus", "event-service-AreaStatus-changelog"),

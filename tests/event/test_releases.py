@@ -13,9 +13,11 @@ from ticketmaster.event.processor import EVENTS, HOLDERS, RULES, EventProcessor
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.holders import CLOSED
-from ticketmaster.wire.holds import Hold, ruled_area
+from ticketmaster.wire.holds import Hold
+from ticketmaster.wire.rules import AreaRules, ruled_area
 
 HOLD = (600, 900)
+RULED = AreaRules(Hold(*HOLD))
 
 
 def release(role: Role, *values: bytes) -> Outputs:
@@ -129,7 +131,7 @@ def test_an_event_with_a_hold_is_told_and_its_areas_travel_with_it() -> None:
     outputs = announced(role, HOLD)
 
     at = TopicPartition(topics.RULED_AREA_REPARTITION.name, partition_of(b"show#A", PARTITIONS))
-    assert outputs == {at: [(b"show#A", ruled_area(Hold(*HOLD), area_status(1, 2)))]}
+    assert outputs == {at: [(b"show#A", ruled_area(RULED, area_status(1, 2)))]}
     event = role.overlays[EVENTS].get(b"show")
     assert event
     fields = avro.decode("Event", event)
@@ -155,14 +157,14 @@ def test_an_event_that_is_announced_again_keeps_its_first_hold(again: tuple[int,
     outputs = announced(role, again)
 
     at = TopicPartition(topics.RULED_AREA_REPARTITION.name, partition_of(b"show#A", PARTITIONS))
-    assert outputs == {at: [(b"show#A", ruled_area(Hold(*HOLD), area_status(1, 2)))]}
+    assert outputs == {at: [(b"show#A", ruled_area(RULED, area_status(1, 2)))]}
     assert role.overlays[EVENTS].get(b"show") == before
 
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_seats_of_such_an_area_are_held_for_a_while(*, restarted: bool) -> None:
     role = Role()
-    outputs = role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(Hold(*HOLD), area_status(1, 2)))]))
+    outputs = role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(RULED, area_status(1, 2)))]))
     # What the original reads is as it always was.
     assert outputs == {STATUSES: [(b"show#A", area_status(1, 2))]}
     if restarted:
@@ -178,7 +180,7 @@ def test_an_area_that_exists_keeps_the_rules_that_it_has() -> None:
     role = Role()
     role.open(1, 2)
 
-    role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(Hold(*HOLD), area_status(1, 2)))]))
+    role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(RULED, area_status(1, 2)))]))
 
     assert role.overlays[RULES].get(b"show#A") is None
     assert role.reserve(reserve_seat("r1")) == [success("r1", [(0, 0)])]
@@ -187,7 +189,7 @@ def test_an_area_that_exists_keeps_the_rules_that_it_has() -> None:
 def test_what_is_no_area_with_rules_is_put_aside() -> None:
     role, outputs = Role(), Outputs()
 
-    records = [(b"show#A", b"\x00"), (b"show#A", ruled_area(Hold(1, 1), b"rubbish")), (b"show#A", None)]
+    records = [(b"show#A", b"\x00"), (b"show#A", ruled_area(AreaRules(Hold(1, 1)), b"rubbish")), (b"show#A", None)]
     role.processor.process(topics.RULED_AREA_REPARTITION.name, records, role.overlays, outputs)
 
     assert [at for at, _ in outputs.rejected] == [0, 1]

@@ -37,7 +37,7 @@ def test_a_deadline_is_read_as_it_was_written(kind: int, at_ms: int, change_id: 
     assert read_deadline(deadline.encoded()) == deadline
 
 
-@pytest.mark.parametrize("value", [b"", b"\x01", b"\x00" + bytes(8), b"\x03" + bytes(8)])
+@pytest.mark.parametrize("value", [b"", b"\x01", b"\x00" + bytes(8), b"\x05" + bytes(8)])
 def test_what_is_no_deadline_is_unreadable(value: bytes) -> None:
     with pytest.raises(UNREADABLE):
         read_deadline(value)

@@ -185,10 +185,16 @@ def test_the_role_is_what_its_names_say(areas: AreaCache) -> None:
     topology = reservation_topology(PARTITIONS, areas)
 
     assert topology.application_id == "reservation-service"
-    assert topology.sources == (topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name, topics.CHANGE_RESERVATION.name)
+    assert topology.sources == (
+        topics.CREATE_RESERVATION.name,
+        topics.RESERVATION_RESULT.name,
+        topics.CHANGE_RESERVATION.name,
+        topics.CANCEL_EVENT.name,
+    )
     assert topology.stores == (
         ("Reservation", "reservation-service-Reservation-changelog"),
         ("Deadline", "reservation-service-Deadline-changelog"),
+        ("UserSeats", "reservation-service-UserSeats-changelog"),
     )
     assert isinstance(topology.new_processor(0), ReservationProcessor)
 
@@ -210,7 +216,8 @@ class Sale:
 
     def create(self, event: bytes) -> None:
         """Announces an event."""
-        announced = self.event.run(topics.CREATE_EVENT, [(b"", event)])
+        # When the times of the golden event are past, which then are no window.
+        announced = self.event.run(topics.CREATE_EVENT, [(b"", event)], 1_800_000_000_000)
         self.append(announced)
         for records in announced.values():
             self.append(self.event.run(topics.AREA_REPARTITION, records))

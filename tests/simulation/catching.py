@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import click
 
-from tests.simulation import engine_mutants, kafka_mutants, life_mutants, role_mutants
+from tests.simulation import engine_mutants, kafka_mutants, life_mutants, role_mutants, rules_mutants
 from tests.simulation.planting import Plant
 from ticketmaster.simulation.simulation import KINDS, Outcome, Size, simulate
 
-SIZE = Size(commands=150, faults=20, steps_max=200_000)
-KAFKA_SIZE = Size(commands=60, faults=14, steps_max=400_000, kafka=True)
+SIZE = Size(commands=150, faults=20, steps_max=200_000, rules=False)
+KAFKA_SIZE = Size(commands=60, faults=14, steps_max=400_000, kafka=True, rules=False)
 SEEDS_MAX = 40
-MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS | life_mutants.MUTANTS
+MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS | life_mutants.MUTANTS | rules_mutants.MUTANTS
 KAFKA_MUTANTS = kafka_mutants.MUTANTS
 # Bugs that were there; planted back in, each is caught.
 KAFKA_FOUND = kafka_mutants.FOUND
@@ -41,7 +41,7 @@ _MISMADE = re.compile(r"died of (TypeError|AttributeError|NameError)")
 def size_for(name: str) -> Size:
     """The size of a run that looks for a planted bug."""
     if name in MUTANTS:
-        return SIZE
+        return SIZE._replace(rules=name in rules_mutants.MUTANTS)
     kinds = kafka_mutants.SHOWN_BY.get(name)
     return KAFKA_SIZE._replace(without=tuple(kind for kind in KINDS if kind not in kinds)) if kinds else KAFKA_SIZE
 

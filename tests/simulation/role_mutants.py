@@ -22,7 +22,7 @@ from ticketmaster.ticket.ids import IdMint
 from ticketmaster.wire import reservations
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.holds import NO_HOLD
+from ticketmaster.wire.rules import NO_AREA_RULES
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -36,7 +36,7 @@ def _created_again() -> AbstractContextManager[Any]:
         for at, (key, value) in enumerate(records):
             try:
                 if value is not None:
-                    self._changed[key] = self._cache(key, value, NO_HOLD)
+                    self._changed[key] = self._cache(key, value, NO_AREA_RULES)
             except UNREADABLE as reason:
                 outputs.reject(at, f"{reason}")
 
@@ -50,6 +50,7 @@ def _repeated() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, state: Any) -> None:
             self.put = state.put
+            self.scan = state.scan
 
         def get(self, _: bytes) -> None:
             return None
@@ -83,6 +84,7 @@ def _holders_unknown() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, holders: Any) -> None:
             self.put = holders.put
+            self.scan = holders.scan
 
         def get(self, _: bytes) -> None:
             return None

@@ -17,7 +17,7 @@ from ticketmaster.domain.reservation import State
 from ticketmaster.ticket.bodies import event_json, read_event, read_extension, read_payment, reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.problems import Problem
-from ticketmaster.wire.events import encode_event, read_announcement
+from ticketmaster.wire.events import encode_event, encode_rules, read_announcement
 from ticketmaster.wire.lives import standing, stands
 from ticketmaster.wire.reservations import processing
 
@@ -146,7 +146,8 @@ def test_a_reservation_of_the_second_form_shows_its_hold_and_its_payment(
 
 
 def rules(**more: object) -> bytes:
-    return read_announcement(encode_event(read_event(announced(**more), LIMITS, 0))).rules
+    announcement = read_announcement(encode_event(read_event(announced(**more), LIMITS, 0)))
+    return encode_rules(announcement.event_id, announcement.rules._replace(revision=1 if more else 0))
 
 
 def test_a_catalog_shows_the_hold_of_an_event_that_has_one() -> None:
@@ -163,7 +164,7 @@ def test_a_catalog_shows_the_hold_of_an_event_that_has_one() -> None:
     assert held
     assert free
     shown = json.loads(held.body)
-    assert list(shown) == ["eventName", "seats", "availableSeats", "areas", "holdSeconds", "holdSecondsMax"]
+    assert list(shown) == ["eventName", "seats", "availableSeats", "areas", "holdSeconds", "holdSecondsMax", "status", "revision"]
     assert (shown["holdSeconds"], shown["holdSecondsMax"]) == (60, 90)
     assert list(json.loads(free.body)) == ["eventName", "seats", "availableSeats", "areas"]
     assert catalog.has_rules("free")

@@ -7,7 +7,7 @@ import pytest
 from tests.support.records import area_status, create_reservation
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor
+from ticketmaster.event.processor import AREAS, HOLDERS, RULES, EventProcessor
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.topology import Outputs
@@ -28,7 +28,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("create", COMMANDS.values(), ids=COMMANDS)
 def test_a_holder_is_made_again_from_the_reservation_as_the_event_role_wrote_it(create: bytes) -> None:
-    overlays, outputs = Overlays(MemoryStores(), (AREAS, HOLDERS)), Outputs()
+    overlays, outputs = Overlays(MemoryStores(), (AREAS, HOLDERS, RULES)), Outputs()
     event = EventProcessor(0, 1)
     event.process(topics.AREA_REPARTITION.name, [(b"show#A", area_status(2, 2))], overlays, outputs)
     command = read_create(create)

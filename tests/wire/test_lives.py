@@ -15,7 +15,7 @@ from ticketmaster.wire import avro
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import encode_change, read_change, read_release, release_seats
 from ticketmaster.wire.holders import CLOSED, holder, holder_of, read_holder, result_of
-from ticketmaster.wire.holds import Hold, encode_rules, for_now, read_ruled_area, read_rules, ruled_area, without_hold
+from ticketmaster.wire.holds import Hold, for_now, without_hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import (
     decided,
@@ -29,6 +29,7 @@ from ticketmaster.wire.reservations import (
     reserve_seat,
     succeeded,
 )
+from ticketmaster.wire.rules import AreaRules, read_ruled_area, read_rules, ruled_area
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=80)
 TIMES = st.integers(0, 253_402_300_799_999)
@@ -142,12 +143,12 @@ def test_a_result_without_room_for_a_hold_is_unreadable() -> None:
 
 @given(SECONDS, SECONDS, st.binary(max_size=20))
 def test_rules_travel_with_the_area(seconds: int, seconds_max: int, status: bytes) -> None:
-    hold = Hold(seconds, seconds_max)
+    area_rules = AreaRules(Hold(seconds, seconds_max))
 
-    rules, found = read_ruled_area(ruled_area(hold, status))
+    rules, found = read_ruled_area(ruled_area(area_rules, status))
 
-    assert (read_rules(rules), found) == (hold, status)
-    assert rules == encode_rules(hold)
+    assert (read_rules(rules), found) == (area_rules, status)
+    assert rules == area_rules.encoded()
     with pytest.raises(UNREADABLE):
         read_rules(rules + b"\x00")
     with pytest.raises(UNREADABLE):

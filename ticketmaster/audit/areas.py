@@ -14,14 +14,16 @@ from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR, area_key
+from ticketmaster.domain.rules import NO_RULES, EventRules, Status
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import area_names, read_seat_map
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.events import read_areas, read_hold
+from ticketmaster.wire.events import read_areas, read_rules_of
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.holds import NO_HOLD, Hold, read_rules
+from ticketmaster.wire.holds import NO_HOLD, Hold
 from ticketmaster.wire.reservations import read_names
+from ticketmaster.wire.rules import NO_AREA_RULES, AreaRules, area_rules, read_rules
 
 _STATUS, _CHANGELOG = topics.AREA_STATUS.name, topics.AREA_CHANGELOG.name
 _EVENTS, _RULES = topics.EVENT.name, topics.AREA_RULES_CHANGELOG.name
@@ -124,8 +126,9 @@ class Areas:
         self._histories: dict[str, dict[bytes, History]] = {_STATUS: {}, _CHANGELOG: {}}
         self.statuses, self._changelog = self._histories[_STATUS], self._histories[_CHANGELOG]
         self._freed: dict[tuple[str, bytes], _Freed] = {}
-        # How long seats are held: of events by their names, of areas by their keys; and where that is said.
-        self._holds: dict[str, dict[bytes, tuple[Hold, At]]] = {_EVENTS: {}, _RULES: {}}
+        # The rules of events by their names, and those that areas keep by their keys; and where that is said.
+        self._events: dict[bytes, tuple[EventRules, At]] = {}
+        self._kept: dict[bytes, tuple[AreaRules, At]] = {}
         self.put_aside = 0
 
     def take(self, batch: Batch) -> bool:
@@ -140,9 +143,9 @@ class Areas:
         elif topic in self._histories:
             for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                 self._take_status(topic, key, value, packed(partition, offset))
-        elif topic in self._holds:
+        elif topic in (_EVENTS, _RULES):
             for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
-                self._take_hold(topic, key, value, At(topic, partition, offset))
+                self._take_rules(topic, key, value, At(topic, partition, offset))
         else:
             return False
         return True
@@ -160,13 +163,16 @@ class Areas:
             shape = Shape(area.row_count, area.col_count, area.price)
             self.announced.setdefault(area_key(event_id, area.area_id).encode(), Announced(shape, at))
 
-    def _take_hold(self, topic: str, key: bytes, value: bytes | None, at: At) -> None:
+    def _take_rules(self, topic: str, key: bytes, value: bytes | None, at: At) -> None:
         name = f"the rules of {text_of(key)}"
         if value is None:
             self._findings.add(Rule.DELETED, name, at)
             return
         try:
-            self._holds[topic][key] = (read_hold if topic == _EVENTS else read_rules)(value), at
+            if topic == _EVENTS:
+                self._events[key] = read_rules_of(value), at
+            else:
+                self._kept[key] = read_rules(value), at
         except UNREADABLE as reason:
             self._findings.add(Rule.UNREADABLE, f"{name}: {reason}", at)
 
@@ -219,9 +225,12 @@ class Areas:
         """The record that must be worked off next for an area that has no status."""
         return self._repartitioned.get(key) or self.announced[key].at
 
-    def hold_of(self, key: bytes) -> Hold:
-        """How long the seats of an area are held."""
-        return self._holds[_RULES][key][0] if key in self._holds[_RULES] else NO_HOLD
+    def hold_of(self, key: bytes) -> Hold | None:
+        """For how long an area gives its seats; None: that was changed, or may have been."""
+        rules = self._events.get(_event_of(key), (NO_RULES, None))[0]
+        if rules.change_id:
+            return None
+        return self._kept[key][0].hold if key in self._kept else NO_HOLD
 
     def check(self, findings: Findings, places: Places, under_way: frozenset[bytes], given_back: Mapping[tuple[bytes, Seat], int]) -> None:
         """Compares the topics with each other, now that all are read. ``given_back``: how often seats were that came free."""
@@ -247,12 +256,22 @@ class Areas:
                 findings.add(Rule.SEAT_FREED, text, freed.before, freed.now)
 
     def _check_rules(self, key: bytes, findings: Findings) -> None:
-        """An area holds seats as long as its event says; and there is an event that says it."""
-        event = key.partition(KEY_SEPARATOR.encode())[0]
-        hold, at = self._holds[_RULES].get(key, (NO_HOLD, None))
-        told, told_at = self._holds[_EVENTS].get(event, (NO_HOLD, None))
-        if hold != told:
-            findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {hold}, its event: {told}", at, told_at)
+        """An area keeps what its event says; and there is an event that says it."""
+        rules, told_at = self._events.get(_event_of(key), (NO_RULES, None))
+        kept, at = self._kept.get(key, (NO_AREA_RULES, None))
+        told = area_rules(rules)
+        # The revision counts changes, too, of which no area is told.
+        if kept._replace(revision=0) != told._replace(revision=0):
+            findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {kept}, its event: {told}", at, told_at)
+
+    def unchanged_rules(self, key: bytes) -> EventRules:
+        """The rules of the event of an area, if they are those that it was announced with."""
+        rules = self._events.get(_event_of(key), (NO_RULES, None))[0]
+        return NO_RULES if rules.change_id else rules
+
+    def is_cancelled(self, key: bytes) -> bool:
+        """Whether the event of an area is cancelled."""
+        return self._events.get(_event_of(key), (NO_RULES, None))[0].status is Status.CANCELLED
 
     def _check_places(self, findings: Findings, places: Places) -> None:
         for table in self._histories.values():
@@ -294,3 +313,7 @@ def _freed(before: SeatMap, now: SeatMap) -> list[Seat]:
         return []
     marks = came_back.to_bytes(len(now.free), "big")
     return [divmod(at, now.stride) for at, mark in enumerate(marks) if mark]
+
+
+def _event_of(area: bytes) -> bytes:
+    return area.partition(KEY_SEPARATOR.encode())[0]

@@ -17,6 +17,7 @@ from ticketmaster.audit.releases import Releases
 from ticketmaster.audit.report import AreaReport, At, Finding, Report, Totals
 from ticketmaster.audit.reservations import NONE, TOPIC_NAMES, Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
+from ticketmaster.audit.sales import check_sales
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import LIVE, State
@@ -71,6 +72,19 @@ class Books:
         """Cancelled reservations whose seats may still come back: none is left, once the roles have worked everything off."""
         return [key for key, _ in self._releases.holding()]
 
+    def cancelling(self) -> bool:
+        """Whether reservations of cancelled events are not cancelled: none is left, once the roles have worked everything off."""
+        return next(self._of_cancelled_events(), None) is not None
+
+    def _of_cancelled_events(self) -> Iterator[tuple[bytes, int]]:
+        """The key and the row of each reservation that has its seats though its event is cancelled."""
+        rows = self._reservations
+        cancelled = {number for number, key in enumerate(rows.area_keys) if self._areas.is_cancelled(key)}
+        if cancelled:
+            for key, row in rows.rows.items():
+                if rows.decision_state[row] in LIVE and rows.area[row] in cancelled:
+                    yield key, row
+
     @property
     def open_holds(self) -> int:
         """How many reservations end unless they are paid."""
@@ -107,6 +121,10 @@ class Books:
         self._deadlines.check(findings)
         self._areas.check(findings, self._places, excused, self._releases.given_back())
         self._check_holds(findings)
+        check_sales(findings, rows, self._areas)
+        for key, row in self._of_cancelled_events():
+            if key not in excused:
+                findings.add(Rule.EVENT_ALIVE, f"{text_of(key)} in {text_of(rows.area_keys[rows.area[row]])}", rows.decision_place(row))
         self._check_seats(findings)
         states = Counter(rows.decision_state)
         totals = Totals(
@@ -160,9 +178,9 @@ class Books:
         rows = self._reservations
         for key, row in rows.rows.items():
             if rows.is_success(row) and rows.area[row] != NONE:
-                hold_s = self._areas.hold_of(rows.area_keys[rows.area[row]]).seconds
-                if hold_s != rows.hold_s[row]:
-                    text = f"{text_of(key)} was given for {rows.hold_s[row]} s, its area gives for {hold_s} s"
+                hold = self._areas.hold_of(rows.area_keys[rows.area[row]])
+                if hold and hold.seconds != rows.hold_s[row]:
+                    text = f"{text_of(key)} was given for {rows.hold_s[row]} s, its area gives for {hold.seconds} s"
                     findings.add(Rule.EVENT_RULES, text, rows.place(_ANSWER, row))
 
     def _check_seats(self, findings: Findings) -> None:

@@ -17,6 +17,7 @@ from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import BATCH_SPAN_MS, Batch, TopicPartition
 from ticketmaster.domain.life import HOLD_EXPIRED, REFUNDED, ChangeRefusal, Kind
 from ticketmaster.domain.reservation import State
+from ticketmaster.domain.rules import EVENT_CANCELLED
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change
@@ -28,6 +29,7 @@ _APART_MS = 10_000
 # What a hold may last beyond its instant, as the changes of its partition show what time it is.
 _OVERDUE_MAX_MS = 60_000
 _EXPIRED, _REFUSED = HOLD_EXPIRED.encode(), ChangeRefusal.HOLD_EXPIRED.encode()
+_EVENT_CANCELLED = EVENT_CANCELLED.encode()
 
 
 class _Asked(NamedTuple):
@@ -123,14 +125,17 @@ class Lives:
         is_refused = life.change_refusal == _REFUSED
         has_expired = before == State.RESERVED and state is State.CANCELLED and found.reason == _EXPIRED
         is_time = has_expired and number == change and not is_refused
+        # Whatever it was, and whatever was asked meanwhile: the event is no more.
+        by_event = state is State.CANCELLED and found.reason == _EVENT_CANCELLED
         if has_expired:
             self._ended_ms[row], self._ended_at[row] = ends_before_ms, at
         if is_time:
             self._check_time(row, key, at, time_ms, ends_before_ms)
-        elif number:
-            self._answers.append(_Answer(number, row, before, ends_before_ms, state, life.hold_expires_ms, is_refused, at))
+        elif number and not (by_event and number == change):
+            before_it = state if by_event else before
+            self._answers.append(_Answer(number, row, before_it, ends_before_ms, state, life.hold_expires_ms, is_refused, at))
         place = unpacked(_DECISIONS, self._at[row]), unpacked(_DECISIONS, at)
-        if before == State.PAID and state is State.CANCELLED and found.reason != REFUNDED.encode():
+        if before == State.PAID and state is State.CANCELLED and found.reason != REFUNDED.encode() and not by_event:
             self._findings.add(Rule.PAYMENT_UNDONE, f"{text_of(key)}: {text_of(found.reason)}", *place)
         if before == state == State.RESERVED:
             if life.hold_expires_ms < ends_before_ms:

@@ -28,9 +28,11 @@ _READERS = {
     topics.RULED_AREA_REPARTITION.name: topics.EVENT_SERVICE,
     topics.RESERVE_SEAT.name: topics.EVENT_SERVICE,
     topics.RELEASE_SEATS.name: topics.EVENT_SERVICE,
+    topics.CHANGE_EVENT.name: topics.EVENT_SERVICE,
     topics.CREATE_RESERVATION.name: topics.RESERVATION_SERVICE,
     topics.RESERVATION_RESULT.name: topics.RESERVATION_SERVICE,
     topics.CHANGE_RESERVATION.name: topics.RESERVATION_SERVICE,
+    topics.CANCEL_EVENT.name: topics.RESERVATION_SERVICE,
 }
 
 
@@ -80,7 +82,7 @@ async def read_books(log: Log, partitions: int, settle_ms: int, on_progress: Pro
                 continue
             ends = await log.end_offsets(sources)
             if not _is_behind(positions, ends) and (
-                not (books.undecided() or books.unopened() or books.releasing()) or loop.time() >= deadline
+                not (books.undecided() or books.unopened() or books.releasing() or books.cancelling()) or loop.time() >= deadline
             ):
                 return books
     finally:

@@ -22,15 +22,10 @@ from ticketmaster.wire.binary import UNREADABLE, read_string
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.holders import CLOSED, result_of
 from ticketmaster.wire.holds import without_hold
-from ticketmaster.wire.reservations import (
-    check_id,
-    read_create,
-    read_names,
-    read_reserve,
-    read_result,
-)
+from ticketmaster.wire.reservations import check_id, read_create, read_names, read_reserve, read_result
+from ticketmaster.wire.rules import without_box_office, without_check
 
-NONE = -1
+NONE, BOX_OFFICE = -1, -2
 _ONCE_SEATED = (*LIVE, State.CANCELLED)
 # In the changelog, where a transaction writes what it came to, and compaction removes what came in between.
 _LATER_MOVES = LEGAL_MOVES | {State.PROCESSING: LEGAL_MOVES[State.PROCESSING] | {State.PAID}}
@@ -71,6 +66,8 @@ class Reservations:
         self.decision_state, self._decision_hash = self._column("b", NONE), self._column("q", 0)
         self._outcome = self._column("q", NONE)
         self.digest = self._column("Q", 0)
+        # When it was asked for, and by whom at which event.
+        self.asked_ms, self.user = self._column("q", NONE), self._column("q", 0)
         self.area, self.reason = self._column("l", NONE), self._column("h", NONE)
         # The seats of those who have or had some: by decision, or by an answer that is not decided yet.
         self.seats: dict[int, bytes] = {}
@@ -139,6 +136,7 @@ class Reservations:
     def _take_command(self, key: bytes, value: bytes, at: int) -> None:
         self.commands += 1
         try:
+            value, box_office = without_box_office(value)
             command = read_create(value)
             check_id(key)
             seats = seats_of(value[command.seats_at :])
@@ -151,11 +149,14 @@ class Reservations:
             self.repeated += 1
             return
         self.at[_COMMAND][row] = at
+        self.asked_ms[row] = BOX_OFFICE if box_office else self._time_ms
+        self.user[row] = hash((command.who, read_names(command.names)[0]))
         self.undecided_count += self.at[_DECISION][row] == NONE
         self._compare(row, key, (command.who, value[command.names_at : command.seats_at], seats), (_COMMAND, at))
 
     def _take_question(self, key: bytes, value: bytes, at: int) -> None:
         try:
+            value, _ = without_check(value)
             command = read_reserve(value)
             check_id(command.who)
             seats = seats_of(value[command.seats_at :])

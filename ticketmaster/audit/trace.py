@@ -22,6 +22,7 @@ from ticketmaster.wire.changes import read_change, read_release
 from ticketmaster.wire.holds import without_hold
 from ticketmaster.wire.lives import standing
 from ticketmaster.wire.reservations import read_create, read_names, read_reservation, read_reserve, read_result, read_seats
+from ticketmaster.wire.rules import without_box_office, without_check
 
 _SEATS_NAMED_MAX = 12
 _COMMANDS, _QUESTIONS = topics.CREATE_RESERVATION.name, topics.RESERVE_SEAT.name
@@ -105,7 +106,7 @@ def _asks_for(value: bytes, key: bytes) -> bool:
     if key not in value:
         return False
     try:
-        return read_reserve(value).who == key
+        return read_reserve(without_check(value)[0]).who == key
     except UNREADABLE:
         return False
 
@@ -123,7 +124,7 @@ def _names(found: _Found) -> tuple[str, str] | None:
     """(event, area) that a record is about; None: it does not say, or nobody can read it."""
     try:
         if found.at.topic == _COMMANDS:
-            event_id, area_id = read_names(read_create(found.value).names)
+            event_id, area_id = read_names(read_create(without_box_office(found.value)[0]).names)
             return event_id.decode(), area_id.decode()
         if found.at.topic in (_CHANGELOG, _DECISIONS):
             standing(found.value)
@@ -171,16 +172,20 @@ def _header(status: _Found) -> AreaHeader | None:
 
 
 def _command_words(value: bytes) -> tuple[str, bool]:
+    value, box_office = without_box_office(value)
     command = read_create(value)
     seats, _ = read_seats(value, command.seats_at)
     area = KEY_SEPARATOR.join(text_of(name) for name in read_names(command.names))
-    return f"{text_of(command.who)} asks for {_wish(command.kind, command.seat_count, seats)} in {area}", False
+    by = ", by a box office" if box_office else ""
+    return f"{text_of(command.who)} asks for {_wish(command.kind, command.seat_count, seats)} in {area}{by}", False
 
 
 def _question_words(value: bytes) -> tuple[str, bool]:
+    value, checked = without_check(value)
     command = read_reserve(value)
     seats, _ = read_seats(value, command.seats_at)
-    return f"the area is asked for {_wish(command.kind, command.seat_count, seats)}", False
+    by = f", right by revision {checked.revision}" if checked.revision else ""
+    return f"the area is asked for {_wish(command.kind, command.seat_count, seats)}{by}", False
 
 
 def _answer_words(value: bytes) -> tuple[str, bool]:

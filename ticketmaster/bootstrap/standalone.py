@@ -26,6 +26,7 @@ from ticketmaster.errors import Fatal
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.state.port import StateStores
 from ticketmaster.state.sqlite import SqliteStores
 from ticketmaster.streams.pace import Pace
@@ -72,9 +73,9 @@ class _Standalone:
             SqliteStorage(directory / LOG_FILE), clock, retention=Retention(consumed_bytes_max=config.consumed_log_bytes_max)
         )
         limits = ticket_limits(config)
-        areas = AreaCache(partitions, lambda: self._areas.fresh)
+        areas, rules = AreaCache(partitions, lambda: self._areas.fresh), KnownRules(lambda: self._events.fresh)
         self._event = StreamWorker(event_topology(partitions), broker, self._open_stores, settings, observer)
-        self._reservation = StreamWorker(reservation_topology(partitions, areas), broker, self._open_stores, settings, observer)
+        self._reservation = StreamWorker(reservation_topology(partitions, areas, rules), broker, self._open_stores, settings, observer)
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, settings, observer
         )
@@ -85,8 +86,12 @@ class _Standalone:
             areas.apply(records)
             return gateway.on_areas(records)
 
+        def on_events(records: Sequence[Pair]) -> list[Unreadable]:
+            rules.apply(records)
+            return gateway.on_events(records)
+
         self._areas = GlobalTable(broker, topics.AREA_STATUS.name, partitions, on_areas, settings, observer)
-        self._events = GlobalTable(broker, topics.EVENT.name, partitions, gateway.on_events, settings, observer)
+        self._events = GlobalTable(broker, topics.EVENT.name, partitions, on_events, settings, observer)
         self._ready = ready = Readiness()
         self._lists = Lists(self._reservations, partitions, limits, lambda: gateway.draining) if config.list_reservations else None
         self._routes = Routes(gateway, ready, limits, lists=self._lists)
@@ -145,7 +150,8 @@ class _Standalone:
             "events": self._events.run(),
             "reservations": self._reservations.run(gateway.on_reservations, gateway.on_table_opened),
             "event": self._event.run(),
-            "reservation": self._reservation.run(),
+            # A sale that is not open, or paused, is known to be so before its first command is read.
+            "reservation": self._events.before(self._reservation.run),
             "hand-over": gateway.hand_over(Pace(0)),
             "sweep": gateway.sweep(),
         }

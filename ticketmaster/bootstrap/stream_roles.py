@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
@@ -18,6 +19,7 @@ from ticketmaster.config.roles import RoleConfig
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.streams.table import GlobalTable
 from ticketmaster.streams.topology import Topology
 from ticketmaster.streams.worker import StreamWorker
@@ -75,7 +77,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
                     measuring.watch_partitions(part)
                     if application_id == topics.RESERVATION_SERVICE:
                         measuring.watch_holds(part)
-            jobs = {type(part).__name__: part.run() for part in parts} | {"operations": answering()}
+            jobs = {**_jobs(parts), "operations": answering()}
             if link:
                 jobs["report"] = link.report(ready, ready.is_open)
             status = await run_until_stopped(Work(jobs, ready, on_ready), signals)
@@ -89,8 +91,19 @@ def _parts(application_id: str, context: RoleContext) -> list[StreamWorker | Glo
 
     if application_id == topics.EVENT_SERVICE:
         return [worker(event_topology(context.partitions))]
-    areas = AreaCache(context.partitions, lambda: table.fresh)
-    table = GlobalTable(
+    areas, rules = AreaCache(context.partitions, lambda: statuses.fresh), KnownRules(lambda: events.fresh)
+    statuses = GlobalTable(
         context.broker, topics.AREA_STATUS.name, context.partitions, areas.apply, context.settings, context.observer, rest=True
     )
-    return [table, worker(reservation_topology(context.partitions, areas))]
+    events = GlobalTable(context.broker, topics.EVENT.name, context.partitions, rules.apply, context.settings, context.observer)
+    return [events, statuses, worker(reservation_topology(context.partitions, areas, rules))]
+
+
+def _jobs(parts: Sequence[StreamWorker | GlobalTable]) -> dict[str, Coroutine[Any, Any, None]]:
+    """The worker begins when the first table, that of events, is there: a sale that is paused is known to be so."""
+    jobs: dict[str, Coroutine[Any, Any, None]] = {}
+    for number, part in enumerate(parts):
+        table = parts[0]
+        is_worker = isinstance(part, StreamWorker)
+        jobs[f"{type(part).__name__}-{number}"] = table.before(part.run) if is_worker and isinstance(table, GlobalTable) else part.run()
+    return jobs

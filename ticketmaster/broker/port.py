@@ -48,7 +48,8 @@ NO_PLACED_HEADERS: Final[PlacedHeaders] = MappingProxyType({})
 NO_RECORD_HEADERS: Final[RecordHeaders] = MappingProxyType({})
 
 
-# So far may the times of records lie apart that a group reads as one batch.
+# What a group reads as one batch was written within one second of the clock, so that what happens at a whole second is no matter of
+# how records were read. So far may their times lie apart.
 BATCH_SPAN_MS: Final = 1_000
 
 
@@ -58,7 +59,7 @@ class Batch(NamedTuple):
     ``offsets[i]`` is the offset of ``records[i]``; compaction leaves gaps. ``next_offset`` is where to read on, past any gap. ``headers``
     are the traced records'; a broker may forget them. ``follows`` is where the consumer stood that delivers it, the ``next_offset`` of the
     batch before or what was sought; None: at the first record. ``timestamp_ms`` is the oldest record's; what a group reads has none in it
-    that is younger by more than :data:`BATCH_SPAN_MS`.
+    that is younger by :data:`BATCH_SPAN_MS`, or of another second.
     """
 
     source: TopicPartition

@@ -33,6 +33,8 @@ class Event(Struct, frozen=True):
     # How long an unpaid reservation lasts, and how long at most when it is extended; 0: for ever.
     hold_seconds: int = 0
     hold_seconds_max: int = 0
+    # How many seats a user may hold or have paid; 0: any number.
+    seats_per_user_max: int = 0
 
 
 class EventLimits(Struct, frozen=True):
@@ -45,6 +47,8 @@ class EventLimits(Struct, frozen=True):
     name_bytes_max: int = 255
     # A week. What is held for longer is no hold.
     hold_seconds_max: int = 604_800
+    # What is known of a user is kept in one record.
+    seats_per_user_max: int = 1_000
 
 
 class Violation(Struct, frozen=True):
@@ -83,6 +87,23 @@ def hold_violation(seconds: int, seconds_max: int, limits: EventLimits) -> Viola
     if not 1 <= seconds <= seconds_max <= limits.hold_seconds_max:
         rule = f"1 <= holdSeconds <= holdSecondsMax <= {limits.hold_seconds_max}"
         return Violation("invalid_hold", f"holdSeconds is {seconds} and holdSecondsMax is {seconds_max}, which breaks {rule}")
+    return None
+
+
+def limit_violation(seats: int, limits: EventLimits) -> Violation | None:
+    """A user may have a seat at least."""
+    if not 1 <= seats <= limits.seats_per_user_max:
+        return Violation("invalid_limit_per_user", f"seatsPerUserMax is {seats}, and must be from 1 to {limits.seats_per_user_max}")
+    return None
+
+
+def window_violation(opening: int, closing: int) -> Violation | None:
+    """A sale does not close before it opens."""
+    if opening > closing:
+        return Violation(
+            "invalid_window",
+            "reservationOpeningTime is behind reservationClosingTime; give both, or neither, and equal ones where there is no window",
+        )
     return None
 
 

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ticketmaster.domain.reservation import State
+from ticketmaster.domain.rules import EVENT_CANCELLED
 
 HOLD_EXPIRED = "[HOLD_EXPIRED]: the hold ended before a payment"
 CANCELLED = "[CANCELLED]: cancelled on request"
@@ -39,6 +40,10 @@ class ChangeRefusal:
     ALREADY_PAID = "already_paid"
     CANCELLED = "reservation_cancelled"
     FAILED = "reservation_failed"
+    EVENT_CANCELLED = "event_cancelled"
+
+
+_ENDED_BY = {HOLD_EXPIRED: ChangeRefusal.HOLD_EXPIRED, EVENT_CANCELLED: ChangeRefusal.EVENT_CANCELLED}
 
 
 class Life(NamedTuple):
@@ -90,7 +95,15 @@ def expired(life: Life) -> Moved:
     return Moved(State.CANCELLED, HOLD_EXPIRED, _unheld(life), frees=True)
 
 
-def changed(change: Change, state: State, reason: str, life: Life, time_ms: int) -> Moved | None:
+def ended_by_event(state: State, life: Life) -> Moved | None:
+    """A reservation whose event is cancelled; None: it was over before."""
+    if state in (State.FAILED, State.CANCELLED):
+        return None
+    # Of one that is undecided its area was asked: seats that it gives nevertheless are given back when they come.
+    return Moved(State.CANCELLED, EVENT_CANCELLED, _unheld(life), frees=state is not State.PROCESSING)
+
+
+def changed(change: Change, state: State, reason: str, life: Life, time_ms: int, *, event_is_cancelled: bool = False) -> Moved | None:
     """What a change that the log took at ``time_ms`` makes of a reservation; None: it has no decision that could be changed.
 
     What comes to nothing is answered, too: with the reservation as it is, and with why. A change that comes again is answered as it was.
@@ -99,6 +112,8 @@ def changed(change: Change, state: State, reason: str, life: Life, time_ms: int)
         return Moved(state, reason, life)
     # Not by _replace, which takes four times as long: each payment makes some of these.
     life = Life(life.hold_expires_ms, life.hold_expires_max_ms, life.payment_reference, change.change_id)
+    if event_is_cancelled and (ended := ended_by_event(state, life)):
+        return ended if change.kind is Kind.CANCEL else _refused(ended, ChangeRefusal.EVENT_CANCELLED)
     if is_over(state, life, time_ms):
         moved = expired(life)
         return moved if change.kind is Kind.CANCEL else _refused(moved, ChangeRefusal.HOLD_EXPIRED)
@@ -114,7 +129,7 @@ def changed(change: Change, state: State, reason: str, life: Life, time_ms: int)
         return as_it_is if is_repeated else _refused(as_it_is, ChangeRefusal.ALREADY_PAID)
     if state is State.FAILED:
         return _refused(as_it_is, ChangeRefusal.FAILED)
-    return _refused(as_it_is, ChangeRefusal.HOLD_EXPIRED if reason == HOLD_EXPIRED else ChangeRefusal.CANCELLED)
+    return _refused(as_it_is, _ENDED_BY.get(reason, ChangeRefusal.CANCELLED))
 
 
 def _unheld(life: Life) -> Life:

@@ -7,19 +7,30 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
-from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
 from ticketmaster.errors import InvalidRecord
+from ticketmaster.event.events import Budget, Events
 from ticketmaster.state.port import StateTable
 from ticketmaster.streams.topology import Look, Outputs, Processor, State, Store, Stores, Topology
-from ticketmaster.wire import events, topics
+from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import Release, read_release
 from ticketmaster.wire.holders import CLOSED, holder, read_holder, result_of
-from ticketmaster.wire.holds import NO_HOLD, Hold, for_now, read_ruled_area, read_rules, ruled_area
-from ticketmaster.wire.reservations import Command, encode_run, encode_seats, read_names, read_reserve, read_seats, refused, succeeded
+from ticketmaster.wire.holds import for_now
+from ticketmaster.wire.reservations import (
+    Command,
+    encode_run,
+    encode_seats,
+    read_names,
+    read_reserve,
+    read_seats,
+    refused,
+    refused_by_rule,
+    succeeded,
+)
+from ticketmaster.wire.rules import NO_AREA_RULES, AreaRules, Checked, read_ruled_area, read_rules, without_check
 
 _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be read")
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
@@ -33,15 +44,21 @@ _TRANSACTION_BYTES_MAX = 2 << 20
 
 
 class LiveArea:
-    """An area in memory: its seats, the record they make, and how long they are held."""
+    """An area in memory: its seats, the record they make, and the rules of its event."""
 
-    __slots__ = ("hold", "image", "name", "seats", "size_bytes")
+    __slots__ = ("hold", "image", "may_refuse", "name", "rules", "seats", "size_bytes")
 
-    def __init__(self, key: bytes, value: bytes, hold: Hold = NO_HOLD) -> None:
+    def __init__(self, key: bytes, value: bytes, rules: AreaRules = NO_AREA_RULES) -> None:
         self.name = key.decode()
-        self.hold = hold
+        self.keep(rules)
         self.image, self.seats = AreaImage.parse(value)
         self.size_bytes = len(value) + len(self.seats.free)
+
+    def keep(self, rules: AreaRules) -> None:
+        """Sells by these rules from now on."""
+        self.rules = rules
+        # At hand, as each command asks for them.
+        self.hold, self.may_refuse = rules.hold, rules.may_refuse
 
     def reserve(self, value: bytes, command: Command) -> tuple[bytes, bool]:
         """(the result of a ``ReserveSeat``, whether seats were taken)."""
@@ -84,19 +101,16 @@ class EventProcessor(Processor):
         self._partitions = partitions
         self._statuses = TopicPartition(topics.AREA_STATUS.name, partition)
         self._results = partitions_of(topics.RESERVATION_RESULT.name, partitions)
-        self._repartition = partitions_of(topics.AREA_REPARTITION.name, partitions)
-        self._ruled_repartition = partitions_of(topics.RULED_AREA_REPARTITION.name, partitions)
         self._cached_bytes_max = cached_bytes_max
-        self._transaction_bytes_max = transaction_bytes_max
-        # What the open transaction will write of areas, about.
-        self._written_bytes = 0
+        self._budget = Budget(transaction_bytes_max)
+        self._events = Events(partitions, self._budget)
         # Areas by key, those first that were longest neither read from the state nor changed.
         self._areas: OrderedDict[bytes, LiveArea] = OrderedDict()
         self._cached_bytes = 0
         self._changed: dict[bytes, LiveArea] = {}
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """Commands to take seats and to give them back, announced areas, commands to announce events."""
+        """Commands to take seats and to give them back, areas that are announced or told of rules, events to announce and change."""
         if topic == topics.RESERVE_SEAT.name:
             self._reserve(records, stores, outputs)
         elif topic == topics.RELEASE_SEATS.name:
@@ -105,55 +119,34 @@ class EventProcessor(Processor):
             self._open_areas(records, stores, outputs)
         elif topic == topics.RULED_AREA_REPARTITION.name:
             self._open_ruled_areas(records, stores, outputs)
+        elif topic == topics.CREATE_EVENT.name:
+            self._events.announce(records, stores[EVENTS], outputs)
         else:
-            self._announce(records, stores[EVENTS], outputs)
-
-    def _announce(self, records: Sequence[Pair], known: State, outputs: Outputs) -> None:
-        """Sends each area of an event to the partition it lives on; what is too much for a transaction is left to the next one.
-
-        A crash in between sends the first areas again, which changes nothing: they are there already. An event's rules stay as they
-        were announced first.
-        """
-        for at, (_, value) in enumerate(records):
-            if value is None:
-                continue
-            try:
-                event_id, areas, hold, rules = events.read_announcement(value)
-                name = event_id.encode()
-                there = known.get(name)
-                if there is not None:
-                    hold = events.read_hold(there)
-            except UNREADABLE as reason:
-                outputs.reject(at, f"no CreateEvent, or one whose rules can't be read: {reason}")
-                continue
-            if there is None and hold.seconds:
-                known.put(name, rules)
-            for place, area in enumerate(areas):
-                if self._written_bytes >= self._transaction_bytes_max:
-                    outputs.leave(at, events.without_areas(value, place))
-                    return
-                key = area_key(event_id, area.area_id).encode()
-                image = AreaImage.all_free(name, area.area_id.encode(), area.price, area.row_count, area.col_count)
-                announced = image.value(area.row_count * area.col_count)
-                partition = partition_of(key, self._partitions)
-                if hold.seconds:
-                    outputs[self._ruled_repartition[partition]].append((key, ruled_area(hold, announced)))
-                else:
-                    outputs[self._repartition[partition]].append((key, announced))
-                self._written_bytes += len(announced)
+            self._events.change(records, stores[EVENTS], outputs)
 
     def _open_ruled_areas(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """As :meth:`_open_areas`, of areas that come with rules."""
+        """As :meth:`_open_areas`, of areas that come with rules; and rules alone, of areas that are there."""
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
             try:
                 rules, status = read_ruled_area(value)
+                if not status:
+                    self._keep_rules(key, rules, stores)
+                    continue
             except UNREADABLE as reason:
                 outputs.reject(at, f"no area with rules: {reason}")
                 continue
             if not self._open(at, key, status, rules, stores, outputs):
                 return
+
+    def _keep_rules(self, key: bytes, rules: bytes, stores: Stores) -> None:
+        """An area is told of new rules; it may not be announced yet. UNREADABLE: those that it has are."""
+        kept, new = stores[RULES].get(key), read_rules(rules)
+        if kept is None or read_rules(kept).revision <= new.revision:
+            stores[RULES].put(key, rules)
+            if area := self._areas.get(key):
+                area.keep(new)
 
     def _open_areas(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
@@ -163,16 +156,19 @@ class EventProcessor(Processor):
 
     def _open(self, at: int, key: bytes, value: bytes, rules: bytes, stores: Stores, outputs: Outputs) -> bool:
         """Whether the transaction has room for the area that was announced at this place, if there is none yet."""
-        if self._written_bytes >= self._transaction_bytes_max:
+        if self._budget.is_spent:
             outputs.leave(at)
             return False
         try:
             if self._area(key, stores) is None:
-                area = self._changed[key] = self._cache(key, value, read_rules(rules) if rules else NO_HOLD)
+                area = self._changed[key] = self._cache(key, value, NO_AREA_RULES)
                 if rules:
-                    stores[RULES].put(key, rules)
+                    self._keep_rules(key, rules, stores)
+                # Rules may have come before the area, by another topic.
+                if kept := stores[RULES].get(key):
+                    area.keep(read_rules(kept))
                 # Once as state, once for those who follow it.
-                self._written_bytes += 2 * area.size_bytes
+                self._budget.written_bytes += 2 * area.size_bytes
         except UNREADABLE as reason:
             outputs.reject(at, f"no AreaStatus: {reason}")
         return True
@@ -182,10 +178,11 @@ class EventProcessor(Processor):
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            if self._written_bytes >= self._transaction_bytes_max:
+            if self._budget.is_spent:
                 outputs.leave(at)
                 return
             try:
+                value, checked = without_check(value)  # noqa: PLW2901 - the rest is for the first form
                 command = read_reserve(value)
                 who = command.who
                 given = holders.get(who)
@@ -198,18 +195,20 @@ class EventProcessor(Processor):
                 continue
             if result is None:
                 try:
-                    result = self._decide(key, value, command, stores)
+                    result = self._decide(key, value, command, checked, stores)
                 except UNREADABLE as reason:
                     # Put aside for whoever mends it, and answered: nobody waits for ever.
                     outputs.reject(at, f"the state of its area can't be read: {reason}")
                     result = refused(who, _UNREADABLE_AREA)
             outputs[results[partition_of(who, partitions)]].append((who, result))
 
-    def _decide(self, key: bytes, value: bytes, command: Command, stores: Stores) -> bytes:
+    def _decide(self, key: bytes, value: bytes, command: Command, checked: Checked, stores: Stores) -> bytes:
         """The result of a command that comes for the first time. UNREADABLE: its area's key or state is."""
         area = self._areas.get(key) or self._area(key, stores)
         if area is None:
             result = refused(command.who, unknown_area(key.decode()))
+        elif area.may_refuse and (reason := area.rules.refusal(checked)):
+            result = refused_by_rule(command.who, reason)
         else:
             result, taken = area.reserve(value, command)
             if taken:
@@ -223,7 +222,7 @@ class EventProcessor(Processor):
     def _note_changed(self, key: bytes, area: LiveArea) -> None:
         if key not in self._changed:
             self._changed[key] = area
-            self._written_bytes += 2 * area.size_bytes
+            self._budget.written_bytes += 2 * area.size_bytes
 
     def _release(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Frees what a reservation holds, once, however often it is told to give it back."""
@@ -231,7 +230,7 @@ class EventProcessor(Processor):
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            if self._written_bytes >= self._transaction_bytes_max:
+            if self._budget.is_spent:
                 outputs.leave(at)
                 return
             try:
@@ -254,7 +253,7 @@ class EventProcessor(Processor):
         if topic != topics.RESERVE_SEAT.name or value is None:
             return
         try:
-            command = read_reserve(value)
+            command = read_reserve(without_check(value)[0])
         except UNREADABLE:
             return
         result = refused(command.who, _UNWRITABLE_AREA)
@@ -262,7 +261,8 @@ class EventProcessor(Processor):
 
     def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Writes each changed area once, and keeps no more areas than fit."""
-        self._written_bytes = 0
+        self._budget.written_bytes = 0
+        self._events.end_transaction()
         if self._changed:
             self._write_changed(stores[AREAS], outputs[self._statuses])
         # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
@@ -285,11 +285,11 @@ class EventProcessor(Processor):
             value = stores[AREAS].get(key)
             if value is not None:
                 rules = stores[RULES].get(key)
-                area = self._cache(key, value, NO_HOLD if rules is None else read_rules(rules))
+                area = self._cache(key, value, NO_AREA_RULES if rules is None else read_rules(rules))
         return area
 
-    def _cache(self, key: bytes, value: bytes, hold: Hold) -> LiveArea:
-        area = self._areas[key] = LiveArea(key, value, hold)
+    def _cache(self, key: bytes, value: bytes, rules: AreaRules) -> LiveArea:
+        area = self._areas[key] = LiveArea(key, value, rules)
         self._cached_bytes += area.size_bytes
         return area
 
@@ -339,6 +339,7 @@ def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BY
             topics.RESERVE_SEAT.name,
             topics.RELEASE_SEATS.name,
             topics.RULED_AREA_REPARTITION.name,
+            topics.CHANGE_EVENT.name,
         ),
         stores=(
             Store(AREAS, topics.AREA_CHANGELOG.name),

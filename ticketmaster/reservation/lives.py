@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
-from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, expired, is_over
+from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, ended_by_event, expired, is_over
 from ticketmaster.domain.reservation import State as ReservationState
 from ticketmaster.reservation.deadlines import Deadlines
 from ticketmaster.state.port import StateTable, Steps
@@ -19,12 +19,12 @@ from ticketmaster.streams.topology import Outputs, State, Stores
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change, release_seats
-from ticketmaster.wire.deadlines import EARLY_CANCEL, HOLD, Deadline, read_deadline
+from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, read_deadline
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
-from ticketmaster.wire.reservations import check_id, processing, read_result
+from ticketmaster.wire.reservations import check_id, event_of, processing, read_result
 
-RESERVATIONS, DEADLINES = "Reservation", "Deadline"
+RESERVATIONS, DEADLINES, USER_SEATS = "Reservation", "Deadline", "UserSeats"
 # So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments. With
 # fewer it waits more than it works; with more a payment waits for longer.
 _ENDED_MAX = 250
@@ -56,6 +56,10 @@ class Lives:
         """How many reservations end unless they are paid."""
         self.cancelled_early: dict[bytes, bytes] = {}
         """The ids of changes that cancel reservations which have not come yet."""
+        self.cancelled_events: set[bytes] = set()
+        """The encoded names of events that are cancelled."""
+        self.over: list[tuple[bytes, bytes]] = []
+        """Reservations that were cancelled, and are not told to those who count seats: their keys and what they were."""
 
     @property
     def oldest_due_ms(self) -> int | None:
@@ -69,6 +73,9 @@ class Lives:
     def restored(self, deadlines: StateTable) -> Steps:
         """Reads all that is due some time."""
         for number, (key, value) in enumerate(deadlines.items()):
+            if key.startswith(EVENT_KEY):
+                # The last ones in the order of keys, and no reservation's.
+                return
             self._note(key, read_deadline(value))
             if number % _RESTORED_AT_ONCE == 0:
                 yield
@@ -153,7 +160,8 @@ class Lives:
                 self._keep(key, Deadline(EARLY_CANCEL, outputs.time_ms + _EARLY_MS, change.change_id), deadlines)
             return
         where = standing(reservation)
-        moved = changed(change, where.state, where.reason.decode(), where.life, outputs.time_ms)
+        is_cancelled = bool(self.cancelled_events) and event_of(reservation) in self.cancelled_events
+        moved = changed(change, where.state, where.reason.decode(), where.life, outputs.time_ms, event_is_cancelled=is_cancelled)
         if moved is None:
             return
         until_ms = moved.life.hold_expires_ms
@@ -164,10 +172,24 @@ class Lives:
         outputs.changed(change_name(change.kind, where.state, moved))
         self._move(key, reservation, where.seats_end, where.seats, moved, state, outputs)
 
+    def end_by_event(self, key: bytes, reservation: bytes, stores: Stores, outputs: Outputs) -> bool:
+        """Cancels a reservation of a cancelled event; False: it was over before."""
+        where = standing(reservation)
+        moved = ended_by_event(where.state, where.life)
+        if moved is None:
+            return False
+        if where.life.hold_expires_ms:
+            self._close(key, stores[DEADLINES])
+        outputs.changed("cancelled")
+        self._move(key, reservation, where.seats_end, where.seats, moved, stores[RESERVATIONS], outputs)
+        return True
+
     def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs) -> None:
         value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)
         state.put(key, value)
         outputs[self._decisions].append((key, value))
+        if moved.state is ReservationState.CANCELLED:
+            self.over.append((key, reservation))
         if moved.frees:
             self._give_back(key, reservation, seats, outputs)
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER, UNSUPPORTED_TYPE, ReservationType
+from ticketmaster.domain.rules import EVENT_CANCELLED
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
+from ticketmaster.reservation.cancelling import CancelledEvents
+from ticketmaster.reservation.limits import UserLimits
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, USER_SEATS, Lives
+from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
-from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.binary import UNREADABLE, skip_string
 from ticketmaster.wire.holds import without_hold
 from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
+from ticketmaster.wire.rules import NOT_CHECKED, Checked, checked_reserve_seat, without_box_office
 
 _SEPARATOR = KEY_SEPARATOR.encode()
 # Short names of the reasons why no area was asked, as they are counted.
@@ -23,20 +29,35 @@ _OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 
 
+class _Looked(NamedTuple):
+    """Why an event sells nothing to a command, or ""; what the area is told; how many seats the user may have, 0: any number."""
+
+    refusal: str = ""
+    checked: Checked = NOT_CHECKED
+    seats_max: int = 0
+
+
+_NOT_LOOKED_AT = _Looked()
+
+
 class ReservationProcessor(Processor):
     """One partition of the reservation role."""
 
-    def __init__(self, partition: int, partitions: int, areas: AreaCache) -> None:
+    def __init__(self, partition: int, partitions: int, areas: AreaCache, rules: KnownRules | None = None) -> None:
         self._partitions = partitions
         self._decisions = TopicPartition(topics.USER_RESERVATION.name, partition)
         self._commands = partitions_of(topics.RESERVE_SEAT.name, partitions)
         self._areas = areas
+        self._rules = rules or KnownRules()
         self._lives = Lives(partition, partitions)
+        self._cancelled = CancelledEvents(self._lives)
+        self._limits = UserLimits(partition, partitions)
 
     @property
     def deadline_ms(self) -> int | None:
-        """When a hold ends next, by the log's time."""
-        return self._lives.deadline_ms
+        """When a hold ends next, by the log's time; the past while reservations of a cancelled event are left."""
+        cancelling_ms = self._cancelled.deadline_ms
+        return self._lives.deadline_ms if cancelling_ms is None else cancelling_ms
 
     @property
     def oldest_due_ms(self) -> int | None:
@@ -53,21 +74,35 @@ class ReservationProcessor(Processor):
         return self._lives.due_by(at_ms)
 
     def restored(self, tables: Mapping[str, StateTable]) -> Steps:
-        """Finds the holds that are open."""
-        return self._lives.restored(tables[DEADLINES])
+        """Finds the holds that are open, the events that are cancelled, and those whose users' seats are counted."""
+        yield from self._limits.restored(tables[USER_SEATS])
+        yield from self._cancelled.restored(tables[DEADLINES])
+        yield from self._lives.restored(tables[DEADLINES])
 
     def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:
-        """Ends some of the holds that are over."""
-        self._lives.on_time(now_ms, stores, outputs)
+        """Cancels some reservations of cancelled events, and ends some of the holds that are over."""
+        if self._cancelled.deadline_ms is not None:
+            self._cancelled.cancel_some(stores, outputs)
+        due_ms = self._lives.deadline_ms
+        if due_ms is not None and due_ms <= now_ms:
+            self._lives.on_time(now_ms, stores, outputs)
+
+    def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
+        """Reservations of events that were cancelled just now are looked for from the next transaction on."""
+        self._free_users(stores)
+        self._cancelled.end_transaction()
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """Commands to reserve, results of the event role, changes of what is reserved."""
+        """Commands to reserve, results of the event role, changes of what is reserved, events that are cancelled."""
         if topic == topics.CREATE_RESERVATION.name:
+            self._free_users(stores)
             self._create(records, stores, outputs)
         elif topic == topics.RESERVATION_RESULT.name:
             self._finish(records, stores, outputs)
-        else:
+        elif topic == topics.CHANGE_RESERVATION.name:
             self._lives.change(records, stores, outputs)
+        else:
+            self._cancelled.cancel(records, stores, outputs)
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:
         """A command that no area can be asked for has failed. What is too large to be told of a decision can't be told."""
@@ -75,6 +110,7 @@ class ReservationProcessor(Processor):
         if topic != topics.CREATE_RESERVATION.name or create is None or stores[RESERVATIONS].get(key) is not None:
             return
         try:
+            create, _ = without_box_office(create)
             read_create(create)
             check_id(key)
         except UNREADABLE:
@@ -83,6 +119,7 @@ class ReservationProcessor(Processor):
 
     def _create(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         state, cancelled_early = stores[RESERVATIONS], self._lives.cancelled_early
+        by_name, cancelled_events = self._rules.by_name, self._lives.cancelled_events
         # Where the filter may be behind, the area itself decides.
         filters = self._areas.is_fresh()
         for at, (key, create) in enumerate(records):
@@ -90,6 +127,7 @@ class ReservationProcessor(Processor):
             if create is None or state.get(key) is not None:
                 continue
             try:
+                create, box_office = without_box_office(create)  # noqa: PLW2901 - all that is made of it has the first form
                 command = read_create(create)
                 check_id(key)
             except UNREADABLE as reason:
@@ -102,7 +140,10 @@ class ReservationProcessor(Processor):
             if kind not in _SUPPORTED:
                 self._fail(key, create, UNSUPPORTED_TYPE, state, outputs)
                 continue
-            area = self._areas.get(names)
+            looked = _NOT_LOOKED_AT
+            if by_name or cancelled_events or box_office:
+                looked = self._looked_at(names, outputs.time_ms, box_office=box_office)
+            area = None if looked.refusal else self._areas.get(names)
             if area is None:
                 area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
@@ -111,11 +152,37 @@ class ReservationProcessor(Processor):
             else:
                 self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
                 continue
+            if refusal := looked.refusal or (looked.seats_max and self._limits.take(key, create, command, looked.seats_max, stores)):
+                self._fail(key, create, refusal, state, outputs)
+                continue
             state.put(key, processing(key, create))
-            outputs[self._commands[partition]].append((area_key, reserve_seat(key, create, command.names_at)))
+            if looked.checked is NOT_CHECKED:
+                reserve = reserve_seat(key, create, command.names_at)
+            else:
+                reserve = checked_reserve_seat(key, create, command.names_at, looked.checked)
+            outputs[self._commands[partition]].append((area_key, reserve))
+
+    def _looked_at(self, names: bytes, time_ms: int, *, box_office: bool) -> _Looked:
+        """What the rules of the event say to a command of this time."""
+        name = names[: skip_string(names, 0)]
+        if name in self._lives.cancelled_events:
+            return _Looked(EVENT_CANCELLED)
+        rules = self._rules.by_name.get(name)
+        if rules is None:
+            return _Looked(checked=Checked(0, box_office=True)) if box_office else _NOT_LOOKED_AT
+        refusal = self._rules.refusal(rules, time_ms, box_office=box_office)
+        return _Looked(refusal, Checked(rules.revision, box_office), 0 if box_office else rules.seats_per_user_max)
+
+    def _free_users(self, stores: Stores) -> None:
+        """Users may have other seats for those of reservations that were cancelled."""
+        if over := self._lives.over:
+            for key, reservation in over:
+                self._limits.free(key, reservation, stores)
+            over.clear()
 
     def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
-        outputs.decided(_OUTCOMES[reason])
+        # What a rule says has its short name in brackets.
+        outputs.decided(_OUTCOMES.get(reason) or reason[1 : reason.index("]")])
         self._decide(key, failed_at_once(key, create, reason), state, outputs)
 
     def _finish(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
@@ -136,6 +203,8 @@ class ReservationProcessor(Processor):
                 continue
             outputs.decided(decision.outcome)
             decided_now = decision.reservation
+            if decision.outcome:
+                self._limits.free(key, decided_now, stores)
             if hold.seconds and not decision.outcome:
                 decided_now = self._lives.hold(key, decided_now, hold, stores, outputs)
             self._decide(key, decided_now, state, outputs)
@@ -145,11 +214,23 @@ class ReservationProcessor(Processor):
         outputs[self._decisions].append((key, reservation))
 
 
-def reservation_topology(partitions: int, areas: AreaCache) -> Topology:
-    """The reservation role on topics of ``partitions`` partitions; ``areas`` is fed with the status of every area."""
+def reservation_topology(partitions: int, areas: AreaCache, rules: KnownRules | None = None) -> Topology:
+    """The reservation role on topics of ``partitions`` partitions.
+
+    ``areas`` is fed with the status of every area, ``rules`` with every event; None: no event has any.
+    """
     return Topology(
         application_id=topics.RESERVATION_SERVICE,
-        sources=(topics.CREATE_RESERVATION.name, topics.RESERVATION_RESULT.name, topics.CHANGE_RESERVATION.name),
-        stores=(Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name), Store(DEADLINES, topics.DEADLINE_CHANGELOG.name)),
-        new_processor=lambda partition: ReservationProcessor(partition, partitions, areas),
+        sources=(
+            topics.CREATE_RESERVATION.name,
+            topics.RESERVATION_RESULT.name,
+            topics.CHANGE_RESERVATION.name,
+            topics.CANCEL_EVENT.name,
+        ),
+        stores=(
+            Store(RESERVATIONS, topics.RESERVATION_CHANGELOG.name),
+            Store(DEADLINES, topics.DEADLINE_CHANGELOG.name),
+            Store(USER_SEATS, topics.USER_SEATS_CHANGELOG.name),
+        ),
+        new_processor=lambda partition: ReservationProcessor(partition, partitions, areas, rules),
     )

@@ -14,7 +14,7 @@ from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.life import REFUNDED
 from ticketmaster.domain.reservation import LIVE
 from ticketmaster.event.processor import AREAS, EVENTS, HOLDERS, RULES
-from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, USER_SEATS
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
@@ -32,6 +32,7 @@ LOGS = {
     (topics.EVENT_SERVICE, EVENTS): topics.EVENT.name,
     (topics.RESERVATION_SERVICE, RESERVATIONS): topics.RESERVATION_CHANGELOG.name,
     (topics.RESERVATION_SERVICE, DEADLINES): topics.DEADLINE_CHANGELOG.name,
+    (topics.RESERVATION_SERVICE, USER_SEATS): topics.USER_SEATS_CHANGELOG.name,
     (topics.TICKET_SERVICE, RESERVATIONS): topics.USER_RESERVATION.name,
 }
 _SHOWN_MAX = 5

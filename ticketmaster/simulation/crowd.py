@@ -15,6 +15,7 @@ from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.errors import Retriable
 from ticketmaster.simulation.deployment import Deployment, Reply
 from ticketmaster.simulation.lives import Lives
+from ticketmaster.simulation.organisers import NOT_SOLD, Organisers
 from ticketmaster.simulation.roles import RoleProcess
 from ticketmaster.wire import topics
 from ticketmaster.wire.reservations import encode_create, encode_seats, encode_who_and_where, refused, succeeded
@@ -34,7 +35,8 @@ _JSON = msgspec.json.Encoder().encode
 class Crowd:
     """Everybody outside. ``commands``: how many reservations are asked for, by HTTP or on the topic."""
 
-    def __init__(self, deployment: Deployment, random: Random, commands: int, span_s: float) -> None:
+    def __init__(self, deployment: Deployment, random: Random, commands: int, span_s: float, rules: Random | None = None) -> None:
+        """``rules``: the chance by which events have rules; None: they have none."""
         self._deployment = deployment
         self._random = random
         self._left = commands
@@ -64,6 +66,8 @@ class Crowd:
             for number in range(random.choice((1, 2, 4))):
                 self.sizes[f"{event}#area-{number}"] = (random.randrange(3, 11), random.randrange(4, 13))
 
+        self.organisers = Organisers(deployment, self.events if rules else (), rules or random, span_s, self._one)
+
     async def run(self) -> None:
         """Until every command was sent and every buyer who waits has been told."""
         async with asyncio.TaskGroup() as group:
@@ -90,7 +94,7 @@ class Crowd:
         ]
         seconds, seconds_max = self.holds[event]
         holds = {"holdSeconds": seconds + held_longer, "holdSecondsMax": seconds_max + held_longer} if seconds else {}
-        return _JSON({"eventName": event, "artist": "The Band", "areas": areas, **holds})
+        return _JSON({"eventName": event, "artist": "The Band", "areas": areas, **holds, **self.organisers.rules(event)})
 
     async def _announce(self, event: str) -> None:
         await asyncio.sleep(self._random.random() * self._span_s / 3 if event != self.events[0] else 0)
@@ -100,6 +104,8 @@ class Crowd:
                 self.announced.add(event)
             else:
                 await asyncio.sleep(_RETRY_S)
+        if self.organisers.is_ruled(event):
+            await self.organisers.organise(event)
 
     async def announce_again(self) -> None:
         """An event is announced once more, with other sizes and other holds: what is sold stays sold, what is held as long as it was."""
@@ -132,7 +138,7 @@ class Crowd:
         rows, cols = self.sizes[area]
         if random.random() < 0.02:
             area_id = "nowhere"
-        body: dict[str, Any] = {"userId": "ann", "eventId": event, "areaId": area_id}
+        body: dict[str, Any] = {"userId": self.organisers.user(event, random), "eventId": event, "areaId": area_id}
         if random.random() < 0.6:
             return body | {"type": "RANDOM", "numOfSeats": random.choice((1, 1, 2, 3))}
         row, col, count = random.randrange(rows), random.randrange(cols), random.choice((1, 2))
@@ -149,6 +155,8 @@ class Crowd:
     async def _order_that(self, body: dict[str, Any]) -> str | None:
         reply = await self._deployment.ask(await self._one(), "POST", f"/v1/event/{body['eventId']}/reservation", _JSON(body))
         if reply is None or reply.status == 503:
+            return None
+        if reply.status == 409 and self.organisers.is_ruled(body["eventId"]) and msgspec.json.decode(reply.body)["code"] in NOT_SOLD:
             return None
         if reply.status != 200:
             self._deployment.journal.violation(f"{body} was answered with {reply}")
@@ -196,7 +204,7 @@ class Crowd:
         for area, view in sorted(areas.items()):
             event, _, area_id = area.partition("#")
             shown = msgspec.json.decode(view)
-            if not self.holds.get(event, (0, 0))[0] or not shown["availableSeats"]:
+            if not self.holds.get(event, (0, 0))[0] or not shown["availableSeats"] or self.organisers.is_ruled(event):
                 continue
             body = {"userId": "ann", "eventId": event, "areaId": area_id, "type": "RANDOM", "numOfSeats": 1}
             reservation_id = await self._order_that(body)
@@ -270,6 +278,7 @@ class Crowd:
         inputs = (
             *(topics.CREATE_EVENT, topics.CREATE_RESERVATION, topics.RESERVE_SEAT, topics.RESERVATION_RESULT, topics.AREA_REPARTITION),
             *(topics.CHANGE_RESERVATION, topics.RELEASE_SEATS, topics.RULED_AREA_REPARTITION),
+            *((topics.CHANGE_EVENT, topics.CANCEL_EVENT) if self.organisers.kinds else ()),
         )
         for topic in inputs:
             await self._send(topic.name, b"rubbish-%d" % self._random.randrange(9), self._random.choice(rubbish))

@@ -193,7 +193,7 @@ class Deployment:
         """A client's request and its answer; None: there was none. A process that is well and does not answer breaks a rule."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
-        asked_s, deadline_s = loop.time(), _ANSWER_DEADLINES_S["GET" if path.startswith(_CHANGES) else method]
+        asked_s, deadline_s = loop.time(), _ANSWER_DEADLINES_S["POST" if method == "POST" and not path.startswith(_CHANGES) else "GET"]
 
         def on_answer(reply: Reply) -> None:
             if method == "POST" and reply.status == 200:

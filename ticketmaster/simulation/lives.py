@@ -21,7 +21,7 @@ _TRIES_MAX: Final = 4
 _NEAR_S: Final = (-0.6, -0.05, -0.001, 0.0, 0.0, 0.001, 0.05, 0.6, 1.5)
 _PLANS: Final = (("pay",) * 6, ("pay late",) * 4, ("cancel",) * 3, ("extend",) * 3, ("let go",) * 4)
 # After what the answer says, the reservation never has its seats again.
-_OVER: Final = ("hold_expired", "reservation_cancelled", "reservation_failed")
+_OVER: Final = ("hold_expired", "reservation_cancelled", "reservation_failed", "event_cancelled")
 _REFUSED: Final = (*_OVER, "hold_limit", "already_paid", "not_decided")
 
 

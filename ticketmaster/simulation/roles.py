@@ -13,6 +13,7 @@ from ticketmaster.errors import Retriable, TicketmasterError
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
+from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.disk import Disk, SimulatedStores
 from ticketmaster.simulation.hosting import Hosting
@@ -183,12 +184,11 @@ class RoleProcess:
         return [self._added(self._worker(event_topology(self._around.partitions, TRANSACTION_BYTES_MAX))).run()]
 
     def _reservation(self) -> list[Coroutine[Any, Any, None]]:
-        areas = AreaCache(self._around.partitions, lambda: table.fresh)
-        table = self._table(topics.AREA_STATUS, areas.apply, rest=True)
-        return [
-            self._added(self._worker(reservation_topology(self._around.partitions, areas))).run(),
-            self._added(table).run(),
-        ]
+        areas, rules = AreaCache(self._around.partitions, lambda: statuses.fresh), KnownRules(lambda: events.fresh)
+        statuses = self._added(self._table(topics.AREA_STATUS, areas.apply, rest=True))
+        events = self._added(self._table(topics.EVENT, rules.apply, rest=False))
+        worker = self._added(self._worker(reservation_topology(self._around.partitions, areas, rules)))
+        return [events.before(worker.run), statuses.run(), events.run()]
 
     def _ticket(self) -> list[Coroutine[Any, Any, None]]:
         table = OwnedTable(

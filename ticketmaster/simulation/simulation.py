@@ -30,6 +30,7 @@ _FOREIGN = "foreign"
 # So much of what other gateways write has an id of another schema.
 _FOREIGN_SHARE = 0.7
 _LOOK_S = 0.5
+_RULED_EACH = 4
 _UNWINDING_STEPS_MAX = 1_000_000
 _ABANDONED: list[object] = []
 
@@ -50,6 +51,8 @@ class Size(NamedTuple):
     kafka: bool = False
     # Kinds of faults that are left out.
     without: tuple[str, ...] = ()
+    # Whether events have rules; None: of each fourth seed they have.
+    rules: bool | None = None
 
 
 class Outcome(NamedTuple):
@@ -120,7 +123,9 @@ class _Run:
         if isinstance(host, KafkaHost):
             host.on_acknowledged = self._deployment.expect_told
         span_s = Faults.span_s(size.faults)
-        self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s)
+        has_rules = seed % _RULED_EACH == _RULED_EACH - 1 if size.rules is None else size.rules
+        rules = Random(f"{seed} rules") if has_rules else None
+        self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s, rules)
         self._checker.forged, self._crowd.releases = self._crowd.forged, self._checker.releases
         chance = Random(f"{seed} faults")
         if isinstance(host, KafkaHost):
@@ -168,7 +173,7 @@ class _Run:
         books = self._checker.books
         while loop.time() < deadline and not self.journal.violations:
             ready = all(one.ready for one in self._deployment.live)
-            if buying.done() and ready and not (books.undecided() or books.open_holds or books.releasing()):
+            if buying.done() and ready and not (books.undecided() or books.open_holds or books.releasing() or books.cancelling()):
                 buying.result()
                 return True
             await asyncio.sleep(_LOOK_S)

@@ -7,9 +7,10 @@ by every process, which keeps of it what it likes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
+from typing import Any
 
 from ticketmaster.broker.port import (
     NO_CLAIMS,
@@ -78,6 +79,7 @@ class GlobalTable:
         self._caught_up = asyncio.Event()
         # By the loop's time, a moment whose every record it has.
         self._has_all_of_s = -inf
+        self._is_there = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -105,6 +107,11 @@ class GlobalTable:
         finally:
             await cancel(*jobs)
             await reader.stop()
+
+    async def before(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Does work that is to begin when the table has all that was there."""
+        await self._is_there.wait()
+        await work()
 
     async def _follow(self, reader: Consumer) -> None:
         while True:
@@ -154,6 +161,7 @@ class GlobalTable:
                 # Nothing newer is asked before it is there: a table that is always a little behind would never be.
                 await self._catch_up(ends, interval_s)
                 self._has_all_of_s = asked_s
+                self._is_there.set()
             await asyncio.sleep(asked_s + interval_s - time())
 
     async def _catch_up(self, ends: Mapping[TopicPartition, int], interval_s: float) -> None:

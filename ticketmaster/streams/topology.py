@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ticketmaster.broker.port import Headers, Pair, TopicPartition
-from ticketmaster.state.port import StateTable, Steps
+from ticketmaster.state.port import Scanned, StateTable, Steps
 from ticketmaster.telemetry.observer import DeadLetter
 from ticketmaster.telemetry.tracing import Span
 
@@ -63,6 +63,9 @@ class State(Protocol):
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value; None deletes."""
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
+        """As :meth:`~ticketmaster.state.port.StateTable.scan`, of what is committed: without the open transaction's writes."""
 
 
 Stores = Mapping[str, State]

@@ -9,6 +9,7 @@ import structlog
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, Producer, TopicPartition, ensure_durable
+from ticketmaster.clock import Clock
 from ticketmaster.domain.event import Event
 from ticketmaster.errors import Fatal, Refused, Retriable
 from ticketmaster.streams.jobs import cancel
@@ -22,15 +23,17 @@ from ticketmaster.wire.events import encode_event
 
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S: Final = 5.0
+_VISIBLE_NS: Final = 5_000_000_000
 
 
 class Announcements:
     """Events on their way to the log, each with its client."""
 
-    def __init__(self, producer: Producer, catalog: Catalog, partitions: int, observer: Observer) -> None:
+    def __init__(self, producer: Producer, catalog: Catalog, partitions: int, clock: Clock, observer: Observer) -> None:
         self._producer = producer
         self._catalog = catalog
         self._partitions = partitions
+        self._clock = clock
         self._observer = observer
         self.jobs: set[asyncio.Task[None]] = set()
         """One for each that is not answered."""
@@ -78,7 +81,9 @@ class Announcements:
         name = event.event_name
         if event.areas and not self._catalog.has_areas(name, [area.area_id for area in event.areas]):
             return False
-        return not event.hold_seconds or self._catalog.has_rules(name)
+        # A window that is over by then is none.
+        has_window = event.reservation_opening_ns < event.reservation_closing_ns > self._clock.now_ns() + _VISIBLE_NS
+        return not (event.hold_seconds or event.seats_per_user_max or has_window) or self._catalog.has_rules(name)
 
     def on_catalog(self) -> None:
         """The catalog has changed."""

@@ -8,7 +8,16 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from ticketmaster.domain.event import Area, Event, EventLimits, event_violation, hold_violation, name_violation
+from ticketmaster.domain.event import (
+    Area,
+    Event,
+    EventLimits,
+    event_violation,
+    hold_violation,
+    limit_violation,
+    name_violation,
+    window_violation,
+)
 from ticketmaster.domain.life import Life
 from ticketmaster.domain.reservation import ReservationType, State
 from ticketmaster.ticket.access import EventPattern
@@ -74,6 +83,7 @@ class _EventBody(Struct):
     eventEndTime: Raw = _NO_TIME
     holdSeconds: Int32 | UnsetType = UNSET
     holdSecondsMax: Int32 | UnsetType = UNSET
+    seatsPerUserMax: Int32 | UnsetType = UNSET
 
 
 class _PaymentBody(Struct):
@@ -119,6 +129,15 @@ class EventView(Struct):
     areas: list[AreaView]
     holdSeconds: int | UnsetType = UNSET
     holdSecondsMax: int | UnsetType = UNSET
+    # Of events with rules.
+    seatsPerUserMax: int | UnsetType = UNSET
+    artist: str | UnsetType = UNSET
+    reservationOpeningTime: Raw | UnsetType = UNSET
+    reservationClosingTime: Raw | UnsetType = UNSET
+    eventStartTime: Raw | UnsetType = UNSET
+    eventEndTime: Raw | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    revision: int | UnsetType = UNSET
 
 
 class EventSummary(Struct):
@@ -150,14 +169,15 @@ class SeatMapView(Struct):
 
 
 # What decoders raise for a body that is none.
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_event = msgspec.json.Decoder(_EventBody).decode
 _decode_payment = msgspec.json.Decoder(_PaymentBody).decode
 _decode_extension = msgspec.json.Decoder(_ExtensionBody).decode
 _decode_reservation = msgspec.json.Decoder(_ReservationBody).decode
 
 
-def _malformed(body: bytes, cause: Exception) -> Problem:
+def malformed(body: bytes, cause: Exception) -> Problem:
+    """400: a body that can't be decoded."""
     code = "invalid_field" if isinstance(cause, msgspec.ValidationError) else "malformed_json"
     reason = str(cause)
     for said, meant in _PLAINER:
@@ -170,14 +190,26 @@ def read_event(body: bytes, limits: EventLimits, now_ns: int) -> Event:
     """The event that a client announces. Problem: it breaks a rule."""
     try:
         read = _decode_event(body)
-    except _UNDECODABLE as cause:
-        raise _malformed(body, cause) from cause
+    except UNDECODABLE as cause:
+        raise malformed(body, cause) from cause
     areas = tuple(Area(area.areaId, int(area.price), int(area.rowCount), int(area.colCount)) for area in read.areas)
     broken = event_violation(read.eventName, read.artist, areas, limits)
     if broken:
         raise Problem(400, broken.code, f"{broken.message}.")
     opening, closing, start, end = (parse_time(field, bytes(getattr(read, field)), now_ns) for field in _TIME_FIELDS)
-    return Event(read.eventName, read.artist, opening, closing, start, end, areas, *_hold(read, limits))
+    if broken := window_violation(opening, closing):
+        raise Problem(400, broken.code, f"{broken.message}.")
+    return Event(read.eventName, read.artist, opening, closing, start, end, areas, *_hold(read, limits), _limit(read, limits))
+
+
+def _limit(read: _EventBody, limits: EventLimits) -> int:
+    """How many seats a user may have; 0: any number."""
+    if read.seatsPerUserMax is UNSET:
+        return 0
+    seats = int(read.seatsPerUserMax)
+    if broken := limit_violation(seats, limits):
+        raise Problem(400, broken.code, f"{broken.message}.")
+    return seats
 
 
 def _hold(read: _EventBody, limits: EventLimits) -> tuple[int, int]:
@@ -195,8 +227,8 @@ def read_payment(body: bytes, bytes_max: int) -> bytes:
     """The reference of a payment. Problem: it is none."""
     try:
         reference = _decode_payment(body).reference
-    except _UNDECODABLE as cause:
-        raise _malformed(body, cause) from cause
+    except UNDECODABLE as cause:
+        raise malformed(body, cause) from cause
     if broken := name_violation("reference", reference, bytes_max):
         raise Problem(400, "invalid_reference", f"{broken.message}.")
     return reference.encode()
@@ -206,8 +238,8 @@ def read_extension(body: bytes, seconds_max: int) -> int:
     """For how many seconds from now on a hold shall last. Problem: it is no such number."""
     try:
         seconds = int(_decode_extension(body).seconds)
-    except _UNDECODABLE as cause:
-        raise _malformed(body, cause) from cause
+    except UNDECODABLE as cause:
+        raise malformed(body, cause) from cause
     if not 1 <= seconds <= seconds_max:
         raise Problem(400, "invalid_extension", f"seconds is a number from 1 to {seconds_max}.")
     return seconds
@@ -223,6 +255,7 @@ class _AnnouncedEvent(Struct):
     eventEndTime: Raw
     holdSeconds: int | UnsetType = UNSET
     holdSecondsMax: int | UnsetType = UNSET
+    seatsPerUserMax: int | UnsetType = UNSET
 
 
 def event_json(event: Event) -> bytes:
@@ -230,16 +263,16 @@ def event_json(event: Event) -> bytes:
     areas = [_AreaBody(area.area_id, area.price, area.row_count, area.col_count) for area in event.areas]
     times = (event.reservation_opening_ns, event.reservation_closing_ns, event.event_start_ns, event.event_end_ns)
     opening, closing, start, end = map(time_json, times)
-    hold = (event.hold_seconds, event.hold_seconds_max) if event.hold_seconds else (UNSET, UNSET)
-    return encode_json(_AnnouncedEvent(event.event_name, event.artist, areas, opening, closing, start, end, *hold))
+    seconds, seconds_max, limit = event.hold_seconds or UNSET, event.hold_seconds_max or UNSET, event.seats_per_user_max or UNSET
+    return encode_json(_AnnouncedEvent(event.event_name, event.artist, areas, opening, closing, start, end, seconds, seconds_max, limit))
 
 
 def read_reservation_request(body: bytes, event_id: str, limits: TicketLimits) -> bytes:
     """The ``CreateReservation`` that a client asks for. Problem: it breaks a rule."""
     try:
         read = _decode_reservation(body)
-    except _UNDECODABLE as cause:
-        raise _malformed(body, cause) from cause
+    except UNDECODABLE as cause:
+        raise malformed(body, cause) from cause
     if read.eventId is not None and read.eventId != event_id:
         raise Problem(400, "event_id_mismatch", "eventId in the body is not the one in the path.")
     seats, kind = read.seats or (), _TYPES.get(read.type, ReservationType.INVALID)

@@ -1,25 +1,25 @@
-"""Events and areas as the gateway shows them: the last status of each area, and the holds of each event, from the tables of both."""
+"""Events and areas as the gateway shows them: the last status of each area, and the rules of each event, from the tables of both."""
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
-
-from msgspec import UNSET
+from typing import Any, NamedTuple
 
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
+from ticketmaster.domain.rules import CHANGEABLE, NO_RULES, EventRules, Status
 from ticketmaster.streams.table import Unreadable
 from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
 from ticketmaster.ticket.renderings import Rendered, Renderings
+from ticketmaster.ticket.times import time_json
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.events import read_hold
-from ticketmaster.wire.holds import NO_HOLD, Hold
+from ticketmaster.wire.events import read_rules_of
 
 _SHOWN_EVENTS_MAX = 1_000
+_NS_PER_MS = 1_000_000
 
 
 class _Area(NamedTuple):
@@ -42,9 +42,11 @@ class Catalog:
     """All areas in memory, as the bytes of their last status: about 4.5 bytes a seat. What it shows it renders once a version."""
 
     def __init__(self) -> None:
+        self.ruled: dict[str, EventRules] = {}
+        """The events that do not simply sell to everybody."""
         self._events: dict[str, _Event] = {}
         self._names: list[str] = []
-        self._holds: dict[str, Hold] = {}
+        self._rules: dict[str, EventRules] = {}
         # How many statuses and rules it has taken: each gives its area, its event and the list a version of its own.
         self._version = 0
         self._renderings = Renderings()
@@ -83,18 +85,31 @@ class Catalog:
         unreadable: list[Unreadable] = []
         for at, (key, value) in enumerate(records):
             try:
-                event_id, hold = key.decode(), NO_HOLD if value is None else read_hold(value)
+                event_id, rules = key.decode(), NO_RULES if value is None else read_rules_of(value)
             except UNREADABLE as reason:
                 unreadable.append((at, f"no Event: {reason}"))
                 continue
-            self._holds[event_id] = hold
+            self._rules[event_id] = rules
+            if rules.are_checked or rules.status is not Status.OPEN:
+                self.ruled[event_id] = rules
+            else:
+                self.ruled.pop(event_id, None)
             if event := self._events.get(event_id):
                 event.version = self._version = self._version + 1
         return unreadable
 
     def has_rules(self, event_id: str) -> bool:
         """Whether an event's rules are known."""
-        return event_id in self._holds
+        return event_id in self._rules
+
+    def rules(self, event_id: str) -> EventRules:
+        """The rules of an event."""
+        return self._rules.get(event_id, NO_RULES)
+
+    def area_ids(self, event_id: str) -> tuple[str, ...]:
+        """The areas of an event that are known; none: it is not."""
+        event = self._events.get(event_id)
+        return tuple(event.areas) if event else ()
 
     def has_areas(self, event_id: str, area_ids: Sequence[str]) -> bool:
         """Whether all these areas are known."""
@@ -131,19 +146,31 @@ class Catalog:
         return self._renderings.get(("event", event_id), event.version, lambda: self._view(event_id, event)) if event else None
 
     def _view(self, event_id: str, event: _Event) -> EventView:
-        hold = self._holds.get(event_id, NO_HOLD)
         areas = [
             AreaView(area_id, area.header.price, area.header.rows, area.header.cols, area.header.available)
             for area_id, area in sorted(event.areas.items())
         ]
-        seconds, seconds_max = hold if hold.seconds else (UNSET, UNSET)
-        return EventView(event_id, event.seats, event.available, areas, seconds, seconds_max)
+        return EventView(event_id, event.seats, event.available, areas, **_shown(self.rules(event_id)))
 
     def seat_map(self, event_id: str, area_id: str) -> Rendered | None:
         """An area's seats."""
         event = self._events.get(event_id)
         area = event.areas.get(area_id) if event else None
         return self._renderings.get(("area", event_id, area_id), area.version, lambda: _seat_map(event_id, area_id, area)) if area else None
+
+
+def _shown(rules: EventRules) -> dict[str, Any]:
+    """What an event shows of its rules; nothing, if it has none. Times that nobody told are not shown."""
+    if rules.revision == 0:
+        return {}
+    shown: dict[str, Any] = {"status": rules.status.name, "revision": rules.revision}
+    for name, field in CHANGEABLE.items():
+        value = getattr(rules, name)
+        if name.endswith("_ms") and value:
+            shown[field] = time_json(value * _NS_PER_MS)
+        elif value and name != "status":
+            shown[field] = value
+    return shown
 
 
 def _seat_map(event_id: str, area_id: str, area: _Area) -> SeatMapView:

@@ -20,9 +20,9 @@ from ticketmaster.ticket.routes import UNDECODABLE, Request, RouteTable, Target
 from ticketmaster.ticket.unfinished import Unfinished
 
 _GETS = frozenset({"GET", "HEAD"})
-_CHANGING = frozenset({"POST", "DELETE"})
+_CHANGING = frozenset({"POST", "PATCH", "DELETE"})
 # What the server takes at some path: the answer to OPTIONS *.
-_ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, POST"
+_ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
 
 
 def _ignore(_: Any) -> None:

@@ -6,10 +6,8 @@ Everything but the hand-over to the log is synchronous, on the loop's thread: a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
-
-import structlog
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import (
@@ -18,7 +16,6 @@ from ticketmaster.broker.port import (
     Pair,
     PlacedHeaders,
     Producer,
-    TopicPartition,
     partitions_of,
 )
 from ticketmaster.clock import Clock
@@ -30,22 +27,26 @@ from ticketmaster.telemetry.observer import Observer
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.access import EVERYBODY, ORGANISING, Caller, other_event
 from ticketmaster.ticket.announcing import Announcements
-from ticketmaster.ticket.bodies import read_event, read_reservation_request, reservation_json
+from ticketmaster.ticket.answers import answers, refuse_ending, refuse_undecided
+from ticketmaster.ticket.avoiding import Avoided
+from ticketmaster.ticket.bodies import read_event, read_reservation_request
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.changing import Changes, is_change_id, new_change_id
 from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.forwarding import AskOwner, Forwarding, Post
-from ticketmaster.ticket.idempotency import KeyedPosts, is_number
+from ticketmaster.ticket.idempotency import Keyed, KeyedPosts, is_number
 from ticketmaster.ticket.ids import IdMint
 from ticketmaster.ticket.limits import TicketLimits
+from ticketmaster.ticket.organising import EventChanges
 from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.responding import JSON, Responder, refuse
+from ticketmaster.ticket.sales import Sales
 from ticketmaster.ticket.tracing import ReservationTraces
 from ticketmaster.ticket.undecided import Undecided
 from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
-from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.frames import FRAMES
+from ticketmaster.wire.rules import of_box_office
 
 _SWEEP_S = 0.25
 _DRAIN_POLL_S = 0.01
@@ -53,26 +54,6 @@ _DRAIN_POLL_S = 0.01
 _CROWDED_POLL_S = 0.5
 # More may wait for one reservation: they are answered in turns.
 _ANSWERS_AT_ONCE_MAX = 1_000
-# A partition that did not take commands gets no new ones for so long.
-_AVOIDED_S = 5.0
-
-
-def _answers(reservation: bytes) -> Callable[[Responder], None]:
-    """What answers with a reservation."""
-    try:
-        answer = reservation_json(reservation)
-    except UNREADABLE as reason:
-        structlog.get_logger().error("unreadable_reservation", value=reservation[:100].hex(), reason=str(reason))
-        return lambda responder: refuse(responder, problems.INTERNAL_ERROR)
-    return lambda responder: responder.response_bytes(200, JSON, answer)
-
-
-def _refuse_undecided(responder: Responder) -> None:
-    refuse(responder, problems.NOT_DECIDED)
-
-
-def _refuse_ending(responder: Responder) -> None:
-    refuse(responder, problems.SHUTTING_DOWN)
 
 
 def _ask_nobody(address: str, key: bytes, _post: Post | None = None, /) -> None:
@@ -111,13 +92,13 @@ class Gateway:
         self._waiting_peers: Waiting[Responder] = Waiting()
         self._forwarding = Forwarding(ask)
         self._traced = observer.tracer.enabled
-        self._commands = Commands(producer, observer, self._avoid, self._on_refused)
-        # When a partition that does not take commands is tried again.
-        self._tried_again: dict[int, asyncio.TimerHandle] = {}
+        self._commands = Commands(producer, observer, Avoided(self._mint).avoid, self._on_refused)
         self._traces = ReservationTraces(observer.tracer, clock)
         self._undecided = Undecided(clock.monotonic_s, observer.decision_durations)
-        self._announcements = Announcements(producer, catalog, partitions, observer)
+        self._announcements = Announcements(producer, catalog, partitions, clock, observer)
         self.changes = Changes(reservations, self._commands, ask, partitions, limits.long_poll_ms, self._change_refusal)
+        self._ruled, self._sales = catalog.ruled, Sales(catalog.ruled, partitions, clock)
+        self._event_changes = EventChanges(catalog, self._commands, partitions, clock, limits.long_poll_ms, self._change_refusal)
         self._keyed = KeyedPosts(reservations, self._commands, ask, partitions, self._undecided, self._traces)
         # What goes on in turns: answers to many who wait for one reservation; looking for all that is waited for.
         self._jobs: set[asyncio.Task[None]] = set()
@@ -126,31 +107,39 @@ class Gateway:
 
     # Requests.
 
-    def post_reservation(self, event_id: str, body: bytes, responder: Responder) -> None:
-        """Takes a command; its id is the answer, once the log has it."""
-        if refusal := self._command_refusal():
+    def post_reservation(self, event_id: str, body: bytes, responder: Responder, *, box_office: bool = False) -> None:
+        """Takes a command; its id is the answer, once the log has it. A box office sells past windows, pauses and limits."""
+        if refusal := self._command_refusal() or (self._ruled and self._sales.refusal(event_id, box_office=box_office)) or None:
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
-        key, partition = self._mint.mint()
+        # A registry that takes no new schemas switches rules off, and with them what is past them.
+        box_office = box_office and FRAMES.has_all
+        home = self._sales.home(event_id, command) if self._ruled and not box_office else None
+        if box_office:
+            command = of_box_office(command)
+        key, partition = self._mint.mint() if home is None else (self._mint.mint_of(home), home)
         headers = self._traces.on_post(key, responder)
         self._commands.add(self._sources[partition], key, command, responder, headers)
         self._undecided.add(key, partition)
 
-    def post_keyed(self, event_id: str, key: str, body: bytes, responder: Responder) -> None:
+    def post_keyed(self, event_id: str, key: str, body: bytes, responder: Responder, *, box_office: bool = False) -> None:
         """As :meth:`post_reservation`; whoever repeats the request with its ``Idempotency-Key`` gets the same id."""
         if refusal := self._command_refusal():
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
-        self._keyed.post(event_id, key, command, responder)
+        box_office = box_office and FRAMES.has_all
+        refusal = self._sales.refusal(event_id, box_office=box_office)
+        home = None if box_office else self._sales.home(event_id, command)
+        self._keyed.post(Keyed(event_id, key, of_box_office(command) if box_office else command, home), responder, refusal)
 
     def post_keyed_for_peer(self, key: bytes, body: bytes, responder: Responder) -> None:
         """Takes the command of another process, which sees no partition of this one's."""
         if refusal := self._command_refusal():
             refuse(responder, refusal)
         else:
-            self._keyed.post_for_peer(key, body, responder)
+            self._keyed.post_for_peer(key, body, responder, self._sales.refusal)
 
     def change(self, key: bytes, change: Change, responder: Responder) -> None:
         """Pays, extends or cancels a reservation, and answers with what became of it. The change gets its id here."""
@@ -166,7 +155,7 @@ class Gateway:
         if undecided is None:
             reservation = self._reservations.get(partition, key)
             if reservation is not None:
-                _answers(reservation)(responder)
+                answers(reservation)(responder)
                 return
         if self._wait(self._waiting, key, responder):
             self._forwarding.look(key, partition)
@@ -178,7 +167,7 @@ class Gateway:
         if self._traced:
             responder = self._traces.on_get_for_peer(key, responder)
         if reservation is not None:
-            _answers(reservation)(responder)
+            answers(reservation)(responder)
         elif self._forwarding.lives_elsewhere(partition):
             refuse(responder, problems.NOT_SERVING)
         else:
@@ -199,15 +188,19 @@ class Gateway:
         event = read_event(body, self._limits.event, self._clock.now_ns())
         if not caller.covers(event.event_name):
             refuse(responder, other_event(ORGANISING))
-        elif event.hold_seconds and not FRAMES.has_all:
+        elif (event.hold_seconds or event.seats_per_user_max) and not FRAMES.has_all:
             refuse(responder, problems.HOLDS_UNAVAILABLE)
         else:
             self._announcements.take(event, responder)
 
+    def change_event(self, event_id: str, values: Mapping[str, Any], revision: int, responder: Responder) -> None:
+        """Changes or cancels an event; ``values`` and ``revision`` as :class:`~ticketmaster.domain.rules.EventChange` has them."""
+        self._event_changes.take(event_id, values, revision, responder)
+
     @property
     def waiting(self) -> int:
         """How many requests wait for a decision, or for what becomes of a change."""
-        return len(self._waiting) + len(self._waiting_peers) + self.changes.count
+        return len(self._waiting) + len(self._waiting_peers) + self.changes.count + len(self._event_changes)
 
     @property
     def commands_in_flight(self) -> int:
@@ -241,20 +234,6 @@ class Gateway:
         while True:
             await self._commands.hand_over(pace)
 
-    def _avoid(self, source: TopicPartition) -> None:
-        """Mints ids of other partitions for a while."""
-        if source.topic != topics.CREATE_RESERVATION.name:
-            return
-        partition = source.partition
-        if earlier := self._tried_again.pop(partition, None):
-            earlier.cancel()
-        self._mint.avoid(partition)
-        self._tried_again[partition] = asyncio.get_running_loop().call_later(_AVOIDED_S, self._use_again, partition)
-
-    def _use_again(self, partition: int) -> None:
-        del self._tried_again[partition]
-        self._mint.use_again(partition)
-
     def _on_refused(self, key: bytes) -> None:
         """A command was not acknowledged: nobody knows its id."""
         self._undecided.forget(key)
@@ -279,7 +258,7 @@ class Gateway:
                 self._answer_all(responders, reservation)
 
     def _answer_all(self, responders: Sequence[Responder], reservation: bytes) -> None:
-        answer = _answers(reservation)
+        answer = answers(reservation)
         if len(responders) > _ANSWERS_AT_ONCE_MAX:
             self._begin(in_turns(responders, answer))
             return
@@ -354,6 +333,7 @@ class Gateway:
     def on_events(self, records: Sequence[Pair]) -> list[Unreadable]:
         """Takes the rules of events, and returns the records that are none."""
         unreadable = self.catalog.apply_rules(records)
+        self._event_changes.on_events(records)
         self._announcements.on_catalog()
         return unreadable
 
@@ -364,9 +344,10 @@ class Gateway:
             await asyncio.sleep(_SWEEP_S)
             early_s = max(self._limits.long_poll_ms / 1000 - _CROWDED_POLL_S, 0) if self.is_crowded() else 0
             for waiting in (self._waiting, self._waiting_peers):
-                await in_turns(waiting.take_expired(loop.time() + early_s), _refuse_undecided)
+                await in_turns(waiting.take_expired(loop.time() + early_s), refuse_undecided)
             await in_turns(self._forwarding.take_failed(), self._look_for)
             await self.changes.sweep(loop.time())
+            await self._event_changes.sweep(loop.time())
             await self._keyed.sweep(loop.time())
             self._undecided.forget_old()
 
@@ -391,7 +372,8 @@ class Gateway:
         await self._announcements.give_up()
         await self._keyed.give_up()
         await self.changes.give_up(problems.SHUTTING_DOWN)
+        await self._event_changes.give_up()
         for waiting in (self._waiting, self._waiting_peers):
-            await in_turns(waiting.take_expired(float("inf")), _refuse_ending)
+            await in_turns(waiting.take_expired(float("inf")), refuse_ending)
         # Those who are being answered in turns.
         await asyncio.gather(*self._jobs, return_exceptions=True)

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Assignment, Pair, partitions_of
@@ -29,9 +29,10 @@ from ticketmaster.ticket.tracing import ReservationTraces, headers_of
 from ticketmaster.ticket.undecided import Undecided
 from ticketmaster.ticket.waiting import Waiting
 from ticketmaster.wire import topics
-from ticketmaster.wire.binary import UNREADABLE, encode_string, skip_string
+from ticketmaster.wire.binary import UNREADABLE, encode_int, encode_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.reservations import read_create, read_seats, seats_start
+from ticketmaster.wire.reservations import read_create, read_names, read_seats, seats_start
+from ticketmaster.wire.rules import without_box_office
 
 HEADER = "idempotency-key"
 COMMAND_END = "/command"
@@ -59,7 +60,16 @@ def key_of(headers: HeaderLines) -> str:
     return values[0]
 
 
-def derived_id(event_id: bytes, user_id: bytes, key: str) -> bytes:
+class Keyed(NamedTuple):
+    """A command with its key; ``home``: the partition that its id must be of, if it is one."""
+
+    event_id: str
+    key: str
+    command: bytes
+    home: int | None = None
+
+
+def derived_id(event_id: bytes, user_id: bytes, key: str, number: int = 0) -> bytes:
     """The reservation id of a key: UUID version 8 (RFC 9562, section 5.8), 74 bits of SHA-256 behind 48 bits that are 0.
 
     So these ids sort below all that are minted by time: a minted id is still above the highest one that is stored. Among themselves they
@@ -68,10 +78,13 @@ def derived_id(event_id: bytes, user_id: bytes, key: str) -> bytes:
     To derive one takes 1.8 µs, to mint one 1.2. What has no order costs more where it is kept. In a state of 300,000 rows a look-up takes
     10 µs in place of 0.1, a write 12 µs in place of 2.5, and a row half as many bytes again or twice as many; compaction reads every batch
     that holds such an id. So a keyed reservation costs some 30 µs of CPU more, most of it in the reservation role.
+
+    ``number`` tells several ids of one key, of which the first one of a partition is wanted.
     """
-    digest = hashlib.sha256(encode_string(event_id) + encode_string(user_id) + encode_string(key)).digest()
-    number = int.from_bytes(digest[:10], "big") >> 6
-    return b"00000000-0000-8%03x-%04x-%012x" % (number >> 62, 0x8000 | number >> 48 & 0x3FFF, number & 0xFFFF_FFFF_FFFF)
+    told = encode_string(event_id) + encode_string(user_id) + encode_string(key)
+    digest = hashlib.sha256(told + encode_int(number) if number else told).digest()
+    bits = int.from_bytes(digest[:10], "big") >> 6
+    return b"00000000-0000-8%03x-%04x-%012x" % (bits >> 62, 0x8000 | bits >> 48 & 0x3FFF, bits & 0xFFFF_FFFF_FFFF)
 
 
 class Wish(NamedTuple):
@@ -83,6 +96,7 @@ class Wish(NamedTuple):
 
 def wish_of(create: bytes) -> Wish:
     """Of a ``CreateReservation``. UNREADABLE: it is none."""
+    create, _ = without_box_office(create)
     command = read_create(create)
     return _wish(create[FRAME_BYTES : command.seats_at], command.kind, create, command.seats_at)
 
@@ -99,6 +113,13 @@ def _wish(head: bytes, kind: int, record: bytes, seats_at: int) -> Wish:
     return Wish(head, [] if kind == ReservationType.RANDOM else sorted(read_seats(record, seats_at)[0]))
 
 
+class SaleRefusal(Protocol):
+    """Tells why an event sells nothing; None: it sells."""
+
+    def __call__(self, event_id: str, *, box_office: bool) -> Problem | None:
+        """To a box office, or to everybody."""
+
+
 class _Passed(NamedTuple):
     """A command whose owner is asked first."""
 
@@ -107,6 +128,8 @@ class _Passed(NamedTuple):
     partition: int
     command: bytes
     responder: Responder
+    # Why the event sells nothing, unless the key was used before.
+    refusal: Problem | None
 
 
 class KeyedPosts:
@@ -130,31 +153,43 @@ class KeyedPosts:
         self._owners = Forwarding(self._ask_owner)
         self._sources = partitions_of(topics.CREATE_RESERVATION.name, partitions)
 
-    def post(self, event_id: str, key: str, command: bytes, responder: Responder) -> None:
-        """Takes a client's command, or answers with the reservation that it has made already."""
-        reservation_id = derived_id(event_id.encode(), read_create(command).who, key)
-        partition = partition_of(reservation_id, self._partitions)
+    def post(self, keyed: Keyed, responder: Responder, refusal: Problem | None) -> None:
+        """Takes a client's command, or answers with the reservation that it has made already, else with the refusal."""
+        reservation_id, partition = self._derived(keyed)
+        command = keyed.command
         if not self._owners.lives_elsewhere(partition):
-            self._take(reservation_id, partition, command, responder)
+            self._take(reservation_id, partition, command, responder, refusal)
             return
         self._numbers += 1
-        passed = _Passed(b"%b%d" % (_NUMBER, self._numbers), reservation_id, partition, command, responder)
+        passed = _Passed(b"%b%d" % (_NUMBER, self._numbers), reservation_id, partition, command, responder, refusal)
         self.passed[passed.number] = passed
         self._waiting.add(passed.number, passed, asyncio.get_running_loop().time() + _OWNER_S)
         self._owners.look(passed.number, partition)
 
-    def post_for_peer(self, key: bytes, command: bytes, responder: Responder) -> None:
-        """Takes a command that another process passes on to the owner of its partition."""
+    def _derived(self, keyed: Keyed) -> tuple[bytes, int]:
+        """(the id, its partition)."""
+        who, number = read_create(without_box_office(keyed.command)[0]).who, 0
+        while True:
+            reservation_id = derived_id(keyed.event_id.encode(), who, keyed.key, number)
+            partition = partition_of(reservation_id, self._partitions)
+            if keyed.home in (None, partition):
+                return reservation_id, partition
+            number += 1
+
+    def post_for_peer(self, key: bytes, command: bytes, responder: Responder, refusal_of: SaleRefusal) -> None:
+        """Takes a command that another process passes on to the owner of its partition; ``refusal_of`` tells whether an event sells."""
         partition = partition_of(key, self._partitions)
         if self._owners.lives_elsewhere(partition):
             refuse(responder, problems.NOT_SERVING)
             return
         try:
-            self._take(key, partition, command, responder)
+            create, box_office = without_box_office(command)
+            event_id = read_names(read_create(create).names)[0].decode()
+            self._take(key, partition, command, responder, refusal_of(event_id, box_office=box_office))
         except UNREADABLE:
             refuse(responder, problems.INVALID_CHANGE)
 
-    def _take(self, key: bytes, partition: int, command: bytes, responder: Responder) -> None:
+    def _take(self, key: bytes, partition: int, command: bytes, responder: Responder, refusal: Problem | None) -> None:
         wish = wish_of(command)
         reservation = self._table.get(partition, key)
         first = self._first.get(key) if reservation is None else wish_behind(reservation)
@@ -162,6 +197,8 @@ class KeyedPosts:
             refuse(responder, problems.IDEMPOTENCY_KEY_REUSED)
         elif reservation is not None:
             responder.response_bytes(200, TEXT, key)
+        elif refusal and first is None:
+            refuse(responder, refusal)
         else:
             self._first[key] = wish
             if len(self._first) > _FIRST_MAX:
@@ -208,6 +245,8 @@ class KeyedPosts:
             del self.passed[number]
             if status == 200:
                 passed.responder.response_bytes(200, TEXT, passed.key)
+            elif status == _NOT_SOLD:
+                refuse(passed.responder, passed.refusal or problems.NOT_SERVING)
             elif status in _TOLD:
                 refuse(passed.responder, _TOLD[status])
             else:
@@ -218,6 +257,9 @@ class KeyedPosts:
         self.on_peer_answer(number, 0)
 
     def _append_here(self, passed: _Passed) -> None:
+        if passed.refusal:
+            refuse(passed.responder, passed.refusal)
+            return
         self._append(passed.key, passed.partition, passed.command, passed.responder)
 
     async def sweep(self, now_s: float) -> None:
@@ -238,5 +280,7 @@ class KeyedPosts:
         await in_turns(self._waiting.take_expired(float("inf")), give_up)
 
 
+# An owner says so of an event that does not sell.
+_NOT_SOLD: Final = 409
 # What an owner says for good.
 _TOLD: dict[int, Problem] = {413: problems.COMMAND_TOO_LARGE, 422: problems.IDEMPOTENCY_KEY_REUSED}

@@ -69,19 +69,27 @@ class IdMint:
 
     def mint(self) -> tuple[bytes, int]:
         """(a new id, its partition)."""
-        key = self._next()
         if not self._wanted:
+            key = self._next()
             return key, partition_of(key, self._partitions)
+        return self._mint_of(self._wanted)
+
+    def mint_of(self, partition: int) -> bytes:
+        """A new id of a partition, whoever owns it."""
+        return self._mint_of((partition,))[0]
+
+    def _mint_of(self, wanted: Collection[int]) -> tuple[bytes, int]:
+        key = self._next()
         # The last four characters are the hash's last block: with others in their place, the rest of the hash stays the same.
         head, state = key[:-_END], begun(key)
         for _ in range(_ENDS_MAX):
             end = key[-_END:]
             partition = partition_of_end(state, int.from_bytes(end, "little"), self._partitions)
-            if partition in self._wanted:
+            if partition in wanted:
                 return key, partition
             key = head + b"%04x" % (self._random() & 0xFFFF)
         # Of so many ends one is owned, but for less than once in 10 to the 28th of a thousand partitions.
-        raise AssertionError(f"no id is of any of these partitions: {sorted(self._wanted)}")
+        raise AssertionError(f"no id is of any of these partitions: {sorted(wanted)}")
 
     def _next(self) -> bytes:
         # Milliseconds and counter as one number: a counter that runs over borrows from the next millisecond.

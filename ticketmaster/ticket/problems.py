@@ -19,6 +19,7 @@ TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Content Too Large",
     422: "Unprocessable Content",
     429: "Too Many Requests",
@@ -60,6 +61,11 @@ def unavailable(code: str, detail: str, retry_after_s: int = 1) -> Problem:
 def too_many(code: str, detail: str) -> Problem:
     """429: this process has taken on all it may."""
     return Problem(429, code, detail, (("retry-after", "1"),))
+
+
+def invalid_if_match() -> Problem:
+    """400: an ``If-Match`` that names no revision."""
+    return Problem(400, "invalid_if_match", "There is one If-Match: the ETag of the event as GET tells it, its revision in quotes, or *.")
 
 
 def invalid_encoding() -> Problem:
@@ -119,7 +125,7 @@ STILL_UNDECIDED = Problem(
 )
 CHANGE_NOT_ANSWERED = unavailable("change_not_answered", "The change may be made, or not; send it again, which makes it once.")
 HOLDS_UNAVAILABLE = unavailable(
-    "holds_unavailable", "The schema registry did not take the schemas of holds and payments, which are off until it has.", 60
+    "holds_unavailable", "The schema registry did not take the schemas of holds, payments and rules, which are off until it has.", 60
 )
 INVALID_REFUND = Problem(400, "invalid_refund", "refund is true or false.")
 INVALID_CHANGE = Problem(400, "invalid_field", "The body is no record that this process can read.")
@@ -137,7 +143,37 @@ REFUSALS = {
     ),
     ChangeRefusal.CANCELLED: Problem(409, "reservation_cancelled", "The reservation was cancelled, and has no seats any more."),
     ChangeRefusal.FAILED: Problem(409, "reservation_failed", "The reservation has failed, and never had seats."),
+    ChangeRefusal.EVENT_CANCELLED: Problem(409, "event_cancelled", "The event is cancelled, and so is every reservation of it."),
 }
+
+
+# The rules of a sale.
+EVENT_CANCELLED = REFUSALS[ChangeRefusal.EVENT_CANCELLED]
+SALE_CLOSED = Problem(409, "sale_closed", "The sale is over.")
+SALE_PAUSED = Problem(409, "sale_paused", "The sale is paused; try again later.")
+REVISION_CONFLICT = Problem(412, "revision_conflict", "The event has another revision than the one in If-Match; read it, and decide anew.")
+INVALID_WINDOW = Problem(
+    400, "invalid_window", "reservationOpeningTime would be behind reservationClosingTime; equal times, or none, are no window."
+)
+INVALID_HOLD = Problem(400, "invalid_hold", "holdSeconds would be more than holdSecondsMax.")
+
+
+class _NotOpen(msgspec.Struct, rename={"opens_at": "opensAt"}):
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    opens_at: msgspec.Raw
+
+
+def sale_not_open(opens_at: msgspec.Raw, retry_after_s: int) -> Problem:
+    """409: it will be sold, from ``opens_at`` on, seconds since 1970 as JSON has them."""
+    problem = Problem(409, "sale_not_open", "The sale has not begun; it begins at opensAt.", (("retry-after", str(retry_after_s)),))
+    status, headers, body = problem.response
+    document = msgspec.json.decode(body)
+    problem.response = status, headers, _encode(_NotOpen(**document, opens_at=opens_at))
+    return problem
 
 
 def body_too_large(bytes_max: int) -> Problem:

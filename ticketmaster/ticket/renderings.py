@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ticketmaster.ticket.bodies import encode_json
 
@@ -26,9 +26,9 @@ class Rendered(NamedTuple):
 
 
 def rendered(view: Struct) -> Rendered:
-    """The document of a view."""
-    body = encode_json(view)
-    return Rendered(body, f'"{blake2b(body, digest_size=12).hexdigest()}"')
+    """The document of a view. The tag of an event with rules ends in its revision, by which a change may ask for that one."""
+    body, revision = encode_json(view), getattr(view, "revision", UNSET)
+    return Rendered(body, f'"{blake2b(body, digest_size=12).hexdigest()}{"" if revision is UNSET else f".{revision}"}"')
 
 
 class Renderings:

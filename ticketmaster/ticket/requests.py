@@ -12,7 +12,7 @@ from ticketmaster.telemetry.tracing import NO_TRACER, NOT_TRACED, Span, Tracer
 from ticketmaster.ticket.responding import Counted, Responder, Watched
 from ticketmaster.ticket.routes import route_of
 
-_COMMANDING = frozenset({"POST", "DELETE"})
+_COMMANDING = frozenset({"POST", "PATCH", "DELETE"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

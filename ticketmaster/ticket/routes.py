@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from ticketmaster.domain.life import Change, Kind
 from ticketmaster.ticket import problems
-from ticketmaster.ticket.access import CANCELLING, EVERYBODY, NO_REFUND, READING, REFUNDING, SELLING, Caller, other_event
+from ticketmaster.ticket.access import CANCELLING, EVERYBODY, NO_REFUND, ORGANISING, READING, REFUNDING, SELLING, Caller, other_event
 from ticketmaster.ticket.bodies import Page, read_extension, read_payment
 from ticketmaster.ticket.changing import CHANGE_END
 from ticketmaster.ticket.documents import DOCS_HTML, OPENAPI_JSON
@@ -18,6 +18,7 @@ from ticketmaster.ticket.idempotency import COMMAND_END, HEADER, key_of
 from ticketmaster.ticket.ids import canonical_id
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.listing import LIST_END, Lists, wanted
+from ticketmaster.ticket.organising import CANCEL, read_patch, revision_of
 from ticketmaster.ticket.problems import Answer, Problem
 from ticketmaster.ticket.renderings import Rendered
 from ticketmaster.ticket.responding import Responder, refuse
@@ -40,6 +41,7 @@ PEER_PREFIX = f"{INTERNAL}v1/reservation/"
 # HEAD is a GET whose answer leaves its body out.
 READ_METHODS = "GET, HEAD, OPTIONS"
 POST_METHODS = "OPTIONS, POST"
+EVENT_METHODS = f"DELETE, {READ_METHODS}, PATCH"
 # What Granian decodes to where a path is no UTF-8, so that nothing may be called so.
 UNDECODABLE = "\ufffd"
 
@@ -77,7 +79,7 @@ class RouteTable(Protocol):
         """The methods that a path takes, as the Allow header has them; empty for an unknown path."""
 
     def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target | Answer | None:
-        """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        """Who takes the body of a POST, PATCH or DELETE, or its answer where its head is enough for that; None: the path takes none."""
 
 
 class Routes:
@@ -132,20 +134,35 @@ class Routes:
         return allowed_methods(path, lists=self._lists is not None)
 
     def target(self, method: str, path: str, head: Head, headers: HeaderLines, caller: Caller) -> Target | Answer | None:
-        """Who takes the body of a POST or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        """Who takes the body of a POST, PATCH or DELETE, or its answer where its head is enough for that; None: the path takes none."""
+        if method != "POST" and _takes_changes(path):
+            return self._event_target(method, path, headers, caller)
         if method == "DELETE":
             return self._delete_target(path, head.query_string, caller)
+        if method == "PATCH":
+            return None
         if _takes_reservations(path):
             event_id = path[len(_EVENT_PREFIX) : -len(_RESERVATION_SUFFIX)]
             if not caller.covers(event_id):
                 return other_event(SELLING).response
+            box_office = caller.is_box_office
             if HEADER not in headers:
-                return lambda body, responder: self._gateway.post_reservation(event_id, body, responder)
+                return lambda body, responder: self._gateway.post_reservation(event_id, body, responder, box_office=box_office)
             key = key_of(headers)
-            return lambda body, responder: self._gateway.post_keyed(event_id, key, body, responder)
+            return lambda body, responder: self._gateway.post_keyed(event_id, key, body, responder, box_office=box_office)
         if path == _EVENT:
             return lambda body, responder: self._gateway.post_event(body, responder, caller)
         return self._change_target(path, caller)
+
+    def _event_target(self, method: str, path: str, headers: HeaderLines, caller: Caller) -> Target | Answer:
+        """Who takes the body of a PATCH or DELETE of an event. Problem: it asks for no revision that can be."""
+        event_id, revision = path[len(_EVENT_PREFIX) :], revision_of(headers.get_all("if-match"))
+        if not caller.covers(event_id):
+            return other_event(ORGANISING).response
+        change, limits = self._gateway.change_event, self._limits.event
+        if method == "DELETE":
+            return lambda _body, responder: change(event_id, CANCEL, revision, responder)
+        return lambda body, responder: change(event_id, read_patch(body, limits), revision, responder)
 
     def _change_target(self, path: str, caller: Caller) -> Target | Answer | None:
         """Who takes the body of a POST about a reservation."""
@@ -265,14 +282,19 @@ def _takes_reservations(path: str) -> bool:
     return path.endswith(_RESERVATION_SUFFIX) and path.startswith(_EVENT_PREFIX) and len(path) >= len(_EVENT_PREFIX + _RESERVATION_SUFFIX)
 
 
+def _takes_changes(path: str) -> bool:
+    # What has "/area/" in it is an area's path, though an event may be called so.
+    return path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX) and not _takes_reservations(path) and _AREA not in path
+
+
 def allowed_methods(path: str, *, lists: bool = False) -> str:
     """The methods that a path takes, as the Allow header has them; empty for an unknown path. ``lists``: reservations are listed."""
     if path == _EVENT:
         return f"{READ_METHODS}, POST"
     if path.startswith(_EVENT_PREFIX) and len(path) > len(_EVENT_PREFIX):
-        if not _takes_reservations(path):
-            return READ_METHODS
-        return f"{READ_METHODS}, POST" if lists else POST_METHODS
+        if _takes_reservations(path):
+            return f"{READ_METHODS}, POST" if lists else POST_METHODS
+        return EVENT_METHODS if _takes_changes(path) else READ_METHODS
     if path.startswith(_RESERVATION_PREFIX):
         _, slash, end = path[len(_RESERVATION_PREFIX) :].rpartition("/")
         if not slash:

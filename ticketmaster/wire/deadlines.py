@@ -1,4 +1,7 @@
-"""What the reservation role must do some time: the values of its store ``Deadline``, by the ids of reservations."""
+"""What the reservation role must do some time: the values of its store ``Deadline``, by the ids of reservations.
+
+And by the names of events whose reservations it must cancel, or has cancelled, behind a byte that no UTF-8 text has: no id begins so.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from ticketmaster.errors import InvalidRecord
 _HEAD = Struct(">BQ")
 # A reservation whose hold ends; a cancellation of one that has not come yet.
 HOLD, EARLY_CANCEL = 1, 2
+# An event whose reservations are being cancelled; one whose are.
+CANCELLING_EVENT, CANCELLED_EVENT = 3, 4
+_KINDS = (HOLD, EARLY_CANCEL, CANCELLING_EVENT, CANCELLED_EVENT)
+EVENT_KEY = b"\xff"
 
 
 class Deadline(NamedTuple):
-    """The value of the store ``Deadline``, by the id of a reservation. ``change_id`` is that of an early cancellation."""
+    """The value of the store ``Deadline``. ``change_id`` is that of an early cancellation; ``at_ms`` of an event when it was cancelled."""
 
     kind: int
     at_ms: int
@@ -24,9 +31,14 @@ class Deadline(NamedTuple):
         return _HEAD.pack(self.kind, self.at_ms) + self.change_id
 
 
+def event_key(event_id: bytes) -> bytes:
+    """The key of a cancelled event."""
+    return EVENT_KEY + event_id
+
+
 def read_deadline(value: bytes) -> Deadline:
     """The deadline of such a value. UNREADABLE: it is none."""
-    if len(value) < _HEAD.size or value[0] not in (HOLD, EARLY_CANCEL):
+    if len(value) < _HEAD.size or value[0] not in _KINDS:
         raise InvalidRecord(f"no Deadline: {value[: _HEAD.size].hex()}")
     kind, at_ms = _HEAD.unpack_from(value)
     return Deadline(kind, at_ms, value[_HEAD.size :])

@@ -1,11 +1,13 @@
-"""``CreateEvent`` and the areas it announces; ``Event``, which has what holds for all of them."""
+"""``CreateEvent`` and the areas it announces; ``Event``, which has what holds for all of them; ``ChangeEvent`` and ``CancelEvent``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ticketmaster.domain.event import Area, Event
+from ticketmaster.domain.rules import CHANGEABLE, EventChange, EventRules, Status
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
@@ -14,10 +16,12 @@ from ticketmaster.wire.holds import Hold
 _NS_PER_MS = 1_000_000
 # Whatever the limits of the gateway that took the event: an AreaStatus of more would fit no record.
 _SEATS_PER_AREA_MAX = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 
 
 def encode_event(event: Event) -> bytes:
-    """The framed ``CreateEvent`` of an event, in its second form if it has holds; times are cut to milliseconds."""
+    """The framed ``CreateEvent`` of an event, in the first form that has all it has; times are cut to milliseconds."""
     fields = {
         "artist": event.artist,
         "eventName": event.event_name,
@@ -30,51 +34,93 @@ def encode_event(event: Event) -> bytes:
         ],
         "holdSeconds": event.hold_seconds,
         "holdSecondsMax": event.hold_seconds_max,
+        "seatsPerUserMax": event.seats_per_user_max,
     }
-    return avro.encode("CreateEvent.2" if event.hold_seconds else "CreateEvent", fields)
+    form = "CreateEvent.3" if event.seats_per_user_max else "CreateEvent.2" if event.hold_seconds else "CreateEvent"
+    return avro.encode(form, fields)
 
 
 class Announcement(NamedTuple):
-    """An event that is announced."""
+    """An event that is announced, and the rules that it asks for."""
 
     event_id: str
     areas: list[Area]
-    hold: Hold
-    # The framed Event, as it will be where there is none of this name.
-    rules: bytes
+    rules: EventRules
 
 
 def read_announcement(value: bytes) -> Announcement:
-    """The event of a framed ``CreateEvent`` in either form. InvalidRecord where it is none."""
+    """The event of a framed ``CreateEvent`` in any form. InvalidRecord where it is none."""
     fields = avro.decode(_form_of(value), value)
-    hold = Hold(fields.get("holdSeconds", 0), fields.get("holdSecondsMax", 0))
-    if hold.seconds < 0 or hold.seconds_max < hold.seconds:
-        raise InvalidRecord(f"it holds seats for {hold.seconds} s, and at most for {hold.seconds_max} s")
-    event = {
-        **fields,
-        "holdSeconds": hold.seconds,
-        "holdSecondsMax": hold.seconds_max,
-        "seatsPerUserMax": 0,
-        "status": "OPEN",
-        "revision": 1,
+    rules = _rules(fields)
+    if rules.hold_seconds < 0 or rules.hold_seconds_max < rules.hold_seconds:
+        raise InvalidRecord(f"it holds seats for {rules.hold_seconds} s, and at most for {rules.hold_seconds_max} s")
+    if rules.seats_per_user_max < 0:
+        raise InvalidRecord(f"a user may have {rules.seats_per_user_max} seats")
+    return Announcement(fields["eventName"], _areas(fields), rules)
+
+
+def _rules(fields: Mapping[str, Any]) -> EventRules:
+    """The rules in the fields of a record, as far as it has any."""
+    values = {name: fields[field] for name, field in CHANGEABLE.items() if fields.get(field) is not None}
+    return EventRules(**_plain(values))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Times as milliseconds, the status as what it is."""
+    plain = {name: (value - _EPOCH) // _MS if isinstance(value, datetime) else value for name, value in values.items()}
+    status: Any = plain.get("status")
+    return plain if status is None else plain | {"status": Status[status]}
+
+
+def _fields(rules: EventRules) -> dict[str, Any]:
+    fields = {field: getattr(rules, name) for name, field in CHANGEABLE.items()}
+    return fields | {"status": rules.status.name}
+
+
+def encode_rules(event_id: str, rules: EventRules) -> bytes:
+    """The framed ``Event``: in its second form once somebody has asked for a change."""
+    is_second = rules.change_id or rules.checked_revision != (1 if rules.are_checked else 0)
+    fields = {
+        **_fields(rules),
+        "eventName": event_id,
+        "revision": rules.revision,
+        "checkedRevision": rules.checked_revision,
+        "changeId": rules.change_id,
+        "changeRefusal": rules.change_refusal,
     }
-    return Announcement(fields["eventName"], _areas(fields), hold, avro.encode("Event", event))
+    return avro.encode("Event.2" if is_second else "Event", fields)
 
 
-def read_areas(value: bytes) -> tuple[str, list[Area]]:
-    """(event name, its areas) of a framed ``CreateEvent`` in either form. InvalidRecord where it is none."""
-    fields = avro.decode(_form_of(value), value)
-    return fields["eventName"], _areas(fields)
+def read_rules_of(event: bytes) -> EventRules:
+    """The rules of a framed ``Event`` in either form. InvalidRecord where it is none."""
+    if event[:FRAME_BYTES] != FRAMES.event_2:
+        fields = avro.decode("Event", event)
+        rules = _rules(fields)._replace(revision=fields["revision"])
+        return rules._replace(checked_revision=1 if rules.are_checked else 0)
+    fields = avro.decode("Event.2", event)
+    return _rules(fields)._replace(
+        revision=fields["revision"],
+        checked_revision=fields["checkedRevision"],
+        change_id=fields["changeId"],
+        change_refusal=fields["changeRefusal"],
+    )
 
 
 def read_hold(event: bytes) -> Hold:
     """The hold of a framed ``Event``. InvalidRecord where it is none."""
-    fields = avro.decode("Event", event)
-    return Hold(fields["holdSeconds"], fields["holdSecondsMax"])
+    rules = read_rules_of(event)
+    return Hold(rules.hold_seconds, rules.hold_seconds_max)
+
+
+def read_areas(value: bytes) -> tuple[str, list[Area]]:
+    """(event name, its areas) of a framed ``CreateEvent`` in any form. InvalidRecord where it is none."""
+    fields = avro.decode(_form_of(value), value)
+    return fields["eventName"], _areas(fields)
 
 
 def _form_of(value: bytes) -> str:
-    return "CreateEvent.2" if value[:FRAME_BYTES] == FRAMES.create_event_2 else "CreateEvent"
+    frame = value[:FRAME_BYTES]
+    return "CreateEvent.3" if frame == FRAMES.create_event_3 else "CreateEvent.2" if frame == FRAMES.create_event_2 else "CreateEvent"
 
 
 def _areas(fields: Mapping[str, Any]) -> list[Area]:
@@ -86,7 +132,39 @@ def _areas(fields: Mapping[str, Any]) -> list[Area]:
 
 
 def without_areas(value: bytes, count: int) -> bytes:
-    """A framed ``CreateEvent`` of either form without its first ``count`` areas. InvalidRecord where it is none."""
+    """A framed ``CreateEvent`` of any form without its first ``count`` areas. InvalidRecord where it is none."""
     form = _form_of(value)
     fields = avro.decode(form, value)
     return avro.encode(form, {**fields, "areas": fields["areas"][count:]})
+
+
+def encode_change(change: EventChange) -> bytes:
+    """The framed ``ChangeEvent``."""
+    values = {field: change.values.get(name) for name, field in CHANGEABLE.items()}
+    if change.values.get("status") is not None:
+        values["status"] = change.values["status"].name
+    head = {"changeId": change.change_id, "eventName": change.event_id, "revision": change.revision, "areaIds": list(change.area_ids)}
+    return avro.encode("ChangeEvent", {**values, **head})
+
+
+def read_change(value: bytes) -> EventChange:
+    """The change of a framed ``ChangeEvent``. InvalidRecord where it is none."""
+    fields = avro.decode("ChangeEvent", value)
+    values = _plain({name: fields[field] for name, field in CHANGEABLE.items() if fields[field] is not None})
+    for name in ("hold_seconds", "hold_seconds_max", "seats_per_user_max"):
+        if values.get(name, 0) < 0:
+            raise InvalidRecord(f"{CHANGEABLE[name]} is {values[name]}")
+    if not fields["changeId"]:
+        raise InvalidRecord("it has no changeId")
+    return EventChange(fields["changeId"], fields["eventName"], fields["revision"], tuple(fields["areaIds"]), values)
+
+
+def encode_cancel(event_id: str) -> bytes:
+    """The framed ``CancelEvent``."""
+    return avro.encode("CancelEvent", {"eventName": event_id})
+
+
+def read_cancel(value: bytes) -> str:
+    """The event of a framed ``CancelEvent``. InvalidRecord where it is none."""
+    event_id: str = avro.decode("CancelEvent", value)["eventName"]
+    return event_id

@@ -14,7 +14,7 @@ _NO_FRAME = b"\x00\xff\xff\xff\xff"
 class Frames:
     """A frame of :data:`FRAME_BYTES` for each record. Hot code reads the attribute of its record each time: nobody may keep one.
 
-    ``has_all``: holds, payments and changes can be used; otherwise the registry did not take the schemas of these.
+    ``has_all``: rules, holds, payments and changes can be used; otherwise the registry did not take the schemas of these.
     """
 
     __slots__ = (
@@ -23,7 +23,10 @@ class Frames:
         "change_reservation",
         "create_event",
         "create_event_2",
+        "create_event_3",
         "create_reservation",
+        "create_reservation_2",
+        "event_2",
         "has_all",
         "release_seats",
         "reservation",
@@ -31,6 +34,7 @@ class Frames:
         "reservation_result",
         "reservation_result_2",
         "reserve_seat",
+        "reserve_seat_2",
     )
 
     def __init__(self, ids: Mapping[str, int]) -> None:
@@ -45,13 +49,17 @@ class Frames:
         self.change_reservation = by_record["ChangeReservation"]
         self.create_event = by_record["CreateEvent"]
         self.create_event_2 = by_record["CreateEvent.2"]
+        self.create_event_3 = by_record["CreateEvent.3"]
         self.create_reservation = by_record["CreateReservation"]
+        self.create_reservation_2 = by_record["CreateReservation.2"]
+        self.event_2 = by_record["Event.2"]
         self.release_seats = by_record["ReleaseSeats"]
         self.reservation = by_record["Reservation"]
         self.reservation_2 = by_record["Reservation.2"]
         self.reservation_result = by_record["ReservationResult"]
         self.reservation_result_2 = by_record["ReservationResult.2"]
         self.reserve_seat = by_record["ReserveSeat"]
+        self.reserve_seat_2 = by_record["ReserveSeat.2"]
 
 
 FRAMES = Frames(SCHEMA_IDS)

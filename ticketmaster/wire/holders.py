@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ticketmaster.domain.event import area_key
 from ticketmaster.domain.reservation import LIVE, ErrorCode, Refusal, State
+from ticketmaster.domain.rules import REASONS
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import encode_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
@@ -23,6 +24,7 @@ from ticketmaster.wire.reservations import (
     read_result,
     read_seats,
     refused,
+    refused_by_rule,
     succeeded,
 )
 
@@ -61,6 +63,9 @@ def holder_of(reservation: bytes) -> tuple[bytes, bytes] | None:
         return area_key(fields.event_id, fields.area_id).encode(), CLOSED
     if state in LIVE:
         result = succeeded(who, encode_seats(fields.seats))
+    elif state == State.FAILED and fields.failed_reason in REASONS:
+        # Whether its area was asked is not told; if not, nobody ever asks for this answer.
+        result = refused_by_rule(who, fields.failed_reason)
     elif state == State.FAILED and (refusal := _refusal(fields.failed_reason)):
         result = refused(who, refusal)
     else:

@@ -1,7 +1,7 @@
-"""Rules of an event that its areas keep: how long an unpaid reservation lasts.
+"""How long an unpaid reservation lasts.
 
-They travel with the areas, in records of our own (the original's ``AreaStatus`` has no place for them), and with each success, in the
-second form of ``ReservationResult``: so the reservation role needs no copy of them that might be old.
+That travels with the areas, among their rules, and with each success, in the second form of ``ReservationResult``: so the reservation role
+needs no copy of it that might be old.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import NamedTuple
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import encode_int, read_int
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-
-_LAYOUT = b"\x01"
 
 
 class Hold(NamedTuple):
@@ -27,38 +25,6 @@ class Hold(NamedTuple):
 
 
 NO_HOLD = Hold()
-
-
-def encode_rules(hold: Hold) -> bytes:
-    """The value of the event role's store ``AreaRules``: a byte that tells the layout, then the hold."""
-    return _LAYOUT + hold.encoded()
-
-
-def read_rules(value: bytes) -> Hold:
-    """The hold of such a value. UNREADABLE: it is none."""
-    hold, at = _rules_at_start(value)
-    if at != len(value):
-        raise InvalidRecord(f"rules have {len(value)} bytes and should end at {at}")
-    return hold
-
-
-def ruled_area(hold: Hold, status: bytes) -> bytes:
-    """An announced area with its rules: as :func:`encode_rules`, then its ``AreaStatus``."""
-    return encode_rules(hold) + status
-
-
-def read_ruled_area(value: bytes) -> tuple[bytes, bytes]:
-    """(the rules as :func:`encode_rules` has them, the ``AreaStatus``). UNREADABLE: it is none."""
-    _, at = _rules_at_start(value)
-    return value[:at], value[at:]
-
-
-def _rules_at_start(value: bytes) -> tuple[Hold, int]:
-    if value[:1] != _LAYOUT:
-        raise InvalidRecord(f"the layout of rules is {_LAYOUT.hex()}, not {value[:1].hex()}")
-    seconds, at = read_int(value, 1)
-    seconds_max, at = read_int(value, at)
-    return Hold(seconds, seconds_max), at
 
 
 def for_now(result: bytes, hold: Hold) -> bytes:

@@ -23,10 +23,18 @@ SCHEMA_IDS: dict[str, int] = {
     "Reservation.2": 10,
     "ReservationResult.2": 11,
     "CreateEvent.2": 12,
+    "ChangeEvent": 13,
+    "CancelEvent": 14,
+    "CreateReservation.2": 15,
+    "ReserveSeat.2": 16,
+    "Event.2": 17,
+    "CreateEvent.3": 18,
 }
-# What the record has besides, behind its other fields, where something is set that the original system does not know. Until then
-# nothing is written by it, so that all is as the original has it, byte for byte.
-SECOND_FORMS: dict[str, str] = {record: second for second in SCHEMA_IDS if (record := second.removesuffix(".2")) != second}
+# The forms of each record, the first one first. A later one has more behind the fields of the one before it, and is written only where
+# that is set: until then all is as the original has it, byte for byte.
+_FORMS: dict[str, tuple[str, ...]] = {
+    record: tuple(sorted(form for form in SCHEMA_IDS if form.partition(".")[0] == record)) for record in SCHEMA_IDS if "." not in record
+}
 
 # Without an id for each of these nothing works. The others are of what the original does not have: without them it can't be used.
 ORIGINAL_RECORDS = frozenset(record for record, schema_id in SCHEMA_IDS.items() if schema_id <= 6)
@@ -36,7 +44,7 @@ MAGIC = b"\x00"
 
 def forms_of(record: str) -> tuple[str, ...]:
     """The schemas that the values of a record may have, the first form first."""
-    return (record, SECOND_FORMS[record]) if record in SECOND_FORMS else (record,)
+    return _FORMS[record]
 
 
 def frame(schema_id: int) -> bytes:

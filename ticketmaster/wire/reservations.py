@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType, State
+from ticketmaster.domain.rules import REASONS
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, UNREADABLE, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
@@ -33,6 +34,8 @@ _FAILED = 2
 _SUCCESS_WITH_SEATS = b"\x00\x02"
 _FAILED_WITHOUT_SEATS = b"\x02\x00"
 _NO_ERROR = b"\x00\x00"
+# A failure without seats and without a code, but with a message.
+_FAILED_BY_RULE = b"\x02\x00\x00\x02"
 
 
 def encode_seats(seats: Sequence[tuple[int, int]]) -> bytes:
@@ -210,6 +213,11 @@ def refused(reservation_id: bytes, refusal: Refusal) -> bytes:
     )
 
 
+def refused_by_rule(reservation_id: bytes, reason: str) -> bytes:
+    """The ``ReservationResult`` of what a rule of the event refuses. The codes are the original's, none of which says why: it has none."""
+    return b"".join((_FRAMES.reservation_result, encode_string(reservation_id), _FAILED_BY_RULE, encode_string(reason)))
+
+
 def seats_start(reservation: bytes) -> int:
     """Where the seats of a ``Reservation`` of either form start."""
     at = _BODY_AT
@@ -218,6 +226,12 @@ def seats_start(reservation: bytes) -> int:
     _, at = read_int(reservation, at)
     _, at = read_int(reservation, at)
     return at + 1
+
+
+def event_of(reservation: bytes) -> bytes:
+    """The encoded name of the event of a ``Reservation`` of either form."""
+    at = skip_string(reservation, skip_string(reservation, _BODY_AT))
+    return reservation[at : skip_string(reservation, at)]
 
 
 class Decision(NamedTuple):
@@ -277,6 +291,8 @@ def read_result(result: bytes) -> tuple[bytes, bytes | None]:
     if result[outcome_at] != _FAILED:
         raise InvalidRecord("it is neither a failure, nor a success with seats and without an error")
     text = (message or b"").decode()
+    if code is None and text in REASONS:
+        return b"", text.encode()
     return b"", f"[{(ErrorCode.INTERNAL_ERROR if code is None else code).name}]: {text}".encode()
 
 

@@ -37,6 +37,8 @@ _SUBJECT_TOPICS = (
     topics.CHANGE_RESERVATION,
     topics.RELEASE_SEATS,
     topics.EVENT,
+    topics.CHANGE_EVENT,
+    topics.CANCEL_EVENT,
 )
 _COMPATIBILITY = "FULL"
 _ID_MAX = 2**31 - 1
@@ -63,7 +65,7 @@ class RegistrySettings:
 
 
 class Subject(NamedTuple):
-    """A subject of ours: its name, the record of its schema (or that record's second form), and the schema's text."""
+    """A subject of ours: its name, the record of its schema (or of one of its later forms), and the schema's text."""
 
     name: str
     record: str
@@ -73,7 +75,7 @@ class Subject(NamedTuple):
 def subjects(folder: Path | None = None) -> list[Subject]:
     """The subjects, with the schemas of this release or those of a folder. UsageError: one can't be read there.
 
-    A subject whose record has a second form comes twice, that form behind the first.
+    A subject comes once for each form of its record, the first form first.
     """
     return [
         Subject(f"{topic.name}-value", form, json.dumps(load_schema(form, folder)))

@@ -32,6 +32,9 @@ USER_RESERVATION = Topic("state.user.reservation", "Reservation", compacted=True
 CHANGE_RESERVATION = Topic("command.reservation.change_reservation", "ChangeReservation", timed_by_log=True)
 RELEASE_SEATS = Topic("command.event.release_seats", "ReleaseSeats")
 EVENT = Topic("state.event", "Event", compacted=True)
+CHANGE_EVENT = Topic("command.event.change_event", "ChangeEvent")
+# To every partition the same record.
+CANCEL_EVENT = Topic("command.reservation.cancel_event", "CancelEvent")
 
 # Internal to a role: an event's areas re-keyed to the partition each area lives on, and the changelogs.
 AREA_REPARTITION = Topic(f"{EVENT_SERVICE}-KSTREAM-TOTABLE-0000000002-repartition", "AreaStatus")
@@ -41,6 +44,7 @@ RULED_AREA_REPARTITION = Topic(f"{EVENT_SERVICE}-RuledArea-repartition", "")
 AREA_RULES_CHANGELOG = Topic(f"{EVENT_SERVICE}-AreaRules-changelog", "", compacted=True)
 HOLDER_CHANGELOG = Topic(f"{EVENT_SERVICE}-Holder-changelog", "", compacted=True)
 DEADLINE_CHANGELOG = Topic(f"{RESERVATION_SERVICE}-Deadline-changelog", "", compacted=True)
+USER_SEATS_CHANGELOG = Topic(f"{RESERVATION_SERVICE}-UserSeats-changelog", "", compacted=True)
 RESERVATION_CHANGELOG = Topic(f"{RESERVATION_SERVICE}-Reservation-changelog", "Reservation", compacted=True)
 
 # Those that the original system has, too.
@@ -64,4 +68,7 @@ ALL_TOPICS = (
     RULED_AREA_REPARTITION,
     AREA_RULES_CHANGELOG,
     DEADLINE_CHANGELOG,
+    CHANGE_EVENT,
+    CANCEL_EVENT,
+    USER_SEATS_CHANGELOG,
 )

@@ -94,7 +94,10 @@ locals {
   # As docs/security.md has it for any cluster; tests/deploy compares.
   may = {
     ticket = {
-      write = ["command.event.create_event", "command.reservation.create_reservation", "command.reservation.change_reservation"]
+      write = [
+        "command.event.create_event", "command.reservation.create_reservation", "command.reservation.change_reservation",
+        "command.event.change_event",
+      ]
       read  = ["state.user.reservation", "state.event.area_status", "state.event"]
       # Its transactions, by a prefix of their ids: it has none.
       transactions = []
@@ -104,10 +107,12 @@ locals {
         "command.event.reserve_seat", "state.user.reservation", "reservation-service-Reservation-changelog",
         "reservation-service-Deadline-changelog", "command.event.release_seats", "command.reservation.change_reservation",
         "command.reservation.create_reservation.dlq", "response.reservation.result.dlq", "command.reservation.change_reservation.dlq",
+        "reservation-service-UserSeats-changelog", "command.reservation.cancel_event.dlq",
       ]
       read = [
         "command.reservation.create_reservation", "response.reservation.result", "command.reservation.change_reservation",
         "reservation-service-Reservation-changelog", "reservation-service-Deadline-changelog", "state.event.area_status",
+        "reservation-service-UserSeats-changelog", "command.reservation.cancel_event", "state.event",
       ]
       transactions = ["reservation-service-"]
     }
@@ -118,11 +123,12 @@ locals {
         "event-service-RuledArea-repartition", "event-service-AreaRules-changelog", "state.event",
         "command.event.reserve_seat.dlq", "event-service-KSTREAM-TOTABLE-0000000002-repartition.dlq",
         "command.event.release_seats.dlq", "event-service-RuledArea-repartition.dlq",
+        "command.reservation.cancel_event", "command.event.change_event.dlq",
       ]
       read = [
         "command.event.create_event", "command.event.reserve_seat", "event-service-KSTREAM-TOTABLE-0000000002-repartition",
         "command.event.release_seats", "event-service-RuledArea-repartition", "event-service-AreaRules-changelog", "state.event",
-        "event-service-AreaStatus-changelog", "event-service-Holder-changelog",
+        "event-service-AreaStatus-changelog", "event-service-Holder-changelog", "command.event.change_event",
       ]
       transactions = ["event-service-"]
     }

@@ -52,7 +52,7 @@ def test_batches_that_become_one_are_as_old_as_the_oldest() -> None:
     assert [batch.timestamp_ms for batch in merged([marker])] == [90_000]
 
 
-def test_batches_whose_records_were_written_more_than_a_second_apart_do_not_become_one() -> None:
+def test_batches_whose_records_were_written_in_different_seconds_do_not_become_one() -> None:
     source = TopicPartition("t", 0)
     times_ms = [5_000, 5_400, 6_001, 0, 900, 7_000]
     batches = [Batch(source, [(b"k", b"v")], [2 * at], 2 * at + 1, time_ms, follows=2 * at - 1) for at, time_ms in enumerate(times_ms)]

@@ -77,19 +77,17 @@ def _headers(found: Sequence[FetchedRecord]) -> PlacedHeaders:
 
 
 def merged(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of one partition that follow each other, as few: one, unless their records' times lie apart.
+    """Batches of one partition that follow each other, as few: one, unless their records are of different seconds.
 
-    The time of each is its oldest record's, so that what came in time never looks as if it was late, and hardly the other way round.
+    The time of each is its oldest record's, so that what came in time never looks as if it was late, and hardly the other way round: not
+    at all where it was to come before a whole second.
     """
     runs: list[list[Batch]] = [[]]
-    times: tuple[int, int] | None = None
+    second: int | None = None
     for batch in batches:
         if batch.records:
-            at_ms = batch.timestamp_ms
-            oldest_ms, newest_ms = times or (at_ms, at_ms)
-            times = min(oldest_ms, at_ms), max(newest_ms, at_ms)
-            if times[1] - times[0] > BATCH_SPAN_MS:
-                times = at_ms, at_ms
+            last, second = second, batch.timestamp_ms // BATCH_SPAN_MS
+            if last is not None and last != second:
                 runs.append([])
         runs[-1].append(batch)
     return [_as_one(run) for run in runs]

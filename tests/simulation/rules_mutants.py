@@ -1,0 +1,141 @@
+"""Bugs in what keeps the rules of events: windows, limits, changes, cancelled events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from tests.simulation.planting import Mutants, replaced
+from ticketmaster.broker.port import Pair
+from ticketmaster.domain.life import ended_by_event
+from ticketmaster.domain.rules import EventRules
+from ticketmaster.event.events import Events
+from ticketmaster.reservation import limits, lives
+from ticketmaster.reservation.cancelling import CancelledEvents
+from ticketmaster.reservation.limits import UserLimits
+from ticketmaster.reservation.rules import KnownRules
+from ticketmaster.wire.reservations import processing
+from ticketmaster.wire.rules import AreaRules
+
+MUTANTS = Mutants()
+mutant = MUTANTS.add
+
+
+@mutant("only the gateway looks at windows")
+def _early_only() -> AbstractContextManager[Any]:
+    return replaced(KnownRules, "refusal", lambda *_, **__: "")
+
+
+@mutant("the closing of a window is nobody's matter")
+@contextmanager
+def _never_closed() -> Any:
+    def refused_by_window(self: EventRules, time_ms: int) -> str:
+        return "" if time_ms >= self.opening_ms else found(self, time_ms)
+
+    found = EventRules.refused_by_window
+    with replaced(EventRules, "refused_by_window", refused_by_window):
+        yield
+
+
+@mutant("an area sells what nobody has looked at, by a role that knows no rules")
+@contextmanager
+def _unchecked() -> Any:
+    with replaced(AreaRules, "refusal", lambda *_: ""), replaced(KnownRules, "apply", lambda *_: []):
+        yield
+
+
+@mutant("a user's seats are not counted")
+def _uncounted() -> AbstractContextManager[Any]:
+    return replaced(UserLimits, "take", lambda *_: "")
+
+
+@mutant("a user's seats are counted where the command is, not where the user's are")
+@contextmanager
+def _counted_anywhere() -> Any:
+    with replaced(limits, "partition_of", lambda _key, _partitions: Here()):
+        yield
+
+
+class Here:
+    """Any partition."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@mutant("a user's seats are free as soon as they are reserved")
+def _freed_too_early() -> AbstractContextManager[Any]:
+    take = UserLimits.take
+
+    def take_and_free(self: UserLimits, key: bytes, create: bytes, command: Any, seats_max: int, stores: Any) -> str:
+        refusal = take(self, key, create, command, seats_max, stores)
+        if not refusal:
+            self.free(key, processing(key, create), stores)
+        return refusal
+
+    return replaced(UserLimits, "take", take_and_free)
+
+
+@mutant("the reservations of a cancelled event end before the last one was looked at")
+def _looked_through_in_part() -> AbstractContextManager[Any]:
+    cancel_some = CancelledEvents.cancel_some
+
+    def cancel_a_few(self: CancelledEvents, stores: Any, outputs: Any) -> None:
+        cancel_some(self, {**stores, lives.RESERVATIONS: Few(stores[lives.RESERVATIONS])}, outputs)
+
+    return replaced(CancelledEvents, "cancel_some", cancel_a_few)
+
+
+class Few:
+    """A store of which a look finds the first ones only."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.get, self.put = store.get, store.put
+
+    def scan(self, after: bytes, part: bytes, rows_max: int) -> Any:
+        found = self._store.scan(after, part, rows_max)
+        return found._replace(items=found.items[:1])
+
+
+@mutant("a cancelled event keeps its seats")
+def _seats_kept() -> AbstractContextManager[Any]:
+    ended = ended_by_event
+
+    def keep(state: Any, life: Any) -> Any:
+        moved = ended(state, life)
+        return moved and moved._replace(frees=False)
+
+    return replaced(lives, "ended_by_event", keep)
+
+
+@mutant("one partition is told of a cancelled event")
+@contextmanager
+def _told_one() -> Any:
+    make = Events.__init__
+
+    def make_for_one(self: Events, *arguments: Any) -> None:
+        make(self, *arguments)
+        self._cancels = self._cancels[:1]
+
+    with replaced(Events, "__init__", make_for_one):
+        yield
+
+
+@mutant("the areas are not told of a change")
+def _untold() -> AbstractContextManager[Any]:
+    change = Events.change
+
+    def change_alone(self: Events, records: Sequence[Pair], known: Any, outputs: Any) -> None:
+        change(self, records, known, outputs)
+        for source in self._ruled_repartition:
+            outputs.pop(source, None)
+
+    return replaced(Events, "change", change_alone)
