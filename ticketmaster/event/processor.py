@@ -17,6 +17,7 @@ from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import Release, read_release
+from ticketmaster.wire.frames import FRAMES
 from ticketmaster.wire.holders import CLOSED, holder, read_holder, result_of
 from ticketmaster.wire.holds import for_now
 from ticketmaster.wire.reservations import (
@@ -30,7 +31,7 @@ from ticketmaster.wire.reservations import (
     refused_by_rule,
     succeeded,
 )
-from ticketmaster.wire.rules import NO_AREA_RULES, AreaRules, Checked, read_ruled_area, read_rules, without_check
+from ticketmaster.wire.rules import NO_AREA_RULES, NOT_CHECKED, AreaRules, Checked, read_ruled_area, read_rules, without_check
 
 _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be read")
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
@@ -175,14 +176,17 @@ class EventProcessor(Processor):
 
     def _reserve(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         partitions, results, holders = self._partitions, self._results, stores[HOLDERS]
+        second_form, budget = FRAMES.reserve_seat_2, self._budget
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            if self._budget.is_spent:
+            if budget.written_bytes >= budget.bytes_max:
                 outputs.leave(at)
                 return
             try:
-                value, checked = without_check(value)  # noqa: PLW2901 - the rest is for the first form
+                checked = NOT_CHECKED
+                if value.startswith(second_form):
+                    value, checked = without_check(value)  # noqa: PLW2901 - the rest is for the first form
                 command = read_reserve(value)
                 who = command.who
                 given = holders.get(who)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
@@ -19,25 +18,15 @@ from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE, skip_string
+from ticketmaster.wire.frames import FRAMES
 from ticketmaster.wire.holds import without_hold
-from ticketmaster.wire.reservations import check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
+from ticketmaster.wire.reservations import Command, check_id, decided, failed_at_once, processing, read_create, read_names, reserve_seat
 from ticketmaster.wire.rules import NOT_CHECKED, Checked, checked_reserve_seat, without_box_office
 
 _SEPARATOR = KEY_SEPARATOR.encode()
 # Short names of the reasons why no area was asked, as they are counted.
 _OUTCOMES = {REJECTED_BY_FILTER: "FILTERED", UNSUPPORTED_TYPE: "UNSUPPORTED_TYPE", CANT_BE_WRITTEN: "INTERNAL_ERROR"}
 _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
-
-
-class _Looked(NamedTuple):
-    """Why an event sells nothing to a command, or ""; what the area is told; how many seats the user may have, 0: any number."""
-
-    refusal: str = ""
-    checked: Checked = NOT_CHECKED
-    seats_max: int = 0
-
-
-_NOT_LOOKED_AT = _Looked()
 
 
 class ReservationProcessor(Processor):
@@ -115,10 +104,11 @@ class ReservationProcessor(Processor):
             check_id(key)
         except UNREADABLE:
             return
-        self._fail(key, create, CANT_BE_WRITTEN, stores[RESERVATIONS], outputs)
+        self._fail(key, create, CANT_BE_WRITTEN, stores, outputs)
 
     def _create(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         state, cancelled_early = stores[RESERVATIONS], self._lives.cancelled_early
+        second_form = FRAMES.create_reservation_2
         by_name, cancelled_events = self._rules.by_name, self._lives.cancelled_events
         # Where the filter may be behind, the area itself decides.
         filters = self._areas.is_fresh()
@@ -127,7 +117,8 @@ class ReservationProcessor(Processor):
             if create is None or state.get(key) is not None:
                 continue
             try:
-                create, box_office = without_box_office(create)  # noqa: PLW2901 - all that is made of it has the first form
+                if box_office := create.startswith(second_form):
+                    create, box_office = without_box_office(create)  # noqa: PLW2901 - all that is made of it has the first form
                 command = read_create(create)
                 check_id(key)
             except UNREADABLE as reason:
@@ -136,42 +127,43 @@ class ReservationProcessor(Processor):
             if cancelled_early and key in cancelled_early:
                 self._lives.cancel_at_once(key, create, stores, outputs)
                 continue
-            kind, names = command.kind, command.names
+            kind, names, refusal, checked = command.kind, command.names, "", NOT_CHECKED
             if kind not in _SUPPORTED:
-                self._fail(key, create, UNSUPPORTED_TYPE, state, outputs)
-                continue
-            looked = _NOT_LOOKED_AT
-            if by_name or cancelled_events or box_office:
-                looked = self._looked_at(names, outputs.time_ms, box_office=box_office)
-            area = None if looked.refusal else self._areas.get(names)
+                refusal = UNSUPPORTED_TYPE
+            elif by_name or cancelled_events or box_office:
+                refusal, checked = self._looked_at(key, create, command, stores, outputs.time_ms, box_office=box_office)
+            area = self._areas.get(names)
             if area is None:
                 area_key = _SEPARATOR.join(read_names(names))
                 partition = partition_of(area_key, self._partitions)
-            elif not filters or area.admits(create, command.seat_count, kind, command.seats_at):
+            elif not filters or refusal or area.admits(create, command.seat_count, kind, command.seats_at):
                 area_key, partition = area.key, area.partition
             else:
-                self._fail(key, create, REJECTED_BY_FILTER, state, outputs)
-                continue
-            if refusal := looked.refusal or (looked.seats_max and self._limits.take(key, create, command, looked.seats_max, stores)):
-                self._fail(key, create, refusal, state, outputs)
+                area_key, partition, refusal = area.key, area.partition, REJECTED_BY_FILTER
+            if refusal:
+                self._fail(key, create, refusal, stores, outputs)
                 continue
             state.put(key, processing(key, create))
-            if looked.checked is NOT_CHECKED:
-                reserve = reserve_seat(key, create, command.names_at)
-            else:
-                reserve = checked_reserve_seat(key, create, command.names_at, looked.checked)
+            at_names = command.names_at
+            plain = checked is NOT_CHECKED
+            reserve = reserve_seat(key, create, at_names) if plain else checked_reserve_seat(key, create, at_names, checked)
             outputs[self._commands[partition]].append((area_key, reserve))
 
-    def _looked_at(self, names: bytes, time_ms: int, *, box_office: bool) -> _Looked:
-        """What the rules of the event say to a command of this time."""
+    def _looked_at(
+        self, key: bytes, create: bytes, command: Command, stores: Stores, time_ms: int, *, box_office: bool
+    ) -> tuple[str, Checked]:
+        """(why the event sells nothing to a command of this time, or ""; what the area is told). From now on it counts for its user."""
+        names = command.names
         name = names[: skip_string(names, 0)]
         if name in self._lives.cancelled_events:
-            return _Looked(EVENT_CANCELLED)
+            return EVENT_CANCELLED, NOT_CHECKED
         rules = self._rules.by_name.get(name)
         if rules is None:
-            return _Looked(checked=Checked(0, box_office=True)) if box_office else _NOT_LOOKED_AT
+            return "", Checked(0, box_office=True) if box_office else NOT_CHECKED
         refusal = self._rules.refusal(rules, time_ms, box_office=box_office)
-        return _Looked(refusal, Checked(rules.revision, box_office), 0 if box_office else rules.seats_per_user_max)
+        if rules.seats_per_user_max and not refusal and not box_office:
+            refusal = self._limits.take(key, create, command, rules.seats_per_user_max, stores)
+        return refusal, Checked(rules.revision, box_office)
 
     def _free_users(self, stores: Stores) -> None:
         """Users may have other seats for those of reservations that were cancelled."""
@@ -180,10 +172,12 @@ class ReservationProcessor(Processor):
                 self._limits.free(key, reservation, stores)
             over.clear()
 
-    def _fail(self, key: bytes, create: bytes, reason: str, state: State, outputs: Outputs) -> None:
+    def _fail(self, key: bytes, create: bytes, reason: str, stores: Stores, outputs: Outputs) -> None:
         # What a rule says has its short name in brackets.
         outputs.decided(_OUTCOMES.get(reason) or reason[1 : reason.index("]")])
-        self._decide(key, failed_at_once(key, create, reason), state, outputs)
+        failed = failed_at_once(key, create, reason)
+        self._limits.free(key, failed, stores)
+        self._decide(key, failed, stores[RESERVATIONS], outputs)
 
     def _finish(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         state = stores[RESERVATIONS]
