@@ -506,7 +506,7 @@ def test_a_table_that_is_followed_stays_fresh_whether_records_come_or_not(*, bus
         async def write() -> None:
             while True:
                 await lab.send(2, (b"k", b"v"))
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.01)
 
         if busy:
             lab.jobs.append(asyncio.create_task(write()))
