@@ -127,11 +127,11 @@ def test_the_same_sale_is_taken_here_and_at_peers(tmp_path: Path) -> None:
     except MissingError as reason:
         skipped(f"peers: {reason}")
     file = tmp_path / "results.json"
-    done = bench("run", "--part", "peers", "--runs", "1", "--peer-requests", "100", "--json", file)
+    done = bench("run", "--part", "peers", "--runs", "1", "--peer-requests", "100", "--peer-clients", "8", "--json", file)
 
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_bytes())["figures"]
-    assert [figure["name"] for figure in figures] == [kind.name for kind in peers.KINDS]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in peers.KINDS if kind.name.startswith("8 clients")]
     assert all(figure["median"] > 0 for figure in figures)
 
 

@@ -13,7 +13,7 @@ from tests.simulation.catching import KAFKA_FOUND, KAFKA_MUTANTS, SEEDS_MAX, cat
 from ticketmaster.simulation.simulation import KINDS, Size, simulate
 
 SIZE = Size(commands=60, faults=14, kafka=True)
-SEEDS = 26
+SEEDS = 52
 
 BROKERS_KINDS = {
     *("leaders moved", "coordinator moved", "broker restarted", "connections broken", "group rebalanced", "too few replicas"),

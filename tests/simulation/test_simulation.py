@@ -13,7 +13,7 @@ import pytest
 from ticketmaster.simulation.simulation import Size, simulate
 
 SIZE = Size(commands=100, faults=20)
-SEEDS = 60
+SEEDS = 120
 SEEDS_EACH = 10
 
 # Seeds that failed before what they found was mended: a process died because its broker did not answer when it began; a table that

@@ -29,7 +29,8 @@ from scripts.perf.bench_suite.quick import measure_quick
 from scripts.perf.bench_suite.report import html
 from scripts.perf.bench_suite.steps import measure_steps
 
-PARTS = ("standalone", "one", "four", "polls", "watched", "steps", "loop", "beside", "life", "peers", "scale")
+_USUAL = ("standalone", "one", "four", "polls", "watched", "steps", "loop", "beside", "life", "peers")
+PARTS = (*_USUAL, "scale")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
@@ -42,7 +43,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all of them",
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all but scale",
               help="Only this: one process; 1 partition; 4 and 2 processes a role; polls; watched; steps; what holds all up; "
                    "beside an event role of the original; holds, payments and expiry; PostgreSQL and Redis; growing sizes.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
@@ -64,6 +65,9 @@ def bench() -> None:
 @click.option("--wave-s", type=click.IntRange(20, 3_600), default=120, help="Seconds in which they are made, before they end.")
 @click.option("--open-holds", type=click.IntRange(0, 10_000_000), default=200_000, help="Holds that stay open; 0: none.")
 @click.option("--peer-requests", type=click.IntRange(100, 10_000_000), default=10_000, help="Reservations of a sale here and at peers.")
+@click.option(
+    "--peer-clients", type=click.Choice(peers.CLIENTS), multiple=True, default=peers.CLIENTS, help="Clients at a time, here and at peers."
+)
 @click.option("--scale-size", "scale_sizes", type=click.Choice(list(scale.SIZES)), multiple=True, default=list(scale.SIZES),
               help="Partitions x processes of each role.")  # fmt: skip
 @click.option(
@@ -71,13 +75,20 @@ def bench() -> None:
 )
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the results to FILE.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a report with plots.")
-def run(parts: tuple[str, ...], scale_sizes: tuple[str, ...], json_file: Path | None, html_file: Path | None, **numbers: int) -> int:
-    """Measure everything: about a quarter of an hour."""
+def run(
+    parts: tuple[str, ...],
+    peer_clients: tuple[int, ...],
+    scale_sizes: tuple[str, ...],
+    json_file: Path | None,
+    html_file: Path | None,
+    **numbers: int,
+) -> int:
+    """Measure everything: about a quarter of an hour, and some minutes more where the peers are installed."""
     for file, option in ((json_file, "--json"), (html_file, "--html")):
         if file and not file.absolute().parent.is_dir():
             raise click.BadParameter(f"{file}: there is no such directory", param_hint=option)
     progress = Console(stderr=True)
-    results = _measure(parts or PARTS, scale_sizes, numbers, lambda text: progress.print(text, highlight=False, style="dim"))
+    results = _measure(parts or _USUAL, peer_clients, scale_sizes, numbers, lambda text: progress.print(text, highlight=False, style="dim"))
     _print(table(results))
     if json_file:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
@@ -86,7 +97,9 @@ def run(parts: tuple[str, ...], scale_sizes: tuple[str, ...], json_file: Path | 
     return 0
 
 
-def _measure(parts: Sequence[str], sizes: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]) -> Results:
+def _measure(
+    parts: Sequence[str], clients: Sequence[int], sizes: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]
+) -> Results:
     kinds = (on_kafka, in_one_process, watched, loop_holds, beside, life, peers, scale)
     notes = Notebook(tuple(kind for part in kinds for kind in part.KINDS))
     kafka = on_kafka.Plan(**{name: numbers[name] for name in on_kafka.Plan._fields})
@@ -113,7 +126,7 @@ def _measure(parts: Sequence[str], sizes: Sequence[str], numbers: dict[str, int]
             lives = life.Plan(**{name: numbers[name] for name in life.Plan._fields})
             life.measure(folder / "life", lives, notes, say)
         if "peers" in parts:
-            peers.measure(folder / "peers", peers.Plan(numbers["runs"], numbers["peer_requests"]), notes, say)
+            peers.measure(folder / "peers", peers.Plan(numbers["runs"], numbers["peer_requests"], clients), notes, say)
         if "scale" in parts:
             scale.measure(folder / "scale", scale.Plan(sizes, numbers["runs"], numbers["scale_requests"]), notes, say)
     calibration_us.append(calibrate())

@@ -29,7 +29,7 @@ from scripts.perf.peers.kit import Kit, installed
 
 _OURS: Final = "ticketmaster"
 _PEERS: Final = ("PostgreSQL", "Redis")
-_CLIENTS: Final = (1_024, 128, 32, 8)
+CLIENTS: Final = (1_024, 128, 32, 8)
 _AREAS: Final = 100
 _WARM_UP: Final = 3_000
 _WARM_UP_CLIENTS: Final = 128
@@ -49,14 +49,15 @@ _SETTINGS: Final = {
 
 
 class Plan(NamedTuple):
-    """How much is measured: rounds, and reservations of a sale."""
+    """How much is measured: rounds, reservations of a sale, and clients at a time, some of ``CLIENTS``."""
 
     runs: int
     requests: int
+    clients: Sequence[int]
 
 
 def _kinds() -> Iterator[Kind]:
-    for clients in _CLIENTS:
+    for clients in CLIENTS:
         for name in (_OURS, *_PEERS):
             yield Kind(f"{clients} clients, {name}: CPU per reservation", "µs")
             yield Kind(f"{clients} clients, {name}: reservations per s", "/s")
@@ -100,7 +101,7 @@ def measure(folder: Path, plan: Plan, notes: Notebook, say: Say) -> None:
         # Plans are made from the statistics of a table in use.
         analyse()
         for run in range(1, plan.runs + 1):
-            for clients in _CLIENTS:
+            for clients in plan.clients:
                 _round(servers, plan.requests, clients, notes, lambda text, run=run: say(f"peers, run {run} of {plan.runs}: {text}"))  # type: ignore[misc]
 
 
