@@ -42,6 +42,8 @@ class Options:
     sleep_s: float
     timeout_s: float
     profile: Path | None = None
+    # 0: the event has no window.
+    opens_in_s: int = 0
 
 
 def base_url(host: str) -> str:
@@ -88,6 +90,7 @@ def complete(  # noqa: PLR0913 - one argument per option
     sleep_s: float,
     timeout_s: float,
     profile: Path | None,
+    opens_in_s: int = 0,
 ) -> Options:
     """Fill in what was not given. Raises `BadOptionError` for what can't be done."""
     in_flight = min(in_flight, requests)
@@ -122,4 +125,5 @@ def complete(  # noqa: PLR0913 - one argument per option
         sleep_s=sleep_s,
         timeout_s=timeout_s,
         profile=profile,
+        opens_in_s=opens_in_s,
     )

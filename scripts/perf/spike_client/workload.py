@@ -36,11 +36,15 @@ def draw(options: Options) -> Workload:
     return Workload(areas, bytes(rng.choices(range(1, options.seats_max + 1), k=options.requests)))
 
 
-def event_body(options: Options, event: str) -> bytes:
-    """The body of POST /v1/event; the areas are named "0", "1", …; missing times mean now."""
+DAY_S = 86_400
+
+
+def event_body(options: Options, event: str, opening_s: int = 0) -> bytes:
+    """The body of POST /v1/event; the areas are named "0", "1", …; missing times mean now. `opening_s`: when its sale opens."""
     area = {"price": PRICE, "rowCount": options.rows, "colCount": options.cols}
     areas = [{"areaId": str(number), **area} for number in range(options.areas)]
-    return msgspec.json.encode({"eventName": event, "artist": "The Spikes", "areas": areas})
+    window = {"reservationOpeningTime": opening_s, "reservationClosingTime": opening_s + DAY_S} if opening_s else {}
+    return msgspec.json.encode({"eventName": event, "artist": "The Spikes", "areas": areas, **window})
 
 
 def reservation_template(event: str) -> bytes:
