@@ -393,3 +393,11 @@ def test_a_server_that_creates_no_event_is_one_clear_line() -> None:
     assert done.returncode == NOT_CHECKED
     assert "does not create an event: HTTP 501" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_is_sold_before_the_opening_is_wrong() -> None:
+    # This seller knows no windows: it sells at once.
+    with selling(SeatSeller()) as seller:
+        report = spike_json(seller, "--opens-in", "1", code=WRONG)
+
+    assert "before the sale opens a request was answered with HTTP 200" in report["violations"][0]

@@ -42,6 +42,8 @@ POSITIVE = click.FloatRange(min=0, min_open=True, max=86_400)
 @click.option("--http2", is_flag=True, help="HTTP/2 without TLS, by prior knowledge.")
 @click.option("-env", "--env", default="local", help="Where the server runs: a label in the report; `local` leaves it half the cores.")
 @click.option("-t", "--sleep", "sleep_s", type=click.FloatRange(0, 86_400), default=0.0, help="Seconds between the event and the spike.")
+@click.option("--opens-in", "opens_in_s", type=click.IntRange(0, 86_400), default=0,
+              help="Open the sale in so many seconds, and fire at that instant; before it nothing may be sold.")  # fmt: skip
 @click.option("--rate", "rate_per_s", type=click.FloatRange(min=0, min_open=True, max=1e6), default=None, show_default="none",
               help="Requests a second, sent by schedule; latencies then count from the scheduled time.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=None, show_default="a new one", help="Repeats an earlier spike's requests.")

@@ -49,6 +49,8 @@ class Options:
     cancel: float = 0.0
     await_holds_s: float = AWAIT_HOLDS_DEFAULT_S
     release_s: float = RELEASE_DEFAULT_S
+    # 0: the event has no window.
+    opens_in_s: int = 0
 
     @property
     def gives_back(self) -> bool:
@@ -105,6 +107,7 @@ def complete(  # noqa: PLR0913 - one argument per option
     cancel: float = 0.0,
     await_holds_s: float = AWAIT_HOLDS_DEFAULT_S,
     release_s: float = RELEASE_DEFAULT_S,
+    opens_in_s: int = 0,
 ) -> Options:
     """Fill in what was not given. Raises `BadOptionError` for what can't be done."""
     in_flight = min(in_flight, requests)
@@ -149,4 +152,5 @@ def complete(  # noqa: PLR0913 - one argument per option
         cancel=cancel,
         await_holds_s=await_holds_s,
         release_s=release_s,
+        opens_in_s=opens_in_s,
     )

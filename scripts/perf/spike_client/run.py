@@ -30,6 +30,9 @@ POLL_S = 0.1
 # What a worker may need to hand over after the stop.
 STOP_TIMEOUT_S = 30.0
 FILES_SPARE = 100
+# So long before the opening nobody asks any more: the answer might come behind it.
+EARLY_S = 0.05
+HTTP_CONFLICT = 409
 
 
 class WorkerDiedError(Exception):
@@ -56,7 +59,9 @@ def spike(options: Options, console: Console) -> report.Report:
     allow_files(options)
     event = f"spike-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
     api = Api(options.url, http2=options.http2, timeout_s=API_TIMEOUT_S)
-    create(api, options, event)
+    # A whole second: from that instant on everything is sold, and nothing before it.
+    opening_s = int(time.time()) + 1 + options.opens_in_s if options.opens_in_s else 0
+    create(api, options, event, opening_s)
     requests = workload.draw(options)
     shares = [requests.share(number, options.processes) for number in range(options.processes)]
     workers = start(options, event, shares)
@@ -66,6 +71,7 @@ def spike(options: Options, console: Console) -> report.Report:
         if options.sleep_s:
             console.print(f"event {event} is created; the spike starts in {options.sleep_s:g} s", highlight=False)
             time.sleep(options.sleep_s)
+        early = before_opening(api, event, opening_s) if opening_s else checks.Violations()
         before = driver.cpu_s()
         interrupted = lead(workers, console, options.requests)
         parent_cpu_s = driver.cpu_s() - before
@@ -79,6 +85,7 @@ def spike(options: Options, console: Console) -> report.Report:
     parts = [worker.replies for worker in workers if worker.replies]
     sold = checks.SoldSeats(options.areas, options.rows, options.cols)
     violations = checks.check_replies(shares, parts, sold, lives.hold_us(options.hold_seconds), interrupted=interrupted)
+    violations.extend(early)
     if interrupted:
         comparison = checks.not_compared("interrupted")
     else:
@@ -135,10 +142,24 @@ def allow_files(options: Options) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def create(api: Api, options: Options, event: str) -> None:
+def before_opening(api: Api, event: str, opening_s: int) -> checks.Violations:
+    """Ask for seats until the sale opens, by this machine's clock, and return at that instant: what was sold before it."""
+    violations = checks.Violations()
+    body = workload.reservation_template(event) % (0, 1)
+    while (left_s := opening_s - time.time()) > EARLY_S:
+        status, answer = api.post(f"/v1/event/{event}/reservation", body)
+        if status != HTTP_CONFLICT or b'"sale_not_open"' not in answer:
+            text = " ".join(answer.decode(errors="replace").split())
+            violations.add(f"{left_s:.3f} s before the sale opens a request was answered with HTTP {status} {text[:200]}")
+        time.sleep(min(POLL_S, max(0.0, opening_s - EARLY_S - time.time())))
+    time.sleep(max(0.0, opening_s - time.time()))
+    return violations
+
+
+def create(api: Api, options: Options, event: str, opening_s: int = 0) -> None:
     """Create the event, or raise `UnreachableError`."""
     try:
-        status, body = api.post("/v1/event", workload.event_body(options, event))
+        status, body = api.post("/v1/event", workload.event_body(options, event, opening_s))
     except UnreachableError as error:
         raise UnreachableError(f"{options.url} can't be reached: {error}") from error
     if status != 200:

@@ -55,12 +55,17 @@ def draw(options: Options) -> Workload:
     return Workload(areas, seats, bytes(rng.choices((Fate.LEAVE, Fate.PAY, Fate.CANCEL), weights, k=options.requests)))
 
 
-def event_body(options: Options, event: str) -> bytes:
-    """The body of POST /v1/event; the areas are named "0", "1", …; missing times mean now."""
+DAY_S = 86_400
+
+
+def event_body(options: Options, event: str, opening_s: int = 0) -> bytes:
+    """The body of POST /v1/event; the areas are named "0", "1", …; missing times mean now. `opening_s`: when its sale opens."""
     area = {"price": PRICE, "rowCount": options.rows, "colCount": options.cols}
     areas = [{"areaId": str(number), **area} for number in range(options.areas)]
-    hold = {} if options.hold_seconds is None else {"holdSeconds": options.hold_seconds}
-    return msgspec.json.encode({"eventName": event, "artist": "The Spikes", "areas": areas, **hold})
+    rules = {} if options.hold_seconds is None else {"holdSeconds": options.hold_seconds}
+    if opening_s:
+        rules |= {"reservationOpeningTime": opening_s, "reservationClosingTime": opening_s + DAY_S}
+    return msgspec.json.encode({"eventName": event, "artist": "The Spikes", "areas": areas, **rules})
 
 
 def reservation_template(event: str) -> bytes:
