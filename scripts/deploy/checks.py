@@ -105,5 +105,6 @@ def _refuse(what: str, problems: list[str]) -> None:
 def _output(command: list[str]) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ScriptError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
+        # Some say on stdout which files are wrong, and only warn on stderr.
+        raise ScriptError(f"{' '.join(command[:2])}: {(done.stdout + done.stderr).strip()}")
     return done.stdout

@@ -98,7 +98,7 @@ locals {
         "command.event.create_event", "command.reservation.create_reservation", "command.reservation.change_reservation",
         "command.event.change_event",
       ]
-      read  = ["state.user.reservation", "state.event.area_status", "state.event"]
+      read = ["state.user.reservation", "state.event.area_status", "state.event"]
       # Its transactions, by a prefix of their ids: it has none.
       transactions = []
     }
