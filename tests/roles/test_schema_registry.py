@@ -127,7 +127,10 @@ async def test_an_incompatible_schema_that_is_there_is_refused_with_the_reason(r
     check = await asyncio.to_thread(run, "schemas", "check", "--json", "-c", str(config), cwd=tmp_path)
     register = await asyncio.to_thread(run, "schemas", "register", "-c", str(config), cwd=tmp_path)
     assert check.returncode == 1
-    assert [report["record"] for report in json.loads(check.stdout) if report["incompatible"]] == ["CreateReservation"]
+    assert [report["record"] for report in json.loads(check.stdout) if report["incompatible"]] == [
+        "CreateReservation",
+        "CreateReservation.2",
+    ]
     one_clear_line(register, ["CreateReservation", "incompatible"])
 
 

@@ -35,9 +35,10 @@ class _Foreign:
 
     def __init__(self, record: str, schema: Any, frames: Mapping[str, bytes]) -> None:  # noqa: ANN401 - a schema is JSON of any type
         """``frames`` are ours, by form. Any error: the schema is none."""
-        # In the form that has all of its fields, lest some are lost.
-        first, *others = frames
-        form = next((other for other in others if _has_more(schema, load_schema(first))), first)
+        # In the first form that has all of its fields, lest some are lost; but for those that no form has.
+        fields = {form: _fields_of(load_schema(form)) for form in frames}
+        wanted = _fields_of(schema) & set().union(*fields.values())
+        form = next(form for form in frames if wanted <= fields[form])
         ours = load_schema(form)
         self.frame = frames[form]
         self.has_our_bytes = canonical_form(schema) == canonical_form(ours)
@@ -53,9 +54,9 @@ def _always(_value: bytes) -> bool:
     return True
 
 
-def _has_more(schema: Any, first: Any) -> bool:  # noqa: ANN401
-    """Whether a record's schema has fields that its first form has not."""
-    return not {field["name"] for field in schema["fields"]} <= {field["name"] for field in first["fields"]}
+def _fields_of(schema: Any) -> set[str]:  # noqa: ANN401
+    """The names of a record's fields."""
+    return {field["name"] for field in schema["fields"]}
 
 
 class Incoming:
