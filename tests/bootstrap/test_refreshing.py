@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,22 @@ async def test_what_is_no_good_is_told_once_and_the_last_good_one_stays(tmp_path
     ]
     assert logs[0]["reason"] == "line 7"
     assert "No such file" in logs[1]["reason"]
+
+
+async def test_the_last_good_one_put_back_is_told_as_well(tmp_path: Path) -> None:
+    path, used = tmp_path / "file", Used()
+    path.write_bytes(b"first")
+    with capture_logs() as logs:
+        async with refreshed(path, used):
+            # What is broken a second time is told a second time.
+            for told in (2, 4):
+                path.write_bytes(b"broken")
+                await until(partial(lambda count: len(logs) == count, told - 1))
+                path.write_bytes(b"first")
+                await until(partial(lambda count: len(logs) == count, told))
+            await asyncio.sleep(20 * LOOK_S)
+    assert [one["event"] for one in logs] == ["not_reloaded", "reloaded"] * 2
+    assert used.contents == [b"first"]
 
 
 def test_a_start_without_it_is_the_operators_mistake(tmp_path: Path) -> None:

@@ -186,7 +186,10 @@ async def test_a_token_for_some_events_uses_no_reservation_of_others(client: htt
     }
     if by_id:
         # As a buyer it may do what each buyer may, and no more.
-        assert problem(await asked["refund"](gala)) == (403, "other_event")
+        refused = await asked["refund"](gala)
+        assert problem(refused) == (403, "other_event")
+        # A seller's token would not do, for this event or any.
+        assert 'scope="organiser box_office"' in refused.headers["www-authenticate"]
         assert (await asked["pay"](gala)).status_code == 200
     else:
         for ask in asked.values():

@@ -62,6 +62,11 @@ def mismatch(folder: Path) -> None:
     (folder / "other.key").replace(folder / "tls.key")
 
 
+def a_key_of_another_kind(folder: Path) -> None:
+    make_certificate(folder, "other", kind=("-newkey", "rsa:2048"))
+    (folder / "other.key").replace(folder / "tls.key")
+
+
 def no_pem(folder: Path) -> None:
     (folder / "tls.pem").write_bytes(b"nothing")
 
@@ -85,6 +90,7 @@ def an_odd_curve(folder: Path) -> None:
     ("spoil", "part"),
     [
         (mismatch, "they do not belong together"),
+        (a_key_of_another_kind, "they do not belong together"),
         (no_pem, "can't be used"),
         (no_file, "the certificate can't be read"),
         (a_password, "has a password"),

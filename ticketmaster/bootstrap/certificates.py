@@ -19,6 +19,8 @@ from ticketmaster.ticket.settings import Certificate, ServerSettings
 # It takes half a second, most of it for Python's own start.
 _TRIAL_S: Final = 30.0
 _HANDSHAKE_S: Final = 10.0
+# As OpenSSL says it of two keys of one kind, and of two kinds.
+_MISMATCHES: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 
 
 def check_certificate(files: Certificate) -> None:
@@ -48,7 +50,7 @@ def _refuse_password() -> str:
 
 
 def _told(reason: ssl.SSLError) -> str:
-    if reason.reason == "KEY_VALUES_MISMATCH":
+    if reason.reason in _MISMATCHES:
         return "they do not belong together"
     return (reason.reason or "it is no PEM").lower().replace("_", " ")
 

@@ -55,7 +55,12 @@ class Refreshed:
             await asyncio.sleep(self._look_s)
             contents = await asyncio.to_thread(self._read)
             is_settled, self._seen = contents == self._seen, contents
-            if not is_settled or contents in (self._used, self._refused):
+            if not is_settled or contents == self._refused:
+                continue
+            if contents == self._used:
+                if self._refused:
+                    # What was no good is gone again: whoever was told so must hear that as well.
+                    self._reloaded()
                 continue
             try:
                 if isinstance(contents, str):
@@ -66,8 +71,12 @@ class Refreshed:
             except (UsageError, OSError) as reason:
                 self._refuse(contents, str(reason))
             else:
-                self._used, self._refused = contents, ""
-                structlog.get_logger().info("reloaded", what=self._what)
+                self._used = contents
+                self._reloaded()
+
+    def _reloaded(self) -> None:
+        self._refused = ""
+        structlog.get_logger().info("reloaded", what=self._what)
 
     def _refuse(self, contents: Contents | str, reason: str) -> None:
         self._refused = contents

@@ -21,7 +21,7 @@ SALE_CLOSED: Final = "[SALE_CLOSED]: the sale is over"
 SALE_PAUSED: Final = "[SALE_PAUSED]: the sale is paused"
 EVENT_CANCELLED: Final = "[EVENT_CANCELLED]: the event is cancelled"
 RULES_UNKNOWN: Final = "[RULES_UNKNOWN]: the rules of the event were not known, or have changed; try again"
-USER_LIMIT: Final = "[USER_LIMIT]: the user has as many seats of the event as a user may have"
+USER_LIMIT: Final = "[USER_LIMIT]: the user would have more seats of the event than a user may have"
 USER_LIMIT_ELSEWHERE: Final = "[USER_LIMIT]: an id of another partition, where nobody counts the seats of this user; ask a gateway for one"
 # What a rule may say to a reservation: why it has failed, or is cancelled.
 REASONS: Final = (SALE_NOT_OPEN, SALE_CLOSED, SALE_PAUSED, EVENT_CANCELLED, RULES_UNKNOWN, USER_LIMIT, USER_LIMIT_ELSEWHERE)

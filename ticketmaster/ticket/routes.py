@@ -181,7 +181,7 @@ class Routes:
     def _change(self, key: bytes, change: Change, responder: Responder, caller: Caller) -> None:
         if caller.events and (caller.needs_event or change.refund):
             # An event's name is no part of an id: the reservation is read first, wherever it is.
-            scopes = CANCELLING if change.kind is Kind.CANCEL else SELLING
+            scopes = REFUNDING if change.refund else CANCELLING if change.kind is Kind.CANCEL else SELLING
             within = Within(caller, scopes, responder, lambda responder: self._gateway.change(key, change, responder))
             self._gateway.get_reservation(key.decode(), within)
         else:
