@@ -156,7 +156,7 @@ class Routes:
 
     def _event_target(self, method: str, path: str, headers: HeaderLines, caller: Caller) -> Target | Answer:
         """Who takes the body of a PATCH or DELETE of an event. Problem: it asks for no revision that can be."""
-        event_id, revision = path[len(_EVENT_PREFIX) :], revision_of(headers.get_all("if-match"))
+        event_id, revision = path[len(_EVENT_PREFIX) :], revision_of(headers)
         if not caller.covers(event_id):
             return other_event(ORGANISING).response
         change, limits = self._gateway.change_event, self._limits.event
