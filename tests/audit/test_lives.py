@@ -17,8 +17,8 @@ from ticketmaster.domain.reservation import State
 from ticketmaster.domain.rules import EventRules, Status
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.changes import encode_change
-from ticketmaster.wire.deadlines import HOLD, Deadline
-from ticketmaster.wire.events import encode_rules
+from ticketmaster.wire.deadlines import CANCELLED_EVENT, CANCELLING_EVENT, HOLD, Deadline, event_key
+from ticketmaster.wire.events import encode_cancel, encode_rules
 from ticketmaster.wire.holders import CLOSED, holder
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
@@ -287,16 +287,53 @@ def planted_rules(sale: HeldSale) -> dict[Rule, list[At]]:
     return {Rule.EVENT_RULES: [rules, sale.at(STATE_EVENT, b"show")]}
 
 
+def _becomes(sale: HeldSale, status: Status) -> tuple[At, bytes]:
+    """(where the event says so, what its area is told)."""
+    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, status=status, revision=2, change_id="c")
+    return sale.add(STATE_EVENT, b"show", encode_rules("show", rules)), area_rules(rules).encoded()
+
+
 def planted_cancelled_event(sale: HeldSale) -> dict[Rule, list[At]]:
-    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, status=Status.CANCELLED, revision=2, change_id="c")
-    sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
-    sale.add(RULES, b"show#A", area_rules(rules).encoded())
+    sale.add(RULES, b"show#A", _becomes(sale, Status.CANCELLED)[1])
     return {Rule.EVENT_ALIVE: [sale.at(DECISIONS, key) for key in (b"r1", b"r2", b"h1")]}
 
 
+def test_a_cancellation_is_under_way_until_its_partition_remembers_that_it_is_done(sale: HeldSale) -> None:
+    change = sale.add(topics.CHANGE_EVENT.name, b"show", b"asked")
+    told = sale.add(topics.CANCEL_EVENT.name, b"show", encode_cancel("show"))
+    sale.add(RULES, b"show#A", _becomes(sale, Status.CANCELLED)[1])
+    alive = [b"r1", b"r2", b"h1"]
+
+    # A kill may come before the record is read, and while the reservations are gone through.
+    unread = sale.books()
+    assert set(unread.next_steps()) >= {(key, step) for key in alive for step in (change, told)}
+    assert list(unread.being_cancelled()) == []
+    assert unread.close(alive).sound
+
+    sale.add(DEADLINES, event_key(b"show"), Deadline(CANCELLING_EVENT, GIVEN_MS).encoded())
+    assert list(sale.books().being_cancelled()) == alive
+
+    sale.add(DEADLINES, event_key(b"show"), Deadline(CANCELLED_EVENT, GIVEN_MS).encoded())
+    assert list(sale.books().being_cancelled()) == []
+    assert [finding.rule for finding in sale.report().findings] == [str(Rule.EVENT_ALIVE)]
+
+
+def test_an_area_that_has_not_read_the_rules_of_its_event_is_under_way(sale: HeldSale) -> None:
+    change = sale.add(topics.CHANGE_EVENT.name, b"show", b"asked")
+    told = sale.add(topics.RULED_AREA_REPARTITION.name, b"show#A", b"rules")
+    _, rules = _becomes(sale, Status.PAUSED)
+
+    books = sale.books()
+    assert [step for key, step in books.next_steps() if key == b"show#A"] == [told, change]
+    assert books.close([b"show#A"]).sound
+    assert [finding.rule for finding in books.close().findings] == [str(Rule.EVENT_RULES)]
+
+    sale.add(RULES, b"show#A", rules)
+    assert [step for key, step in sale.books().next_steps() if key == b"show#A"] == []
+
+
 def planted_area_that_sells_a_paused_event(sale: HeldSale) -> dict[Rule, list[At]]:
-    rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, status=Status.PAUSED, revision=2, change_id="c")
-    paused = sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
+    paused, _ = _becomes(sale, Status.PAUSED)
     return {Rule.EVENT_RULES: [sale.at(RULES, b"show#A"), paused]}
 
 

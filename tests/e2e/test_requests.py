@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import BODY_BYTES_MAX
 from tests.e2e.site import Site, announce, problem, seats
-from ticketmaster.ticket.routes import READ_METHODS
+from ticketmaster.ticket.routes import EVENT_METHODS, READ_METHODS
 
 EVENT = "/v1/event"
 RESERVATION = "/v1/event/concert/reservation"
@@ -229,10 +229,12 @@ NOT_TAKEN: list[tuple[str, str, tuple[int, str], str | None]] = [
     ("GET", f"/v1/reservation/{uuid4()}/seats", (404, "no_such_path"), None),
     ("PUT", "/v1/event", (405, "wrong_method"), f"{READ_METHODS}, POST"),
     ("OPTIONS", "/v1", (404, "no_such_path"), None),
-    ("DELETE", "/v1/event/concert", (405, "wrong_method"), READ_METHODS),
-    ("POST", "/v1/event/concert", (405, "wrong_method"), READ_METHODS),
+    ("PUT", "/v1/event/concert", (405, "wrong_method"), EVENT_METHODS),
+    ("POST", "/v1/event/concert", (405, "wrong_method"), EVENT_METHODS),
+    ("DELETE", "/v1/event/nowhere", (404, "no_such_event"), None),
+    ("DELETE", "/v1/event/concert/area/A", (405, "wrong_method"), READ_METHODS),
     ("POST", "/v1/event/concert/area/A", (405, "wrong_method"), READ_METHODS),
-    ("POST", "/v1/event/reservation", (405, "wrong_method"), READ_METHODS),
+    ("POST", "/v1/event/reservation", (405, "wrong_method"), EVENT_METHODS),
     ("GET", "/v1/event//reservation", (405, "wrong_method"), "OPTIONS, POST"),
     ("GET", "/v1/event/concert/reservation", (405, "wrong_method"), "OPTIONS, POST"),
     ("PATCH", "/v1/event/concert/reservation", (405, "wrong_method"), "OPTIONS, POST"),

@@ -140,8 +140,9 @@ async def test_a_change_may_ask_for_the_revision_that_it_has_seen(client: httpx.
     assert first.headers["etag"] == tag
     assert [problem(one) for one in (stale, stale_cancel, nothing_stale)] == [(412, "revision_conflict")] * 3
     assert (await client.get(EVENT)).json()["artist"] == "Eve"
-    for wrong in ("3", 'W/"3"', '"1", "2"', '"x"', ""):
-        assert problem(await client.patch(EVENT, json={"artist": "x"}, headers={"if-match": wrong})) == (400, "invalid_if_match")
+    # The last one is not ASCII, which Granian shows to nobody.
+    for wrong in (b"3", b'W/"3"', b'"1", "2"', b'"x"', b"", b'"\xff"'):
+        assert problem(await client.patch(EVENT, json={"artist": "x"}, headers={b"if-match": wrong})) == (400, "invalid_if_match")
 
 
 @pytest.mark.parametrize(

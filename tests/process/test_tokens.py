@@ -8,11 +8,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.process.server import COMMAND, environment, one_clear_line, run, serving, wait_until
+from tests.support.records import create_reservation
+from ticketmaster.wire.rules import of_box_office
 
 NAMES = ("--tokens", "tokens.txt")
 
@@ -145,3 +150,21 @@ def test_tokens_of_a_role_need_a_secret_of_its_processes(tmp_path: Path) -> None
 def test_a_port_that_is_open_to_all_is_told_once(tmp_path: Path, bind: str, warned: int) -> None:
     with serving(tmp_path / "data", "--bind", bind) as (server, _):
         assert len([line for line in server.lines() if line["level"] == "warning"]) == warned
+
+
+@pytest.mark.parametrize("options", [(), ("--requests-per-second-per-client", "1000")])
+def test_what_processes_ask_each_other_is_nobodys_where_there_is_one_process(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with serving(tmp_path / "data", *options) as (_, address):
+        path, command = f"/internal/v1/reservation/{uuid4()}", of_box_office(create_reservation())
+        asks = [("GET", path), ("HEAD", path), ("GET", "/internal/"), ("OPTIONS", path)]
+        # A command is taken as it comes, with what a box office may: past limits and windows.
+        asks += [("POST", f"{path}{end}") for end in ("/command", "/change", "/list")]
+        assert [sent(address, method, asked, command) for method, asked in asks] == [404] * len(asks)
+
+
+def sent(address: str, method: str, path: str, body: bytes) -> int:
+    """The status of a request."""
+    connection = HTTPConnection(address, timeout=20)
+    with closing(connection):
+        connection.request(method, path, body if method == "POST" else None)
+        return connection.getresponse().status

@@ -24,7 +24,8 @@ class Lines(dict[str, list[str]]):
 
 def client(peer: str, xff: Sequence[str] = (), forwarded: Sequence[str] = (), proxies: tuple = PROXIES) -> bytes:  # type: ignore[type-arg]
     """Who a request is from."""
-    return Clients(proxies).client_of(peer, Lines({"x-forwarded-for": list(xff), "forwarded": list(forwarded)}))  # type: ignore[arg-type]
+    given = {"x-forwarded-for": list(xff), "forwarded": list(forwarded)}
+    return Clients(proxies).client_of(peer, Lines({name: lines for name, lines in given.items() if lines}))  # type: ignore[arg-type]
 
 
 def direct(address: str) -> bytes:
@@ -119,6 +120,16 @@ def test_a_trusted_proxy_tells_who_its_client_is(xff: list[str], forwarded: list
 
 def test_nobody_else_is_believed() -> None:
     assert client("192.0.2.1:1", ["192.0.2.7"], ["for=192.0.2.7"]) == direct("192.0.2.1")
+
+
+def test_a_header_that_cannot_be_read_hands_the_word_to_no_other() -> None:
+    # What Granian makes of "X-Forwarded-For: \xff, 192.0.2.7": it is there, and has no line.
+    unread: list[str] = []
+    found = Clients(PROXIES).client_of("10.0.0.1:1", Lines({"x-forwarded-for": unread, "forwarded": ["for=192.0.2.9"]}))  # type: ignore[arg-type]
+    assert found == direct("10.0.0.1")
+    found = Clients(PROXIES).client_of("10.0.0.1:1", Lines({"x-forwarded-for": ["192.0.2.9"], "forwarded": unread}))  # type: ignore[arg-type]
+    assert found == direct("10.0.0.1")
+    assert Clients(PROXIES).client_of("10.0.0.1:1", Lines({"x-forwarded-for": unread})) == direct("10.0.0.1")  # type: ignore[arg-type]
 
 
 def test_what_is_kept_of_addresses_is_bounded() -> None:

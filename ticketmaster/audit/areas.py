@@ -27,7 +27,8 @@ from ticketmaster.wire.rules import NO_AREA_RULES, AreaRules, area_rules, read_r
 
 _STATUS, _CHANGELOG = topics.AREA_STATUS.name, topics.AREA_CHANGELOG.name
 _EVENTS, _RULES = topics.EVENT.name, topics.AREA_RULES_CHANGELOG.name
-_OPENING = (topics.AREA_REPARTITION.name, topics.RULED_AREA_REPARTITION.name)
+_TELLING = topics.RULED_AREA_REPARTITION.name
+_OPENING = (topics.AREA_REPARTITION.name, _TELLING)
 _SEATS_NAMED_MAX = 5
 
 Seat = tuple[int, int]
@@ -129,6 +130,9 @@ class Areas:
         # The rules of events by their names, and those that areas keep by their keys; and where that is said.
         self._events: dict[bytes, tuple[EventRules, At]] = {}
         self._kept: dict[bytes, tuple[AreaRules, At]] = {}
+        # The last record by which each area was told of rules, and the last change of each event that was asked for.
+        self._told: dict[bytes, At] = {}
+        self._changes: dict[bytes, At] = {}
         self.put_aside = 0
 
     def take(self, batch: Batch) -> bool:
@@ -139,7 +143,13 @@ class Areas:
                 self._take_event(value, At(topic, partition, offset))
         elif topic in _OPENING:
             for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
-                self._repartitioned.setdefault(key, At(topic, partition, offset))
+                at = At(topic, partition, offset)
+                self._repartitioned.setdefault(key, at)
+                if topic == _TELLING:
+                    self._told[key] = at
+        elif topic == topics.CHANGE_EVENT.name:
+            for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
+                self._changes[key] = At(topic, partition, offset)
         elif topic in self._histories:
             for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                 self._take_status(topic, key, value, packed(partition, offset))
@@ -249,7 +259,8 @@ class Areas:
                 findings.add(Rule.AREA_HISTORY, text_of(key), *differing)
             if status and not announcements_trimmed:
                 self._check_announced(key, status, findings)
-            self._check_rules(key, findings)
+            if key not in under_way:
+                self._check_rules(key, findings)
         for (_, key), freed in self._freed.items():
             if wrong := [seat for seat, times in freed.seats.items() if times > given_back.get((key, seat), 0)]:
                 text = f"area {text_of(key)}: {len(wrong)} seats, e.g. {', '.join(map(str, wrong[:_SEATS_NAMED_MAX]))}"
@@ -257,12 +268,27 @@ class Areas:
 
     def _check_rules(self, key: bytes, findings: Findings) -> None:
         """An area keeps what its event says; and there is an event that says it."""
-        rules, told_at = self._events.get(_event_of(key), (NO_RULES, None))
         kept, at = self._kept.get(key, (NO_AREA_RULES, None))
+        rules, told_at = self._events.get(_event_of(key), (NO_RULES, None))
         told = area_rules(rules)
-        # The revision counts changes, too, of which no area is told.
-        if kept._replace(revision=0) != told._replace(revision=0):
+        if not self._keeps_rules(key):
             findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {kept}, its event: {told}", at, told_at)
+
+    def _keeps_rules(self, key: bytes) -> bool:
+        kept, _ = self._kept.get(key, (NO_AREA_RULES, None))
+        told = area_rules(self._events.get(_event_of(key), (NO_RULES, None))[0])
+        # The revision counts changes, too, of which no area is told.
+        return kept._replace(revision=0) == told._replace(revision=0)
+
+    def change_of(self, key: bytes) -> At | None:
+        """The last change of an area's event that was asked for. While it is worked off, not all have been told."""
+        return self._changes.get(_event_of(key))
+
+    def next_steps(self) -> Iterator[tuple[bytes, At]]:
+        """Areas that do not keep the rules of their event, and the records that may not be worked off yet."""
+        for key in self.statuses:
+            if not self._keeps_rules(key):
+                yield from ((key, step) for step in (self._told.get(key), self.change_of(key)) if step)
 
     def unchanged_rules(self, key: bytes) -> EventRules:
         """The rules of the event of an area, if they are those that it was announced with."""

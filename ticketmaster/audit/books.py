@@ -85,6 +85,18 @@ class Books:
                 if rows.decision_state[row] in LIVE and rows.area[row] in cancelled:
                     yield key, row
 
+    def being_cancelled(self) -> Iterator[bytes]:
+        """Keys of those whose partition is still gone through, as the reservation role remembers: it goes on when it runs."""
+        for key, row in self._of_cancelled_events():
+            if self._deadlines.is_cancelling(*self._partition_and_event(row)):
+                yield key
+
+    def _partition_and_event(self, row: int) -> tuple[int, bytes]:
+        """Of a reservation that is decided."""
+        place = self._reservations.decision_place(row)
+        assert place, "a decision is a record"
+        return place.partition, self._reservations.area_keys[self._reservations.area[row]].partition(KEY_SEPARATOR.encode())[0]
+
     @property
     def open_holds(self) -> int:
         """How many reservations end unless they are paid."""
@@ -109,6 +121,11 @@ class Books:
         for key, _, step in self._releases.next_steps():
             if step:
                 yield key, step
+        for key, row in self._of_cancelled_events():
+            area = self._reservations.area_keys[self._reservations.area[row]]
+            steps = self._deadlines.cancel_of(*self._partition_and_event(row)), self._areas.change_of(area)
+            yield from ((key, step) for step in steps if step)
+        yield from self._areas.next_steps()
         yield from self._reservations.overdue()
 
     def close(self, under_way: Collection[bytes] = ()) -> Report:

@@ -1,16 +1,17 @@
-"""What the reservation role remembers of the ends of holds, against the reservations that have one."""
+"""What the reservation role remembers of the ends of holds, against the reservations that have one; and of cancelled events."""
 
 from __future__ import annotations
 
 from ticketmaster.audit.places import packed, unpacked
+from ticketmaster.audit.report import At
 from ticketmaster.audit.reservations import Reservations
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.deadlines import HOLD, read_deadline
+from ticketmaster.wire.deadlines import CANCELLING_EVENT, EVENT_KEY, HOLD, event_key, read_deadline
 
-_DEADLINES = topics.DEADLINE_CHANGELOG.name
+_DEADLINES, _CANCELS = topics.DEADLINE_CHANGELOG.name, topics.CANCEL_EVENT.name
 
 
 class RememberedHolds:
@@ -21,10 +22,17 @@ class RememberedHolds:
         self._reservations = reservations
         # Of those that are to come, by the reservation: when a hold ends, or 0, and where that is said.
         self._open: dict[bytes, tuple[int, int]] = {}
+        # By partition and event: the first record that tells of its cancellation; and those of which not all is cancelled.
+        self._cancels: dict[tuple[int, bytes], At] = {}
+        self._cancelling: set[tuple[int, bytes]] = set()
 
     def take(self, batch: Batch) -> bool:
-        """Takes records of its topic; False: the topic is another one."""
+        """Takes records of its topics; False: the topic is another one."""
         topic, partition = batch.source
+        if topic == _CANCELS:
+            for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
+                self._cancels.setdefault((partition, event_key(key)), At(topic, partition, offset))
+            return True
         if topic != _DEADLINES:
             return False
         for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
@@ -37,8 +45,19 @@ class RememberedHolds:
             except UNREADABLE as reason:
                 self._findings.add(Rule.UNREADABLE, f"the deadline of {text_of(key)}: {reason}", unpacked(topic, at))
                 continue
+            if key.startswith(EVENT_KEY):
+                change = self._cancelling.add if deadline.kind == CANCELLING_EVENT else self._cancelling.discard
+                change((partition, key))
             self._open[key] = deadline.at_ms if deadline.kind == HOLD else 0, at
         return True
+
+    def is_cancelling(self, partition: int, event_id: bytes) -> bool:
+        """Whether the role goes through the reservations of a cancelled event."""
+        return (partition, event_key(event_id)) in self._cancelling
+
+    def cancel_of(self, partition: int, event_id: bytes) -> At | None:
+        """The record by which the role is told that an event is cancelled."""
+        return self._cancels.get((partition, event_key(event_id)))
 
     def check(self, findings: Findings) -> None:
         """Compares them, now that all are read."""

@@ -121,7 +121,8 @@ async def not_worked_off(log: Log, partitions: int, books: Books) -> set[bytes]:
     committed: dict[TopicPartition, int] = {}
     for topic, group in _READERS.items():
         committed |= await log.committed(group, partitions_of(topic, partitions))
-    return {key for key, step in books.next_steps() if step.offset >= committed.get(TopicPartition(step.topic, step.partition), 0)}
+    unread = {key for key, step in books.next_steps() if step.offset >= committed.get(TopicPartition(step.topic, step.partition), 0)}
+    return unread.union(books.being_cancelled())
 
 
 async def removed_unread(log: Log, partitions: int) -> Finding | None:

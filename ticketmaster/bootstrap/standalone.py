@@ -94,7 +94,7 @@ class _Standalone:
         self._events = GlobalTable(broker, topics.EVENT.name, partitions, on_events, settings, observer)
         self._ready = ready = Readiness()
         self._lists = Lists(self._reservations, partitions, limits, lambda: gateway.draining) if config.list_reservations else None
-        self._routes = Routes(gateway, ready, limits, lists=self._lists)
+        self._routes = Routes(gateway, ready, limits, lists=self._lists, has_peers=False)
         self._watch = RequestWatch(clock, counts=measuring.counts_requests, logs=config.request_logging, tracer=observer.tracer)
         measuring.watch_ready(ready)
         measuring.watch_state(directory)

@@ -60,10 +60,11 @@ class Clients:
 
     def _forwarded(self, proxy: _Known, headers: HeaderLines) -> bytes:
         """The client that a proxy tells of. Where two headers disagree, a client may have sent one of them: then it is the proxy itself."""
+        # One that is there and can't be read tells nothing, and so disagrees: a client makes it so by a byte that is not ASCII.
         told = {
-            self._first_stranger(proxy, addresses(lines))
+            self._first_stranger(proxy, addresses(headers.get_all(name)))
             for name, addresses in (("x-forwarded-for", _listed), ("forwarded", _for_parameters))
-            if (lines := headers.get_all(name))
+            if name in headers
         }
         return told.pop() if len(told) == 1 else proxy.client
 

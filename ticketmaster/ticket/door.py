@@ -105,7 +105,7 @@ class Door:
     def _is_peer(self, headers: HeaderLines) -> bool:
         if self.secrets:
             return is_peer(headers, self.secrets)
-        return self._has_peers or self.tokens is None
+        return self._has_peers
 
     def _is_within_rate(self, entry: Entry | None, head: Head, headers: HeaderLines) -> bool:
         """A token that is in force counts for itself, wherever it comes from; all else counts for the client's address."""

@@ -24,6 +24,7 @@ from ticketmaster.ticket.bodies import UNDECODABLE, Int32, malformed
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.ticket.changing import new_change_id
 from ticketmaster.ticket.commands import Commands
+from ticketmaster.ticket.heads import HeaderLines
 from ticketmaster.ticket.problems import Headers, Problem
 from ticketmaster.ticket.responding import JSON, Responder, refuse
 from ticketmaster.ticket.times import parse_time
@@ -33,6 +34,7 @@ from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.events import encode_change, read_rules_of
 from ticketmaster.wire.frames import FRAMES
 
+_IF_MATCH: Final = "if-match"
 CANCEL: Final[Mapping[str, Any]] = {"status": Status.CANCELLED}
 _NS_PER_MS = 1_000_000
 _REFUSALS: Final = {
@@ -91,9 +93,13 @@ def _value(name: str, value: Any, limits: EventLimits) -> Any:  # noqa: ANN401 -
     return number
 
 
-def revision_of(if_match: Sequence[str]) -> int:
-    """The only revision that may be changed, of the lines of If-Match. Problem: they are none."""
-    if not if_match or list(if_match) == ["*"]:
+def revision_of(headers: HeaderLines) -> int:
+    """The only revision that may be changed, by If-Match. Problem: it names none."""
+    # One whose value is not ASCII is there, and has no line: it must not let a change pass whatever the revision is.
+    if _IF_MATCH not in headers:
+        return ANY_REVISION
+    if_match = headers.get_all(_IF_MATCH)
+    if if_match == ["*"]:
         return ANY_REVISION
     found = _TAG.fullmatch(if_match[0].strip()) if len(if_match) == 1 else None
     if found is None:

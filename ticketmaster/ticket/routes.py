@@ -92,10 +92,12 @@ class Routes:
         limits: TicketLimits,
         is_open: Callable[[], bool] | None = None,
         lists: Lists | None = None,
+        *,
+        has_peers: bool = True,
     ) -> None:
         """``ready``: whether it serves all its partitions; ``is_open``: whether it is to get requests, None: as ``ready``.
 
-        ``lists``: who lists reservations, None: nobody does.
+        ``lists``: who lists reservations, None: nobody does. ``has_peers``: whether other processes ask this one.
         """
         self._gateway = gateway
         self._ready = ready
@@ -109,14 +111,18 @@ class Routes:
             COMMAND_END: lambda key, body, responder, _caller: gateway.post_keyed_for_peer(key, body, responder),
         }
         self._lists = lists
-        if lists:
+        # What a peer sends is taken as it is, box office and all: without peers it is nobody's.
+        self._id_prefixes = (_RESERVATION_PREFIX, PEER_PREFIX) if has_peers else (_RESERVATION_PREFIX,)
+        if not has_peers:
+            self._of_peers.clear()
+        elif lists:
             self._of_peers[LIST_END] = lambda key, body, responder, _caller: lists.take_for_peer(key, body, responder)
 
     def get(self, path: str, responder: Responder, caller: Caller) -> bool:
         """Answers the hot GET, a reservation by its id; False: it is another path, for :meth:`get_other`."""
         if path.startswith(_RESERVATION_PREFIX):
             ask, given = self._gateway.get_reservation, path[len(_RESERVATION_PREFIX) :]
-        elif path.startswith(PEER_PREFIX):
+        elif path.startswith(self._id_prefixes):
             ask, given = self._ask_for_peer, path[len(PEER_PREFIX) :]
         else:
             return False
@@ -156,7 +162,7 @@ class Routes:
 
     def _event_target(self, method: str, path: str, headers: HeaderLines, caller: Caller) -> Target | Answer:
         """Who takes the body of a PATCH or DELETE of an event. Problem: it asks for no revision that can be."""
-        event_id, revision = path[len(_EVENT_PREFIX) :], revision_of(headers.get_all("if-match"))
+        event_id, revision = path[len(_EVENT_PREFIX) :], revision_of(headers)
         if not caller.covers(event_id):
             return other_event(ORGANISING).response
         change, limits = self._gateway.change_event, self._limits.event
@@ -225,7 +231,7 @@ class Routes:
             responder.response_bytes(200, [("content-type", "application/json")], OPENAPI_JSON)
         elif path in ("/docs", "/"):
             responder.response_bytes(200, [("content-type", "text/html; charset=utf-8")], DOCS_HTML)
-        elif path.startswith((_RESERVATION_PREFIX, PEER_PREFIX)):
+        elif path.startswith(self._id_prefixes):
             reservation_id = path.removeprefix(_RESERVATION_PREFIX).removeprefix(PEER_PREFIX)
             allowed = allowed_methods(path)
             if allowed == POST_METHODS:
