@@ -19,13 +19,15 @@ SEEDS_EACH = 10
 # Seeds that failed before what they found was mended: a process died because its broker did not answer when it began; a table that
 # ended on a damaged store left its other stores open, and itself in its group; a signal to stop interrupted a worker that was ending
 # of a failure; and, defects of the simulation, a member that came back for less than a heartbeat was never expelled again, and a process
-# that had just been killed survived the power failure that came before its last step.
+# that had just been killed survived the power failure that came before its last step; and brokers that were woken at the end, to be
+# unwound, cleaned the log of the living for ever.
 FOUND = [
     (1, Size(100, 20)),
     (26, Size(100, 20)),
     (100_446, Size(1_100, 24)),
     (100_103, Size(1_100, 24)),
     (514_320, Size(200, 24)),
+    (700_028, Size(1_100, 24)),
 ]
 
 KINDS = {
