@@ -42,7 +42,8 @@ def fleet(tmp_path: Path, own_cluster: Cluster) -> Iterator[Fleet]:
 
 def asked(fleet: Fleet, *command: str) -> tuple[int, dict[str, Any]]:
     done = run(*command, "--json", "-c", str(fleet.config), cwd=fleet.folder, timeout_s=60)
-    assert done.stderr == ""
+    # On a slow machine it tells how far it has come.
+    assert [line for line in done.stderr.splitlines() if not line.endswith("%")] == []
     return done.returncode, json.loads(done.stdout)
 
 
@@ -104,7 +105,7 @@ async def test_a_sale_is_audited_and_its_reservations_are_traced(fleet: Fleet, o
 
         # Exported: each reservation as it was answered.
         done = await asyncio.to_thread(run, "export", "-c", str(fleet.config), "--format", "jsonl", cwd=fleet.folder, timeout_s=60)
-        assert (done.returncode, done.stderr) == (0, f"stdout: {len(sale.decisions)} reservations of all events\n")
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, f"stdout: {len(sale.decisions)} reservations of all events")
         rows = {row["reservationId"]: row for row in map(json.loads, done.stdout.splitlines())}
         assert {key: rows[key]["seats"] for key in rows} == {key: json.loads(body)["seats"] for key, body in sale.decisions.items()}
 
