@@ -38,7 +38,8 @@ def test_a_sale_on_kafka_is_sound_whatever_happens(seed: int) -> None:
 
     assert not outcome.violations, again(seed, SIZE, outcome.violations)
     # Else it would be sound because nobody bought.
-    assert outcome.decided > SIZE.commands / 3
+    # Where an event has rules, the gateway refuses much before it is a command.
+    assert outcome.decided > SIZE.commands / 5
 
 
 @pytest.mark.parametrize("seed", FOUND)
