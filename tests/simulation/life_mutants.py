@@ -134,8 +134,8 @@ def _area_without_rules() -> AbstractContextManager[Any]:
 def _changing(
     change_to: Callable[[Change, State, Moved], Moved], before: Callable[[Change], Change] = lambda change: change
 ) -> AbstractContextManager[Any]:
-    def changed(change: Change, state: State, reason: str, life: Life, time_ms: int) -> Moved | None:
-        moved = domain.changed(before(change), state, reason, life, time_ms)
+    def changed(change: Change, state: State, reason: str, life: Life, time_ms: int, **how: Any) -> Moved | None:
+        moved = domain.changed(before(change), state, reason, life, time_ms, **how)
         return None if moved is None else change_to(change, state, moved)
 
     return replaced(lives, "changed", changed)
@@ -157,8 +157,9 @@ def _refused() -> AbstractContextManager[Any]:
 
 @mutant("a payment that comes after the end of the hold is made")
 def _paid_late() -> AbstractContextManager[Any]:
-    def changed(change: Change, state: State, reason: str, life: Life, time_ms: int) -> Moved | None:
-        return domain.changed(change, state, reason, life, min(time_ms, life.hold_expires_ms - 1) if life.hold_expires_ms else time_ms)
+    def changed(change: Change, state: State, reason: str, life: Life, time_ms: int, **how: Any) -> Moved | None:
+        just_before_ms = min(time_ms, life.hold_expires_ms - 1) if life.hold_expires_ms else time_ms
+        return domain.changed(change, state, reason, life, just_before_ms, **how)
 
     return replaced(lives, "changed", changed)
 

@@ -53,8 +53,8 @@ def test_a_sale_is_sound_whatever_happens(first: int) -> None:
     for seed in range(first, first + SEEDS_EACH):
         outcome = simulate(seed, SIZE)
         assert not outcome.violations, again(seed, SIZE, outcome.violations)
-        # Else it would be sound because nobody bought.
-        assert outcome.decided > SIZE.commands / 3
+        # Else it would be sound because nobody bought. Where events have rules, the gateway refuses much before it is a command.
+        assert outcome.decided > SIZE.commands / 8
         faults += outcome.faults
     assert faults.total() >= SEEDS_EACH * SIZE.faults / 2
 
