@@ -19,6 +19,8 @@ from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire.registry import frame
 from ticketmaster.wire.topics import AREA_REPARTITION, AREA_STATUS, CREATE_EVENT, CREATE_RESERVATION, RESERVATION_RESULT, RESERVE_SEAT
 
+# Where every area has rules the first one has no records; they would be like those of the second.
+_LIKE = {AREA_REPARTITION.name: AREA_STATUS.name}
 # What can't be read of these goes to a dead-letter topic.
 WORKED_OFF = (CREATE_EVENT, CREATE_RESERVATION, RESERVE_SEAT, RESERVATION_RESULT, AREA_REPARTITION)
 # No registry has this one.
@@ -66,7 +68,7 @@ async def poison(servers: str, partitions: int, choice: random.Random) -> tuple[
 
 async def _unreadable(servers: str, topic: str, partitions: int, choice: random.Random) -> list[bytes]:
     """No header at all, a schema id that nobody knows, and one of the topic's own records cut off in the middle."""
-    whole = await _some_record(servers, topic, partitions)
+    whole = await _some_record(servers, _LIKE.get(topic, topic), partitions)
     return [choice.randbytes(choice.randrange(1, 40)) or b"?", frame(_UNKNOWN_ID) + whole[5:], whole[: choice.randrange(6, len(whole) - 1)]]
 
 
