@@ -26,6 +26,8 @@ _HURRIED_LOOK_S: Final = 0.1
 # A look may take a fiftieth of the loop's time, in a hurry a tenth; one at 10,000 connections takes 100 ms, in steps of one.
 _REST: Final = 50
 _HURRIED_REST: Final = 10
+# A machine that is busy makes a look last: deadlines are kept all the same.
+_REST_MAX_S: Final = 5.0
 _AT_ONCE: Final = 100
 _SAID_EVERY_S: Final = 60.0
 # With fewer free descriptors no connection is accepted.
@@ -72,6 +74,11 @@ def connection_limits(settings: ServerSettings) -> ConnectionLimits:
     return ConnectionLimits(fit, settings.request_ms, settings.idle_ms, max(settings.answer_ms, settings.request_ms))
 
 
+def rest_s(took_s: float, *, hurries: bool) -> float:
+    """How long nothing is looked at behind a look that took so long of the loop's time."""
+    return min(max(_HURRIED_LOOK_S, took_s * _HURRIED_REST) if hurries else max(_LOOK_S, took_s * _REST), _REST_MAX_S)
+
+
 class ConnectionWatch:
     """Watches what is connected to the port of a socket, which is about to be served under the same descriptor."""
 
@@ -87,6 +94,8 @@ class ConnectionWatch:
         self.on_crowded: Callable[[bool], None] = lambda _: None
         self.closed = Counter({reason.value: 0 for reason in Closed})
         self._said_s: dict[str, float] = {}
+        # How long the last look took of the loop's time.
+        self._took_s = 0.0
         # Granian's descriptor of the socket that listens, and our own.
         self._listening = listener.fileno()
         self._listener: socket.socket | None = listener.dup()
@@ -117,15 +126,14 @@ class ConnectionWatch:
 
     async def _run(self) -> None:
         while True:
-            started_s = self._clock.monotonic_s()
+            self._took_s = 0.0
             try:
                 await self._look()
             except OSError as failure:
                 # No descriptor is left to look with.
                 self._pause(failure.strerror or str(failure))
             hurries = self._is_paused or len(self._table) >= self._limits.crowded_from
-            took_s = self._clock.monotonic_s() - started_s
-            await asyncio.sleep(max(_HURRIED_LOOK_S, took_s * _HURRIED_REST) if hurries else max(_LOOK_S, took_s * _REST))
+            await asyncio.sleep(rest_s(self._took_s, hurries=hurries))
 
     async def _look(self) -> None:
         """Looks at each connection once. OSError: it can't."""
@@ -138,6 +146,8 @@ class ConnectionWatch:
         for first in range(0, len(found), _AT_ONCE):
             now_s = self._clock.monotonic_s()
             connected.update(number for number in found[first : first + _AT_ONCE] if self._look_at(number, now_s))
+            # Without what others do in their turns.
+            self._took_s += self._clock.monotonic_s() - now_s
             await asyncio.sleep(0)
         self._table.keep(connected, looked_s)
         self._make_room()
