@@ -20,7 +20,7 @@ import psutil
 from tests.fuzz.answers import Answer
 from tests.fuzz.delivery import Courier, Finding, pick_known
 from tests.fuzz.messages import Message, with_known_id
-from tests.fuzz.mutations import AREAS, COLS, EVENT, ROWS
+from tests.fuzz.mutations import AREAS, COLS, EVENT, OTHER, ROWS
 from tests.fuzz.oracle import Oracle
 from tests.fuzz.plans import Plan, Planner
 from tests.process.client import ask, connected
@@ -145,10 +145,11 @@ class Fuzzer:
 
 
 async def announce(address: str) -> None:
-    """Puts the event up for sale that aimed requests are for."""
+    """Puts the events up for sale that aimed requests are for."""
     areas = [{"areaId": area, "price": 7, "rowCount": ROWS, "colCount": COLS} for area in AREAS]
-    reply = await ask(address, "POST", "/v1/event", {"eventName": EVENT, "areas": areas})
-    assert reply.status == 200, reply
+    for event in (EVENT, OTHER):
+        reply = await ask(address, "POST", "/v1/event", {"eventName": event, "areas": areas})
+        assert reply.status == 200, reply
 
 
 # What the ids begin with that are derived from an Idempotency-Key.

@@ -176,7 +176,7 @@ class Routes:
         given, slash, end = path.removeprefix(prefix).rpartition("/")
         takers = self._of_peers if prefix == PEER_PREFIX else self._of_clients
         take = takers.get(slash + end)
-        if not path.startswith(prefix) or take is None:
+        if not path.startswith(prefix) or take is None or "/" in given:
             return None
         reservation_id = canonical_id(given)
         if reservation_id is None:
@@ -302,10 +302,10 @@ def allowed_methods(path: str, *, lists: bool = False) -> str:
             return f"{READ_METHODS}, POST" if lists else POST_METHODS
         return EVENT_METHODS if _takes_changes(path) else READ_METHODS
     if path.startswith(_RESERVATION_PREFIX):
-        _, slash, end = path[len(_RESERVATION_PREFIX) :].rpartition("/")
+        given, slash, end = path[len(_RESERVATION_PREFIX) :].rpartition("/")
         if not slash:
             return f"DELETE, {READ_METHODS}"
-        return POST_METHODS if slash + end in (_PAYMENT_END, _EXTENSION_END) else ""
+        return POST_METHODS if slash + end in (_PAYMENT_END, _EXTENSION_END) and "/" not in given else ""
     return READ_METHODS if path in _PLAIN_PATHS else ""
 
 
