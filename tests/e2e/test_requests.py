@@ -245,7 +245,7 @@ NOT_TAKEN: list[tuple[str, str, tuple[int, str], str | None]] = [
     ("DELETE", f"/v1/reservation/{uuid4()}/seats", (404, "no_such_path"), None),
     ("POST", "/v1/reservation/7/payment", (404, "no_such_reservation"), None),
     ("POST", "/v1/reservation//payment", (404, "no_such_reservation"), None),
-    ("POST", f"/v1/reservation/{uuid4()}/1/payment", (404, "no_such_reservation"), None),
+    ("POST", f"/v1/reservation/{uuid4()}/1/payment", (404, "no_such_path"), None),
     ("DELETE", "/v1/reservation/7", (404, "no_such_reservation"), None),
     ("DELETE", f"/v1/reservation/{uuid4()}?refund=yes", (400, "invalid_refund"), None),
     ("DELETE", f"/v1/reservation/{uuid4()}?refund=%FF", (400, "invalid_encoding"), None),
