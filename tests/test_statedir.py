@@ -189,8 +189,7 @@ def test_a_store_that_has_another_name_elsewhere_is_refused(tmp_path: Path) -> N
         pass
 
 
-# Anybody else has no files of another user to look at, and can make none.
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away: others can make no file of another user to look at")
 @pytest.mark.parametrize("place", PLACES)
 def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path, place: str) -> None:
     slot_folder(tmp_path / "state")
@@ -203,8 +202,9 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path, place: str) ->
             take_dead_members(tmp_path / "state", APP)
 
 
-# For anybody else there is no such volume, and no way to become its user.
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can become somebody else: others can neither make such a volume nor become its user"
+)
 def test_a_volume_that_is_roots_and_open_to_its_group_can_be_used() -> None:
     # As Kubernetes mounts one with fsGroup. pytest's own folders are closed to others.
     with tempfile.TemporaryDirectory() as folder:

@@ -15,8 +15,9 @@ import pytest
 from scripts.deploy.cloud import lifting_protection
 from tests.deploy.test_terraform import ROOT, TERRAFORM, documented
 
-# Nobody needs Terraform but for the cloud, CI neither: test_terraform.py holds what can be seen of the files without it.
-pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform found")
+pytestmark = pytest.mark.skipif(
+    shutil.which("terraform") is None, reason="no terraform here, which only the cloud needs: test_terraform.py checks the files without it"
+)
 ACCOUNTS: Final = ("ticket", "reservation", "event", "topics", "reader")
 VARIABLES: Final = {
     "confluent_cloud_api_key": "key",

@@ -109,6 +109,8 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+# Only Linux tells which connections a process has. Elsewhere a serving process refuses the renewal, goes on with the certificate before,
+# and logs that it must be started again.
 @pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
 @pytest.mark.parametrize("version", [1, 2], ids=["http1", "http2"])
 async def test_a_certificate_is_renewed_while_clients_wait_and_none_is_refused(
@@ -154,6 +156,8 @@ async def test_a_certificate_is_renewed_while_clients_wait_and_none_is_refused(
     assert not secure.ended
 
 
+# Only Linux tells which connections a process has. Elsewhere a serving process refuses the renewal, goes on with the certificate before,
+# and logs that it must be started again.
 @pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
 async def test_a_certificate_that_the_server_can_not_use_leaves_the_one_before(secure: Site, files: Certificate, tmp_path: Path) -> None:
     first = tmp_path / "first.pem"

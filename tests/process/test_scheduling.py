@@ -11,8 +11,7 @@ import pytest
 from tests.process.server import serving
 
 
-# Other systems have no such policy that a process could ask for: there is nothing to look at.
-@pytest.mark.skipif(sys.platform != "linux", reason="the policy is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH: elsewhere there is no policy to look at")
 def test_no_thread_interrupts_another_when_it_is_woken(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as (server, _):
         threads = [int(thread.name) for thread in Path(f"/proc/{server.pid}/task").iterdir()]

@@ -37,6 +37,8 @@ def test_a_port_speaks_tls_and_is_told_as_such(tmp_path: Path) -> None:
         assert json.dumps(server.lines()).count("BEGIN") == 0
 
 
+# Only Linux tells which connections a process has. Elsewhere a serving process refuses the renewal, goes on with the certificate before,
+# and logs that it must be started again.
 @pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
 def test_a_certificate_that_is_renewed_is_used_and_one_that_is_none_is_not(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)

@@ -66,5 +66,5 @@ async def _try(files: Certificate) -> None:
 
 if __name__ == "__main__":
     asyncio.run(_try(Certificate(*map(Path, sys.argv[1:]))))
-    # Nothing of it is to come to an order.
+    # The trial has done what it is for: an orderly shutdown would only take time.
     os._exit(0)

@@ -34,7 +34,6 @@ class Guard:
         self._by_id = not config.reservations_need_token
         self._peers: Peers | None = None
         self._renew: Renew | None = None
-        self._is_started = False
         self._secret = b""
         self._files: list[Refreshed] = []
         self.doors = self._made(config, has_peers=has_peers)
@@ -46,7 +45,6 @@ class Guard:
             self._files.append(self._certificate(Certificate(*config.tls)))
         for files in self._files:
             files.start()
-        self._is_started = True
         if has_peers and config.tokens and not config.peer_secret_file:
             open_door = "whoever reaches the port could do everything by /internal/"
             raise UsageError(f"--tokens needs --peer-secret-file: without it {open_door}")
@@ -83,14 +81,14 @@ class Guard:
         return Refreshed("the peers' secret", [path], use)
 
     def _certificate(self, files: Certificate) -> Refreshed:
-        async def renew() -> None:
+        async def checked(renew: Renew) -> None:
             await asyncio.to_thread(check_certificate, files)
-            if self._renew:
-                await self._renew()
+            await renew()
 
         def use(_contents: Contents) -> Awaitable[None] | None:
-            if self._is_started:
-                return renew()
+            if self._renew:
+                return checked(self._renew)
+            # Nothing is served yet: the first one is checked before anything begins.
             check_certificate(files)
             return None
 
@@ -101,12 +99,12 @@ class Guard:
         self._renew = renew
 
     def introduce(self, peers: Peers) -> None:
-        """Has the other processes asked by the secret, from now on."""
+        """``peers`` send the secret from now on, and each later one."""
         self._peers = peers
         peers.prove_by(self._secret)
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """By name: they never end."""
+        """The jobs that read the files again, by name; they never end."""
         return {f"files-{number}": files.run() for number, files in enumerate(self._files)}
 
 

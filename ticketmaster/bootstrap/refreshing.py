@@ -59,7 +59,7 @@ class Refreshed:
                 continue
             if contents == self._used:
                 if self._refused:
-                    # What was no good is gone again: whoever was told so must hear that as well.
+                    # The error that was logged is mended: the log says that as well.
                     self._reloaded()
                 continue
             try:

@@ -75,7 +75,7 @@ def pattern_of(events: str) -> EventPattern:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Who asks."""
+    """The client of a request, as its token describes it."""
 
     name: str
     scopes: frozenset[Scope]
@@ -105,16 +105,16 @@ class Caller:
 
 
 EVERYBODY: Final = Caller("", READING)
-"""Whoever asks where nobody is asked for a token."""
+"""The client of any request, where no token is needed."""
 
 
 class Rule(NamedTuple):
-    """Who may use a route: a token with one of these scopes."""
+    """A route takes a token with one of these scopes."""
 
     scopes: frozenset[Scope]
-    # Whoever knows the id, too, unless that is switched off.
+    # A client that knows the id needs no token, unless that is switched off.
     by_id: bool = False
-    # Everybody.
+    # Nobody needs a token.
     is_open: bool = False
 
 
@@ -124,7 +124,7 @@ PROBE: Final = Rule(READING, is_open=True)
 """Asked by orchestrators and proxies, each second: neither a token nor a limit is of use."""
 _BY_ID: Final = Rule(SELLING, by_id=True)
 UNDECIDED: Final = Rule(ORGANISING)
-"""Of a route that nobody has decided on."""
+"""The rule of a route that is not in the table."""
 
 _EVENT: Final = "/v1/event/{eventId}"
 _RESERVATIONS: Final = "/v1/event/{eventId}/reservation"

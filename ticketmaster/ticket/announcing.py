@@ -23,7 +23,7 @@ from ticketmaster.wire.events import encode_event
 
 # An announced event is answered when its areas can be seen, or after this long: it is in the log by then.
 _VISIBLE_S: Final = 5.0
-_VISIBLE_NS: Final = 5_000_000_000
+_VISIBLE_NS: Final = int(_VISIBLE_S * 1e9)
 
 
 class Announcements:

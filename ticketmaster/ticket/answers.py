@@ -1,4 +1,4 @@
-"""What answers those who wait for a decision."""
+"""Answers to requests that wait for a decision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ticketmaster.wire.binary import UNREADABLE
 
 
 def answers(reservation: bytes) -> Callable[[Responder], None]:
-    """What answers with a reservation."""
+    """A function that answers with this reservation."""
     try:
         answer = reservation_json(reservation)
     except UNREADABLE as reason:
@@ -23,10 +23,10 @@ def answers(reservation: bytes) -> Callable[[Responder], None]:
 
 
 def refuse_undecided(responder: Responder) -> None:
-    """Has waited long enough."""
+    """503: the request has waited long enough."""
     refuse(responder, problems.NOT_DECIDED)
 
 
 def refuse_ending(responder: Responder) -> None:
-    """Will not be answered by this process."""
+    """503: this process will not answer it."""
     refuse(responder, problems.SHUTTING_DOWN)

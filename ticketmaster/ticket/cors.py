@@ -13,7 +13,13 @@ ANY: Final = "*"
 # How long a browser may remember what it was told.
 _REMEMBERED_S: Final = 600
 _ASKS: Final = "access-control-request-method"
-_SENT: Final = "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, tracestate"
+_PREFLIGHT: Final = (
+    (
+        "access-control-allow-headers",
+        "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, tracestate",
+    ),
+    ("access-control-max-age", str(_REMEMBERED_S)),
+)
 # Those that scripts may not see by themselves.
 _SHOWN: Final = ("access-control-expose-headers", "allow, etag, retry-after, www-authenticate")
 
@@ -29,13 +35,13 @@ class CrossOrigin:
         self._others: Headers = [] if self._takes_any else [("vary", "origin")]
 
     def responder(self, method: str, headers: HeaderLines, responder: Responder) -> Responder:
-        """Who takes the response, and says in it who may read it."""
+        """A responder that adds to the response which pages may read it."""
         origin = headers.get("origin")
         if origin is None or not (self._takes_any or origin in self._origins):
             return _With(responder, self._others) if self._others else responder
         allowed: Headers = [("access-control-allow-origin", ANY if self._takes_any else origin), *self._others]
         if method == "OPTIONS" and _ASKS in headers:
-            return _Preflight(responder, allowed)
+            return _Preflight(responder, [*allowed, *_PREFLIGHT])
         return _With(responder, [*allowed, _SHOWN])
 
 
@@ -52,20 +58,10 @@ class _With:
         self._responder.response_bytes(status, [*headers, *self._more], body)
 
 
-class _Preflight:
-    """A responder to a browser that asks what it may send."""
+class _Preflight(_With):
+    """A responder to a browser that asks what it may send: the methods are those that the path takes."""
 
-    __slots__ = ("_allowed", "_responder")
-
-    def __init__(self, responder: Responder, allowed: Headers) -> None:
-        self._responder = responder
-        self._allowed = allowed
+    __slots__ = ()
 
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
-        more = [
-            *self._allowed,
-            ("access-control-allow-methods", dict(headers).get("allow", "")),
-            ("access-control-allow-headers", _SENT),
-            ("access-control-max-age", str(_REMEMBERED_S)),
-        ]
-        self._responder.response_bytes(status, [*headers, *more], body)
+        super().response_bytes(status, [*headers, ("access-control-allow-methods", dict(headers).get("allow", ""))], body)

@@ -53,7 +53,7 @@ class Dispatcher:
         self._closes = closes
 
     def responder(self, scope: Any, headers: Any, protocol: Any) -> Responder:
-        """Who takes the response: the protocol itself, or who watches before it."""
+        """The responder that takes the response: the protocol itself, or one before it that watches or adds to it."""
         if self._door and self._door.cors:
             protocol = self._door.cors.responder(scope.method, headers, protocol)
         if self._closes and scope.http_version != "2":

@@ -25,9 +25,7 @@ _RULES: Final[dict[tuple[str, str], Rule]] = {
     **RULES,
     **{("HEAD", route): rule for (method, route), rule in RULES.items() if method == "GET"},
 }
-
-
-# Whoever has sent a token that is none.
+# The caller of a request whose token is not in force.
 _IMPOSTOR: Final = Caller("", frozenset(), by_id=False)
 _TOKENS_KEPT_MAX: Final = 20_000
 
@@ -73,7 +71,7 @@ class Door:
         self._token_rates = Rates(_TOKENS_KEPT_MAX)
 
     def admit(self, head: Head, path: str, headers: HeaderLines) -> Caller | Answer:
-        """Who asks for a path, or why it is refused."""
+        """The caller of a request for a path, or the answer that refuses it."""
         method = head.method
         if path.startswith(INTERNAL):
             return EVERYBODY if self._is_peer(headers) else problems.NO_SUCH_PATH.response
@@ -92,7 +90,7 @@ class Door:
         if not self._is_within_rate(entry, head, headers):
             return problems.RATE_LIMITED.response
         if rule is None:
-            # What no route takes is answered as ever. A route that nobody has decided on is open to few.
+            # A path without a route gets its usual answer. A route that is not in the table is open to few.
             is_route = method != "OPTIONS" and method in allowed_methods(path).split(", ")
             rule = UNDECIDED if is_route else PROBE
         if rule.is_open:

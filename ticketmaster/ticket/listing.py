@@ -1,6 +1,6 @@
 """The reservations of an event, by user and state, in pages.
 
-There is no index: a reservation costs nothing more because it can be listed. Whoever lists looks through the table, a piece at a time with
+There is no index: a reservation costs nothing more because it can be listed. A list looks through the table, a piece at a time with
 turns for the others in between, and SQLite skips what is of other users and events without a call of Python's. That takes 0.2 µs a row.
 
 Any process answers for all partitions: it looks through its own, and asks the others' owners for a page of theirs. A page that can't be
@@ -45,7 +45,7 @@ _PAGE_BYTES_MAX = 512 << 10
 # The owner gives up so much before the process that asked it.
 _EARLIER_S = 1.0
 _EARLIER_PART = 4
-# How often whoever waits for other processes looks whether it is to end.
+# A list that waits for other processes looks so often whether this one is to end.
 _LOOK_S = 0.25
 _STATES = {state.name: state for state in State if state is not State.PROCESSING}
 

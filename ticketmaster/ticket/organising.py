@@ -183,7 +183,7 @@ class EventChanges:
 
 
 class _Appended:
-    """Who is told what became of a command in the log: the client waits on for what becomes of the change."""
+    """Takes what became of a command in the log. Unless that failed, the client waits on for what becomes of the change."""
 
     __slots__ = ("_change_id", "_fail")
 

@@ -12,7 +12,7 @@ _ROUNDING_S: Final = 1e-6
 
 
 class Rates:
-    """Of those that came last. Whoever is forgotten begins anew, with all that a second allows.
+    """The rates of the clients that came last. A client that is forgotten begins anew, with all that a second allows.
 
     Kept is when somebody would have sent all that they have, at the pace they may (GCRA). It is asked in the server's threads: two
     at the same moment may count as one.

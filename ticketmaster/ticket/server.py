@@ -48,7 +48,7 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
     stopped = loop.create_future()
 
     def end() -> None:
-        # Whoever stops the process may have given it up meanwhile.
+        # The end of the process may have cancelled it meanwhile.
         if not stopped.done():
             stopped.set_result(None)
 
@@ -102,7 +102,7 @@ class HttpServer:
         self._clock = SystemClock()
         self._arrivals = Arrivals(self._clock)
         self.connections: ConnectionWatch | None = None
-        # Who looks at connections forgets those that are gone.
+        # The watch on connections forgets those that are gone.
         self._dispatcher = Dispatcher(routes, watch, self._arrivals.see if watchable() else _ignore, door)
         self._server: Any = None
         self._job: asyncio.Task[None] | None = None
@@ -214,16 +214,15 @@ class HttpServer:
     async def ended(self) -> None:
         """A job: lasts as long as requests are served. Fatal: they are not any more, though nobody has stopped it."""
         assert self._job
-        job = self._job
-        await asyncio.wait({job})
+        job = None
+        # Another one, where a certificate was renewed meanwhile.
         while job is not self._job:
-            # A certificate was renewed.
             job = self._job
             await asyncio.wait({job})
         if self._is_retired:
             # The log of what was taken on is still waited for.
             await asyncio.Event().wait()
-        cause = self._failure or (None if job.cancelled() else job.exception())
+        cause = self._failure or (None if self._job.cancelled() else self._job.exception())
         raise Fatal(f"the HTTP server has ended by itself{f': {cause!r}' if cause else ''}") from cause
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from hmac import compare_digest
 from typing import Final, NamedTuple
 
 from ticketmaster.clock import Clock
@@ -150,10 +149,8 @@ class Tokens:
         return len(self._entries)
 
     def find(self, authorization: str) -> Entry | None:
-        """The token of an Authorization header. Only hashes are compared, which tells nothing of how near a guess was."""
+        """The token of an Authorization header. It is looked up by its hash, which tells nothing of how near a guess was."""
         scheme, token = authorization[:_SCHEME_CHARACTERS], authorization[_SCHEME_CHARACTERS:]
         if (scheme != _SCHEME and scheme.lower() != _SCHEME.lower()) or len(token) > _CHARACTERS_MAX:
             return None
-        digest = sha256(token.encode()).digest()
-        entry = self._entries.get(digest)
-        return entry if entry is not None and compare_digest(entry.digest, digest) else None
+        return self._entries.get(digest_of(token))

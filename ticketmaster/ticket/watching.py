@@ -26,7 +26,7 @@ _HURRIED_LOOK_S: Final = 0.1
 # A look may take a fiftieth of the loop's time, in a hurry a tenth; one at 10,000 connections takes 100 ms, in steps of one.
 _REST: Final = 50
 _HURRIED_REST: Final = 10
-# A machine that is busy makes a look last: deadlines are kept all the same.
+# However long a look took on a busy machine, connections past their deadlines are closed within seconds.
 _REST_MAX_S: Final = 5.0
 _AT_ONCE: Final = 100
 _SAID_EVERY_S: Final = 60.0
@@ -75,7 +75,7 @@ def connection_limits(settings: ServerSettings) -> ConnectionLimits:
 
 
 def rest_s(took_s: float, *, hurries: bool) -> float:
-    """How long nothing is looked at behind a look that took so long of the loop's time."""
+    """How long to rest after a look that took so much of the loop's time."""
     return min(max(_HURRIED_LOOK_S, took_s * _HURRIED_REST) if hurries else max(_LOOK_S, took_s * _REST), _REST_MAX_S)
 
 
@@ -94,8 +94,6 @@ class ConnectionWatch:
         self.on_crowded: Callable[[bool], None] = lambda _: None
         self.closed = Counter({reason.value: 0 for reason in Closed})
         self._said_s: dict[str, float] = {}
-        # How long the last look took of the loop's time.
-        self._took_s = 0.0
         # Granian's descriptor of the socket that listens, and our own.
         self._listening = listener.fileno()
         self._listener: socket.socket | None = listener.dup()
@@ -126,18 +124,18 @@ class ConnectionWatch:
 
     async def _run(self) -> None:
         while True:
-            self._took_s = 0.0
             try:
-                await self._look()
+                took_s = await self._look()
             except OSError as failure:
                 # No descriptor is left to look with.
+                took_s = 0.0
                 self._pause(failure.strerror or str(failure))
             hurries = self._is_paused or len(self._table) >= self._limits.crowded_from
-            await asyncio.sleep(rest_s(self._took_s, hurries=hurries))
+            await asyncio.sleep(rest_s(took_s, hurries=hurries))
 
-    async def _look(self) -> None:
-        """Looks at each connection once. OSError: it can't."""
-        looked_s = self._clock.monotonic_s()
+    async def _look(self) -> float:
+        """Looks at each connection once, and returns how much of the loop's time that took. OSError: it can't."""
+        looked_s, took_s = self._clock.monotonic_s(), 0.0
         found = self._descriptors()
         free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(found)
         if free < _FREE_MIN:
@@ -146,13 +144,14 @@ class ConnectionWatch:
         for first in range(0, len(found), _AT_ONCE):
             now_s = self._clock.monotonic_s()
             connected.update(number for number in found[first : first + _AT_ONCE] if self._look_at(number, now_s))
-            # Without what others do in their turns.
-            self._took_s += self._clock.monotonic_s() - now_s
+            # Others' turns do not count.
+            took_s += self._clock.monotonic_s() - now_s
             await asyncio.sleep(0)
         self._table.keep(connected, looked_s)
         self._make_room()
         if free >= _FREE_MIN:
             self._resume()
+        return took_s
 
     def _descriptors(self) -> list[int]:
         if self._reserve.fileno() < 0:
