@@ -14,7 +14,7 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair
 from ticketmaster.domain.rules import USER_LIMIT, USER_LIMIT_ELSEWHERE, EventRules
 from ticketmaster.errors import InvalidRecord, TaskCorrupted
-from ticketmaster.reservation.lives import USER_SEATS
+from ticketmaster.reservation.limits import USER_SEATS
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import encode_string

@@ -111,8 +111,8 @@ def _no_tick() -> AbstractContextManager[Any]:
 def _end_not_told() -> AbstractContextManager[Any]:
     end = Lives._end
 
-    def end_silently(self: Lives, key: bytes, state: Any, deadlines: Any, outputs: Any) -> None:
-        end(self, key, state, deadlines, outputs)
+    def end_silently(self: Lives, key: bytes, stores: Any, outputs: Any) -> None:
+        end(self, key, stores, outputs)
         outputs[self._decisions].clear()
 
     return replaced(Lives, "_end", end_silently)

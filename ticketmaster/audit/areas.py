@@ -237,8 +237,7 @@ class Areas:
 
     def hold_of(self, key: bytes) -> Hold | None:
         """For how long an area gives its seats; None: that was changed, or may have been."""
-        rules = self._events.get(_event_of(key), (NO_RULES, None))[0]
-        if rules.change_id:
+        if self._rules_of(key)[0].change_id:
             return None
         return self._kept[key][0].hold if key in self._kept else NO_HOLD
 
@@ -269,20 +268,22 @@ class Areas:
     def _check_rules(self, key: bytes, findings: Findings) -> None:
         """An area keeps what its event says; and there is an event that says it."""
         kept, at = self._kept.get(key, (NO_AREA_RULES, None))
-        rules, told_at = self._events.get(_event_of(key), (NO_RULES, None))
-        told = area_rules(rules)
+        rules, told_at = self._rules_of(key)
         if not self._keeps_rules(key):
-            findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {kept}, its event: {told}", at, told_at)
+            findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {kept}, its event: {area_rules(rules)}", at, told_at)
+
+    def _rules_of(self, key: bytes) -> tuple[EventRules, At | None]:
+        """The rules of an area's event, and the record that says so."""
+        return self._events.get(event_of(key), (NO_RULES, None))
 
     def _keeps_rules(self, key: bytes) -> bool:
         kept, _ = self._kept.get(key, (NO_AREA_RULES, None))
-        told = area_rules(self._events.get(_event_of(key), (NO_RULES, None))[0])
         # The revision counts changes, too, of which no area is told.
-        return kept._replace(revision=0) == told._replace(revision=0)
+        return kept._replace(revision=0) == area_rules(self._rules_of(key)[0])._replace(revision=0)
 
     def change_of(self, key: bytes) -> At | None:
         """The last change of an area's event that was asked for. While it is worked off, not all have been told."""
-        return self._changes.get(_event_of(key))
+        return self._changes.get(event_of(key))
 
     def next_steps(self) -> Iterator[tuple[bytes, At]]:
         """Areas that do not keep the rules of their event, and the records that may not be worked off yet."""
@@ -292,12 +293,12 @@ class Areas:
 
     def unchanged_rules(self, key: bytes) -> EventRules:
         """The rules of the event of an area, if they are those that it was announced with."""
-        rules = self._events.get(_event_of(key), (NO_RULES, None))[0]
+        rules, _ = self._rules_of(key)
         return NO_RULES if rules.change_id else rules
 
     def is_cancelled(self, key: bytes) -> bool:
         """Whether the event of an area is cancelled."""
-        return self._events.get(_event_of(key), (NO_RULES, None))[0].status is Status.CANCELLED
+        return self._rules_of(key)[0].status is Status.CANCELLED
 
     def _check_places(self, findings: Findings, places: Places) -> None:
         for table in self._histories.values():
@@ -306,7 +307,7 @@ class Areas:
         for key, at in self._repartitioned.items():
             self._check_place(findings, places, key, at, f"area {text_of(key)}")
         for key, announced in self.announced.items():
-            event = key.partition(KEY_SEPARATOR.encode())[0]
+            event = event_of(key)
             self._check_place(findings, places, event, announced.at, f"the announcement of {text_of(event)}")
 
     @staticmethod
@@ -341,5 +342,6 @@ def _freed(before: SeatMap, now: SeatMap) -> list[Seat]:
     return [divmod(at, now.stride) for at, mark in enumerate(marks) if mark]
 
 
-def _event_of(area: bytes) -> bytes:
+def event_of(area: bytes) -> bytes:
+    """The name of the event in the key of an area."""
     return area.partition(KEY_SEPARATOR.encode())[0]

@@ -9,7 +9,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
-from ticketmaster.audit.areas import Areas, History, Seat
+from ticketmaster.audit.areas import Areas, History, Seat, event_of
 from ticketmaster.audit.deadlines import RememberedHolds
 from ticketmaster.audit.hashing import state_digest
 from ticketmaster.audit.places import Places
@@ -95,7 +95,7 @@ class Books:
         """Of a reservation that is decided."""
         place = self._reservations.decision_place(row)
         assert place, "a decision is a record"
-        return place.partition, self._reservations.area_keys[self._reservations.area[row]].partition(KEY_SEPARATOR.encode())[0]
+        return place.partition, event_of(self._reservations.area_keys[self._reservations.area[row]])
 
     @property
     def open_holds(self) -> int:

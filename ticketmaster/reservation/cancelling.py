@@ -25,16 +25,16 @@ class CancelledEvents:
 
     def __init__(self, lives: Lives) -> None:
         self._lives = lives
-        # Those that may have reservations which are not cancelled, by name: when the log took the cancellation.
+        # When the log took each cancellation, by the names of events that may have reservations left.
         self._open: dict[bytes, int] = {}
-        # Those of the open transaction, which may have made reservations that no look through the store finds so far.
+        # The same of the open transaction: a look through the store does not find reservations that it makes.
         self._new: dict[bytes, int] = {}
         # Up to here the reservations of the first one are cancelled. Lost with the task, which begins at the beginning again.
         self._looked_to = b""
 
     @property
     def deadline_ms(self) -> int | None:
-        """When there was something to do; None: there is not."""
+        """When the first of the open events was cancelled: at once, as it is past; None: nothing is to be done."""
         return next(iter(self._open.values()), None)
 
     def restored(self, deadlines: StateTable) -> Steps:

@@ -10,13 +10,13 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.domain.reservation import ReservationType
 from ticketmaster.domain.rules import USER_LIMIT, USER_LIMIT_ELSEWHERE
 from ticketmaster.errors import TaskCorrupted
-from ticketmaster.reservation.lives import USER_SEATS
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Stores
 from ticketmaster.wire.binary import UNREADABLE, skip_string
 from ticketmaster.wire.reservations import Command, event_of, read_seats
 from ticketmaster.wire.user_seats import encode_user_seats, read_user_seats, user_key, user_key_of
 
+USER_SEATS = "UserSeats"
 _RESTORED_AT_ONCE = 1_000
 
 

@@ -14,6 +14,7 @@ from ticketmaster.broker.port import Pair, TopicPartition, partitions_of
 from ticketmaster.domain.life import CANCELLED, Change, Kind, Life, Moved, change_name, changed, ended_by_event, expired, is_over
 from ticketmaster.domain.reservation import State as ReservationState
 from ticketmaster.reservation.deadlines import Deadlines
+from ticketmaster.reservation.limits import UserLimits
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, State, Stores
 from ticketmaster.wire import topics
@@ -24,7 +25,7 @@ from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, event_of, processing, read_result
 
-RESERVATIONS, DEADLINES, USER_SEATS = "Reservation", "Deadline", "UserSeats"
+RESERVATIONS, DEADLINES = "Reservation", "Deadline"
 # So many holds are ended in a transaction: a second wave, of a sell-out whose carts all expire at once, leaves room for payments. With
 # fewer it waits more than it works; with more a payment waits for longer.
 _ENDED_MAX = 250
@@ -40,12 +41,13 @@ _TICK: Pair = (b"", None)
 class Lives:
     """Changes and holds of one partition."""
 
-    def __init__(self, partition: int, partitions: int) -> None:
+    def __init__(self, partition: int, partitions: int, limits: UserLimits) -> None:
         self._partitions = partitions
         self._decisions = TopicPartition(topics.USER_RESERVATION.name, partition)
         self._changes = TopicPartition(topics.CHANGE_RESERVATION.name, partition)
         self._releases = partitions_of(topics.RELEASE_SEATS.name, partitions)
         self._deadlines = Deadlines()
+        self._limits = limits
         # All that the log took before this time was read.
         self._read_ms = 0
         # By this process's clock: when the last tick was sent, and until when it is waited for; how far this clock is ahead of the log's.
@@ -58,8 +60,6 @@ class Lives:
         """The ids of changes that cancel reservations which have not come yet."""
         self.cancelled_events: set[bytes] = set()
         """The encoded names of events that are cancelled."""
-        self.over: list[tuple[bytes, bytes]] = []
-        """Reservations that were cancelled, and are not told to those who count seats: their keys and what they were."""
 
     @property
     def oldest_due_ms(self) -> int | None:
@@ -104,18 +104,18 @@ class Lives:
             outputs[self._changes].append(_TICK)
             self._tick_sent_ms, self._tick_awaited_ms = now_ms, now_ms + _TICK_MS
             return
-        state, deadlines = stores[RESERVATIONS], stores[DEADLINES]
         for key in self._deadlines.take_due(self._read_ms, _ENDED_MAX):
-            self._end(key, state, deadlines, outputs)
+            self._end(key, stores, outputs)
 
-    def _end(self, key: bytes, state: State, deadlines: State, outputs: Outputs) -> None:
-        was_early, reservation = self.cancelled_early.pop(key, None) is not None, state.get(key)
+    def _end(self, key: bytes, stores: Stores, outputs: Outputs) -> None:
+        deadlines = stores[DEADLINES]
+        was_early, reservation = self.cancelled_early.pop(key, None) is not None, stores[RESERVATIONS].get(key)
         if was_early or reservation is None:
             deadlines.put(key, None)
             return
         where = standing(reservation)
         if is_over(where.state, where.life, self._read_ms):
-            self._move(key, reservation, where.seats_end, where.seats, expired(where.life), state, outputs)
+            self._move(key, reservation, where.seats_end, where.seats, expired(where.life), stores, outputs)
             self._close(key, deadlines)
             outputs.changed("expired")
         elif where.life.hold_expires_ms:
@@ -141,7 +141,6 @@ class Lives:
     def change(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Works off what is asked of reservations; each is answered by the reservation as it is then, with the id of the change."""
         self._read_ms = max(self._read_ms, outputs.time_ms)
-        state = stores[RESERVATIONS]
         for at, (key, value) in enumerate(records):
             if value is None:
                 self._ahead_ms, self._tick_awaited_ms = max(0, self._tick_sent_ms - outputs.time_ms), 0
@@ -149,12 +148,12 @@ class Lives:
             try:
                 change = read_change(value)
                 check_id(key)
-                self._change(key, change, state, stores[DEADLINES], outputs)
+                self._change(key, change, stores, outputs)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no ChangeReservation, or one of a reservation that can't be read: {reason}")
 
-    def _change(self, key: bytes, change: Change, state: State, deadlines: State, outputs: Outputs) -> None:
-        reservation = state.get(key)
+    def _change(self, key: bytes, change: Change, stores: Stores, outputs: Outputs) -> None:
+        reservation, deadlines = stores[RESERVATIONS].get(key), stores[DEADLINES]
         if reservation is None:
             if change.kind is Kind.CANCEL and len(self.cancelled_early) < _EARLY_MAX:
                 self._keep(key, Deadline(EARLY_CANCEL, outputs.time_ms + _EARLY_MS, change.change_id), deadlines)
@@ -170,7 +169,7 @@ class Lives:
         elif where.life.hold_expires_ms and not until_ms:
             self._close(key, deadlines)
         outputs.changed(change_name(change.kind, where.state, moved))
-        self._move(key, reservation, where.seats_end, where.seats, moved, state, outputs)
+        self._move(key, reservation, where.seats_end, where.seats, moved, stores, outputs)
 
     def end_by_event(self, key: bytes, reservation: bytes, stores: Stores, outputs: Outputs) -> bool:
         """Cancels a reservation of a cancelled event; False: it was over before."""
@@ -181,15 +180,15 @@ class Lives:
         if where.life.hold_expires_ms:
             self._close(key, stores[DEADLINES])
         outputs.changed("cancelled")
-        self._move(key, reservation, where.seats_end, where.seats, moved, stores[RESERVATIONS], outputs)
+        self._move(key, reservation, where.seats_end, where.seats, moved, stores, outputs)
         return True
 
-    def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, state: State, outputs: Outputs) -> None:
+    def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, stores: Stores, outputs: Outputs) -> None:
         value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)
-        state.put(key, value)
+        stores[RESERVATIONS].put(key, value)
         outputs[self._decisions].append((key, value))
         if moved.state is ReservationState.CANCELLED:
-            self.over.append((key, reservation))
+            self._limits.free(key, reservation, stores)
         if moved.frees:
             self._give_back(key, reservation, seats, outputs)
 
@@ -200,7 +199,7 @@ class Lives:
         reservation = processing(key, create)
         where = standing(reservation)
         moved = Moved(ReservationState.CANCELLED, CANCELLED, Life(change_id=change_id))
-        self._move(key, reservation, where.seats_end, where.seats, moved, stores[RESERVATIONS], outputs)
+        self._move(key, reservation, where.seats_end, where.seats, moved, stores, outputs)
         outputs.decided("CANCELLED")
 
     def give_back(self, key: bytes, reservation: bytes | None, result: bytes, outputs: Outputs) -> None:

@@ -11,8 +11,8 @@ from ticketmaster.domain.reservation import CANT_BE_WRITTEN, REJECTED_BY_FILTER,
 from ticketmaster.domain.rules import EVENT_CANCELLED
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.cancelling import CancelledEvents
-from ticketmaster.reservation.limits import UserLimits
-from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, USER_SEATS, Lives
+from ticketmaster.reservation.limits import USER_SEATS, UserLimits
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
 from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
@@ -38,9 +38,9 @@ class ReservationProcessor(Processor):
         self._commands = partitions_of(topics.RESERVE_SEAT.name, partitions)
         self._areas = areas
         self._rules = rules or KnownRules()
-        self._lives = Lives(partition, partitions)
-        self._cancelled = CancelledEvents(self._lives)
         self._limits = UserLimits(partition, partitions)
+        self._lives = Lives(partition, partitions, self._limits)
+        self._cancelled = CancelledEvents(self._lives)
 
     @property
     def deadline_ms(self) -> int | None:
@@ -78,13 +78,11 @@ class ReservationProcessor(Processor):
 
     def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
         """Reservations of events that were cancelled just now are looked for from the next transaction on."""
-        self._free_users(stores)
         self._cancelled.end_transaction()
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to reserve, results of the event role, changes of what is reserved, events that are cancelled."""
         if topic == topics.CREATE_RESERVATION.name:
-            self._free_users(stores)
             self._create(records, stores, outputs)
         elif topic == topics.RESERVATION_RESULT.name:
             self._finish(records, stores, outputs)
@@ -164,13 +162,6 @@ class ReservationProcessor(Processor):
         if rules.seats_per_user_max and not refusal and not box_office:
             refusal = self._limits.take(key, create, command, rules.seats_per_user_max, stores)
         return refusal, Checked(rules.revision, box_office)
-
-    def _free_users(self, stores: Stores) -> None:
-        """Users may have other seats for those of reservations that were cancelled."""
-        if over := self._lives.over:
-            for key, reservation in over:
-                self._limits.free(key, reservation, stores)
-            over.clear()
 
     def _fail(self, key: bytes, create: bytes, reason: str, stores: Stores, outputs: Outputs) -> None:
         # What a rule says has its short name in brackets.

@@ -14,8 +14,8 @@ from ticketmaster.wire.events import read_rules_of
 class KnownRules:
     """The events that do not simply sell, by their encoded names: the very bytes that a command carries. A copy of ``state.event``.
 
-    It may be old. A window it decides about for good, by the time of the command; that the copy was no older than what an area knows is
-    for the area to say, which is told the revision.
+    It may be old. It decides about a window for good, by the time of the command. The area is told the revision, and refuses one that is
+    older than the one it asks for.
     """
 
     def __init__(self, is_fresh: Callable[[], bool] = lambda: True) -> None:

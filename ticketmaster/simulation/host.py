@@ -182,7 +182,7 @@ class Host:
         self._connected.clear()
 
     def wake_the_dead(self) -> None:
-        """Lets brokers that lost their power go on, so that who waits for them can be unwound.
+        """Lets brokers that lost their power go on, so that jobs that wait for them can be unwound.
 
         What they write reaches no disk: two of them would clean one log.
         """

@@ -23,7 +23,7 @@ _USERS: Final = ("ann", "bob", "cid")
 
 
 class Organisers:
-    """Of each event one, who gives it rules of one kind. Without rules they do nothing, and draw nothing."""
+    """Each event has an organiser, and rules of one kind. Without events they do nothing, and draw nothing."""
 
     def __init__(
         self, deployment: Deployment, events: Sequence[str], random: Random, span_s: float, one: Callable[[], Awaitable[RoleProcess]]
@@ -53,7 +53,7 @@ class Organisers:
         return self._announced[event]
 
     def user(self, event: str, random: Random) -> str:
-        """Who asks for seats: of an event with a limit, few ask for many."""
+        """The user that asks for seats: a few users share an event with a limit."""
         return random.choice(_USERS) if self.kinds.get(event) == "limit" else "ann"
 
     async def organise(self, event: str) -> None:
@@ -70,7 +70,7 @@ class Organisers:
             await self._change(event, "DELETE", {})
 
     async def _change(self, event: str, method: str, values: dict[str, Any]) -> None:
-        """Until it is known to be made: who can't tell asks again, which makes it once more."""
+        """Asks again until an answer comes: the change may be made more than once."""
         path = f"/v1/event/{event}"
         while True:
             reply = await self._deployment.ask(await self._one(), method, path, msgspec.json.encode(values))

@@ -51,8 +51,13 @@ class Size(NamedTuple):
     kafka: bool = False
     # Kinds of faults that are left out.
     without: tuple[str, ...] = ()
-    # Whether events have rules; None: of each fourth seed they have.
+    # Whether events have rules; None: those of every fourth seed have.
     rules: bool | None = None
+
+
+def has_rules(seed: int, size: Size) -> bool:
+    """Whether the events of a run have rules."""
+    return seed % _RULED_EACH == _RULED_EACH - 1 if size.rules is None else size.rules
 
 
 class Outcome(NamedTuple):
@@ -123,8 +128,7 @@ class _Run:
         if isinstance(host, KafkaHost):
             host.on_acknowledged = self._deployment.expect_told
         span_s = Faults.span_s(size.faults)
-        has_rules = seed % _RULED_EACH == _RULED_EACH - 1 if size.rules is None else size.rules
-        rules = Random(f"{seed} rules") if has_rules else None
+        rules = Random(f"{seed} rules") if has_rules(seed, size) else None
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s, rules)
         self._checker.forged, self._crowd.releases = self._crowd.forged, self._checker.releases
         chance = Random(f"{seed} faults")

@@ -1,6 +1,6 @@
 """What the reservation role must do some time: the values of its store ``Deadline``, by the ids of reservations.
 
-And by the names of events whose reservations it must cancel, or has cancelled, behind a byte that no UTF-8 text has: no id begins so.
+Cancelled events have values there, too: their keys are their names behind a byte that no UTF-8 text has, so that no id begins with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ticketmaster.errors import InvalidRecord
 _HEAD = Struct(">BQ")
 # A reservation whose hold ends; a cancellation of one that has not come yet.
 HOLD, EARLY_CANCEL = 1, 2
-# An event whose reservations are being cancelled; one whose are.
+# An event whose reservations are being cancelled; an event of which all are cancelled.
 CANCELLING_EVENT, CANCELLED_EVENT = 3, 4
 _KINDS = (HOLD, EARLY_CANCEL, CANCELLING_EVENT, CANCELLED_EVENT)
 EVENT_KEY = b"\xff"
