@@ -79,7 +79,7 @@ format: $(DEV) ## Format the code and fix what ruff can fix
 BENCH ?= .cache/bench
 
 .PHONY: bench
-bench: $(DEV) ## Measure cost, speed, memory and disk, a quarter of an hour; results and report in BENCH (.cache/bench)
+bench: $(DEV) ## Measure cost, speed, memory and disk, half an hour or more; results and report in BENCH (.cache/bench)
 	mkdir -p "$(BENCH)"
 	$(PYTHON_IN_VENV) scripts/perf/bench run --json "$(BENCH)/results.json" --html "$(BENCH)/report.html" $(OPTIONS)
 

@@ -18,7 +18,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """An empty folder that gets the target's name when the block ends well. What an ended run has left of it is thrown away."""
+    """An empty folder that gets the target's name when the block ends well. The rest of an ended run is thrown away."""
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What ends a command, by its exit code."""
+"""Errors that end a command, by exit code."""
 
 
 class ScriptError(Exception):
@@ -14,4 +14,4 @@ class UsageError(ScriptError):
 
 
 class MissingError(UsageError):
-    """Something that this machine lacks; the text is one line and says what. What can be left out without it, is."""
+    """Something that this machine lacks; the text is one line and names it. Callers skip the parts that need it."""

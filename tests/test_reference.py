@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from scripts.docs import manual, reference
+from scripts.docs import figures, manual, reference
 from ticketmaster.cli import PREFIX, main
 from ticketmaster.cli.environment import variables
 from ticketmaster.config.kafka import read_kafka, read_registry, read_streams
@@ -139,3 +140,15 @@ def test_the_defaults_that_are_told_are_in_force() -> None:
 )
 def test_a_mistyped_key_is_told_with_its_neighbour(typed: str, meant: str) -> None:
     assert note_of(Property(typed, "x", AT)).endswith(f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize(("mended", "told"), [([], "1 seed failed."), ([{"seed": 17}], "1 seed failed, mended since.")])
+def test_the_readme_calls_a_failed_seed_failed_whatever_was_at_fault(
+    mended: list[dict[str, int]], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = {"result": {"seeds": 50, "faults": {"killed": 3}, "failed": {"17": ["not at rest"]}}}
+    results = {"simulation": [simulated], "planted": [], "kafka": [], "mended": mended}
+    (tmp_path / "reliability.json").write_text(json.dumps(results))
+    monkeypatch.setattr(figures, "_DOCS", tmp_path)
+
+    assert figures.proof().splitlines()[0].endswith(told)

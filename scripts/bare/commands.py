@@ -215,7 +215,7 @@ def _follow(root: Path, options: argparse.Namespace) -> int:
         with Follower(root, trial) as follower:
             for block in in_order(list(blocks((root / REPOSITORY / guide).read_text(), guide)), kafka=options.kafka):
                 follower.follow(block)
-        # What serves is stopped at the end of its guide, which counts too.
+        # The end of a guide stops its servers, which counts too.
         followed, failed = followed + follower.followed, failed + follower.failed
     say(f"{followed} commands followed in {time.monotonic() - began_s:.0f} s, {failed} failed")
     return 1 if failed or not followed else 0

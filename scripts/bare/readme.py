@@ -9,7 +9,7 @@ from enum import Enum
 
 # Followed one after the other: each begins with a server of its own.
 GUIDES = ("README.md", "docs/quickstart.md")
-# What they call the port; a trial takes a free one.
+# The port in their text; a trial takes a free one.
 PORT = "8080"
 SALE = "make sale"
 # The sale's own size takes longer than CI has time for.

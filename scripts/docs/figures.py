@@ -35,7 +35,7 @@ _CHOICES: Final = (
 
 
 def headline() -> str:
-    """What it does, in a sentence with its figure."""
+    """The first sentence, with its figure."""
     rate = _row("standalone: reservations per s")[_MEDIAN].split()[0]
     return (
         "ticketmaster sells reserved seats for events that everybody wants at the same second. "
@@ -45,7 +45,7 @@ def headline() -> str:
 
 
 def comparison() -> str:
-    """What people would use instead, each with its cost and when to use it."""
+    """The alternatives, each with its cost and when to use it."""
     run = _results("peers.json")
     medians = {figure.name: figure.median for figure in run.figures}
     lines = [f"| CPU of a reservation with | {' | '.join(f'{clients:,} buyers' for clients in _CLIENTS)} | use it when |"]
@@ -77,13 +77,11 @@ def peers() -> str:
             figures = [found[f"{clients} clients, {name}: {what}"] for what in _TAKEN]
             cells = (f"{shown(figure.median)} {figure.unit} ({spread(figure)})" for figure in figures)
             lines.append(f"| {clients:,} | {name} | {' | '.join(cells)} |")
-    calibration = ", ".join(f"{value:.2f}" for value in run.calibration_us)
-    what = f"{run.plan['runs']} rounds, commit {run.commit}, {run.cores} cores, Python {run.python}, calibration loop {calibration} µs"
-    return "\n".join([*lines, "", f"Medians and ranges of {what}.", ""])
+    return "\n".join([*lines, "", f"Medians and ranges of {run.plan['runs']} rounds, {_made_on(run)}.", ""])
 
 
 def sizes() -> str:
-    """What the headline sale took at each size."""
+    """The time and cost of the headline sale at each size."""
     run = _results("scaling.json")
     found = {figure.name: figure.median for figure in run.figures}
     lines = [
@@ -102,8 +100,12 @@ def sizes() -> str:
             f"{shown(found[broker])} µs",
         )
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Made on {_made_on(run)}.", ""])
+
+
+def _made_on(run: Results) -> str:
     calibration = ", ".join(f"{value:.2f}" for value in run.calibration_us)
-    return "\n".join([*lines, "", f"Commit {run.commit}, {run.cores} cores, Python {run.python}, calibration loop {calibration} µs.", ""])
+    return f"commit {run.commit}, {run.cores} cores, Python {run.python}, calibration loop {calibration} µs"
 
 
 def hops() -> str:
@@ -124,11 +126,11 @@ def _sizes(run: Results) -> list[tuple[str, scale.Size]]:
 
 
 def proof() -> str:
-    """What it has survived, in three lines."""
+    """The results of simulations and chaos, in three lines."""
     data = json.loads((_DOCS / "reliability.json").read_text())
     simulated, kafka = data["simulation"] + data.get("adapter", []), data["kafka"]
     seeds_failed = {int(seed) for run in simulated for seed in run["result"]["failed"]}
-    failed = _found(len(seeds_failed), "seed")
+    found = _found(len(seeds_failed), "seed")
     mended = ", mended since" if seeds_failed and seeds_failed <= {one["seed"] for one in data.get("mended", ())} else ""
     faults = sum(sum(run["result"]["faults"].values()) for run in simulated)
     bugs = [bug for run in data["planted"] for bug in run["result"]["bugs"]]
@@ -138,7 +140,7 @@ def proof() -> str:
     decided = f"of {_total(kafka, 'acknowledged'):,} acknowledged reservations {_total(kafka, 'decided'):,} were decided, {violations}"
     seeds = f"{_total(simulated, 'seeds'):,} simulated sales"
     return (
-        f"- **{seeds}** with {faults:,} faults of processes, disks, networks, clocks and power: {failed} broke a promise{mended}.\n"
+        f"- **{seeds}** with {faults:,} faults of processes, disks, networks, clocks and power: {found} failed{mended}.\n"
         f"- **{killed}** on a real Kafka: {decided}.\n"
         f"- **{len(bugs)} planted bugs**, such as a commit that is not fenced: the simulation caught {caught}.\n"
     )

@@ -257,7 +257,7 @@ class Page:
 
 
 def who(operation: Node) -> str:
-    """Who may ask, where tokens are asked for."""
+    """The scopes that may ask, where tokens are asked for."""
     scopes = " or ".join(f"<code>{scope}</code>" for one in operation["security"] for scope in one.get("token", ()))
     by_id = ", or nothing but the id" if operation.get("x-by-id") else ""
     return f"<p class=note>With <code>--tokens</code>: {scopes}{by_id}.</p>" if scopes else ""

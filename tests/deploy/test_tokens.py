@@ -1,4 +1,4 @@
-"""What has the gateways ask for tokens, in Kubernetes and in Compose: that it agrees with the program and with what is mounted."""
+"""The settings by which gateways ask for tokens, in Kubernetes and in Compose: they agree with the program and with what is mounted."""
 
 from __future__ import annotations
 

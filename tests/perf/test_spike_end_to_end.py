@@ -144,7 +144,7 @@ def test_seats_come_back_and_are_sold_again_and_paid_ones_stay(flags: tuple[str,
     assert min(report["paid"], report["cancelled"]) > 0
     assert report["unknown_ends"] == 0
     assert sum(report["retries"].values()) == 3
-    # What was paid is all that is taken in the end; more was sold than the event has seats.
+    # Only paid seats are taken in the end; more was sold than the event has seats.
     taken = sum(seats.count(b"#") for _, _, seats in seller.areas.values())
     assert taken == sum(count for *_, count in seller.holds.values())
     assert len(seller.holds) == report["paid"]

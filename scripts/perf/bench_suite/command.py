@@ -83,7 +83,7 @@ def run(
     html_file: Path | None,
     **numbers: int,
 ) -> int:
-    """Measure everything: about a quarter of an hour, and some minutes more where the peers are installed."""
+    """Measure everything: half an hour or more, and longer where the peers are installed."""
     for file, option in ((json_file, "--json"), (html_file, "--html")):
         if file and not file.absolute().parent.is_dir():
             raise click.BadParameter(f"{file}: there is no such directory", param_hint=option)

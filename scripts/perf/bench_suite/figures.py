@@ -1,4 +1,4 @@
-"""What is measured: names, units, goals; values by run, and what they are on the whole."""
+"""Figures: names, units and goals; values by run, their medians and ranges."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Notebook:
         self._values[name].append(round(value, 3))
 
     def figures(self) -> list[Figure]:
-        """What was noted, in the order of the description."""
+        """The figures that have values, in the order of the description."""
         found = []
         for kind in self._kinds.values():
             if values := self._values.get(kind.name):

@@ -1,4 +1,4 @@
-"""What holds, payments and expiry cost and how fast they are, in one process."""
+"""The cost and speed of holds, payments and expiry, in one process."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def _hold(shop: Shop, numbers: Iterator[int], ends_s: int) -> None:
         reservation = await shop.reserve("wave", number // _AREA_SEATS)
         seconds = int(ends_s - time.time())
         if seconds <= _FIRST_HOLD_S:
-            # What is not held now would end with its first hold.
+            # A seat that is not held now would end with its first hold.
             return
         await shop.extend(reservation, seconds)
 

@@ -140,14 +140,16 @@ def _postgres(kit: Kit, folder: Path) -> Iterator[tuple[_Database, Callable[[], 
         if user is not None:
             os.chown(name, user, -1)
         make = ("-D", f"{name}/data", "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums")
-        subprocess.run([kit.postgres / "initdb", *make], check=True, user=user, cwd=name, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [kit.postgres / "initdb", *make], check=True, user=user, cwd=name, stdout=subprocess.DEVNULL, timeout=START_TIMEOUT_S
+        )
         (port,) = free_ports(1)
         settings = [text for key, value in _SETTINGS.items() for text in ("-c", f"{key}={value}")]
         command = [str(kit.postgres / "postgres"), "-D", f"{name}/data", "-p", str(port), "-k", name, *settings]
         with _running(command, folder / "postgres.log", lambda: _listens(port), user=user) as process:
             analyse = [str(kit.postgres / "psql"), "-q", "-h", HOST, "-p", str(port), "-U", "bench", "-c", "ANALYZE", "postgres"]
             database = _Database(process, {"DATABASE_URL": f"postgresql://bench@{HOST}:{port}/postgres"})
-            yield database, lambda: subprocess.run(analyse, check=True)
+            yield database, lambda: subprocess.run(analyse, check=True, timeout=START_TIMEOUT_S)
 
 
 def _other_user() -> int:

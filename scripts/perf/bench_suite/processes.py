@@ -37,7 +37,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def resident_mib(process: psutil.Process) -> float:
-    """What is in memory now, of a process and its children."""
+    """The memory of a process and its children now."""
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
 
 

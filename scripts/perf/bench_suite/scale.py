@@ -48,7 +48,7 @@ class Size(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is measured: names of sizes, sales of each, and reservations of a sale, all of them at once."""
+    """Names of the sizes to measure, sales of each, and reservations of a sale, all of them at once."""
 
     sizes: Sequence[str]
     runs: int

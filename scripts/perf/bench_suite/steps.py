@@ -1,6 +1,6 @@
-"""What the steps of a reservation's way through the roles cost, each alone and in a loop, on the bytes of a real reservation.
+"""The cost of the steps of a reservation's way through the roles, each alone and in a loop, on the bytes of a real reservation.
 
-What is left of a role's CPU in a sale is HTTP, the requests to Kafka, and moving bytes between threads.
+The rest of a role's CPU in a sale is HTTP, the requests to Kafka, and moving bytes between threads.
 """
 
 from __future__ import annotations

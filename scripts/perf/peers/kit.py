@@ -1,4 +1,4 @@
-"""What the peers need: PostgreSQL and Redis of this machine, or Redis from Debian's packages, and a Python with their packages."""
+"""Parts of the peers: PostgreSQL and Redis of this machine, or Redis from Debian's packages, and a Python with their packages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from scripts.cache import cache_folder, new_folder
 from scripts.debian import Found, found
 from scripts.errors import MissingError
 
+# Of pip, which downloads.
+_PIP_TIMEOUT_S: Final = 600
 _REQUIREMENTS: Final = Path(__file__).parent / "requirements.txt"
 
 
@@ -50,7 +52,10 @@ def _environment() -> Path:
 def _pip(folder: Path) -> None:
     options = ("--quiet", "--disable-pip-version-check", "--requirement", str(_REQUIREMENTS))
     for command in ((sys.executable, "-m", "venv", str(folder)), (str(folder / "bin" / "python"), "-m", "pip", "install", *options)):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PIP_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise MissingError(f"`{' '.join(command[1:4])} …` has not ended in {_PIP_TIMEOUT_S} s") from error
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             raise MissingError(f"`{' '.join(command[1:4])} …` failed: {said[-1]}")

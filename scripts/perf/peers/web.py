@@ -39,7 +39,7 @@ class Event(msgspec.Struct, rename="camel"):
 
 
 class Wish(msgspec.Struct, rename="camel"):
-    """What a buyer asks for."""
+    """The seats that a buyer asks for."""
 
     user_id: str
     area_id: Name
@@ -69,7 +69,7 @@ class AreaMap(NamedTuple):
 
 
 class Store(Protocol):
-    """Where seats and reservations are. What a method has answered is on the disk."""
+    """Where seats and reservations are. An answer of a method is on the disk."""
 
     async def open(self) -> None:
         """Connects."""

@@ -72,7 +72,7 @@ class Violations:
 
 
 class SoldSeats:
-    """Who got which seat of an event by the replies: per area one number a seat, that of its first owner, 0 without one.
+    """The owners of an event's seats by the replies: per area one number a seat, that of its first owner, 0 without one.
 
     `resold` has all owners of a seat that was sold again, by area and place.
     """
@@ -174,7 +174,7 @@ def check_replies(
 
 
 class InTheEnd(NamedTuple):
-    """What the maps should show: seats that are taken, of each area how many more may be, and the areas that got seats back."""
+    """The maps as they should be: seats that are taken, of each area how many more may be, and the areas that got seats back."""
 
     held: SoldSeats
     unknown: list[int]
@@ -182,7 +182,7 @@ class InTheEnd(NamedTuple):
 
 
 def in_the_end(shares: list[Workload], parts: list[Replies], sold: SoldSeats, held_us: int | None, from_us: int, until_us: int) -> InTheEnd:
-    """What is left of the sale while the maps are compared, which takes from one time to another after the start."""
+    """The seats that are taken while the maps are compared, from one time to another after the start."""
     areas = len(unknown := unknown_seats(shares, parts, sold.areas))
     held, given_back = SoldSeats(areas, sold.rows, sold.cols), set[int]()
     for worker, number, owner in reserved(parts):

@@ -64,7 +64,10 @@ class Problem(msgspec.Struct):
 
 
 class Flight:
-    """A request between its first POST and its end. `started_s`: when that began for which it waits, a decision or a change."""
+    """A request between its first POST and its end.
+
+    `started_s` is when its wait began, for a decision or a change; `fate` is that of its seats, once it has them.
+    """
 
     __slots__ = ("client", "fate", "number", "reservation_id", "started_s")
 
@@ -73,7 +76,6 @@ class Flight:
         self.client = client
         self.started_s = started_s
         self.reservation_id = ""
-        # What is done with its seats, once it has them.
         self.fate = Fate.LEAVE
 
 

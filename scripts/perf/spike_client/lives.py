@@ -1,4 +1,4 @@
-"""What becomes of seats that were sold: whether they were sold again too early, and which of them are free in the end."""
+"""The lives of seats that were sold: whether they were sold again too early, and which of them are free in the end."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def hold_us(seconds: int | None) -> int | None:
 
 
 def answered(held: Held, status: int, code: str, body: bytes, reservation_id: str) -> tuple[End, str]:
-    """What an answer to a payment or cancellation says, and what is wrong with it, if something is.
+    """The end that an answer to a payment or cancellation tells of, and the answer's fault, or "".
 
-    Who pays at once may be told that the hold has ended, if it can have. No other refusal is right: nobody else changes the reservation.
+    A payment may be told that the hold has ended, if it can have. No other refusal is right: nobody else changes the reservation.
     """
     name = held.fate.name
     if status == 409 and code == _HOLD_EXPIRED and held.fate is Fate.PAY:

@@ -1,4 +1,4 @@
-"""What came back, one column a fact: 51 bytes a request, so that processes can hand over millions of them."""
+"""The replies, one column a fact: 51 bytes a request, so that processes can hand over millions of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outcome(IntEnum):
 
 
 class End(IntEnum):
-    """What became of seats that a request got."""
+    """The end of the seats that a request got."""
 
     LEFT = 0
     PAID = 1

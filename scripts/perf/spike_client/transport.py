@@ -42,7 +42,7 @@ class UnreachableError(Exception):
 
 
 class Kind(Enum):
-    """What a transfer asks for."""
+    """The request of a transfer."""
 
     POST = "POST"
     GET = "GET"

@@ -17,7 +17,7 @@ PAYMENT = b'{"reference":"spike"}'
 
 
 class Fate(IntEnum):
-    """What the client does with seats that it got."""
+    """The client's next step with seats that it got."""
 
     LEAVE = 0
     PAY = 1
@@ -40,7 +40,7 @@ class Workload:
         return Workload(self.areas[worker::workers], self.seats[worker::workers], self.fates[worker::workers])
 
     def fate(self, number: int) -> Fate:
-        """What is to become of a request's seats."""
+        """The fate of a request's seats."""
         return Fate(self.fates[number]) if self.fates else Fate.LEAVE
 
 
