@@ -48,7 +48,7 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
         raise UsageError(f"the data directory {path} can't be used: {cause.strerror}") from cause
     try:
         try:
-            _hold(descriptor)
+            hold(descriptor)
         except OSError as cause:
             owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             raise UsageError(f"the data directory {path} is in use by process {owner}: stop it, or choose another with -d") from cause
@@ -67,9 +67,9 @@ def locked_data_directory(path: Path, partitions: int) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _hold(descriptor: int) -> None:
-    """OSError: a process holds it, and for longer than :func:`is_in_use` takes to look."""
-    for tries_left in reversed(range(_TRIES)):
+def hold(descriptor: int, tries: int = _TRIES) -> None:
+    """Locks a file or folder. OSError: another process holds it; by default, for longer than :func:`is_in_use` takes to look."""
+    for tries_left in reversed(range(tries)):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -39,6 +41,16 @@ def status(address: str, path: str, token: str = "") -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def test_a_folder_that_another_program_has_locked_is_waited_for_and_then_told(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        one_clear_line(run("tokens", "create", "one", "--scope", "reader", *NAMES, cwd=tmp_path), ["another program has", "locked"])
+    finally:
+        os.close(descriptor)
+    create(tmp_path, "one", "--scope", "reader")
 
 
 def test_a_token_is_created_used_and_revoked_while_the_gateway_serves(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,10 +11,13 @@ from typing import Any, Final
 
 from ticketmaster.clock import Clock, SystemClock
 from ticketmaster.config.properties import read_file
+from ticketmaster.datadir import hold
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket.access import SCOPES, EventPattern, Scope, pattern_of
 from ticketmaster.ticket.tokens import BrokenLine, TokenLine, digest_of, is_name, new_token, read_lines
 
+# So often, five seconds long, a command waits for another one that writes.
+_TRIES: Final = 250
 _HEAD: Final = b"# name scopes SHA-256-of-the-token [event=PATTERN] [requests_per_second=N]; see `ticketmaster tokens --help`\n"
 
 
@@ -99,7 +101,10 @@ def _alone(folder: Path) -> Iterator[None]:
     """Two commands at once would lose what one of them writes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            hold(descriptor, _TRIES)
+        except BlockingIOError:
+            raise UsageError(f"the tokens can't be written: another program has {folder} locked") from None
         yield
         os.fsync(descriptor)
     finally:
