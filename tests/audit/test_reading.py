@@ -42,8 +42,8 @@ async def remove_before(broker: EmbeddedBroker, source: TopicPartition, offset: 
 
 
 async def test_what_was_read_before_it_was_removed_is_nobodys_loss(broker: EmbeddedBroker) -> None:
-    await broker.append({}, {COMMANDS: 7}, topics.RESERVATION_SERVICE)
-    await broker.append({}, {QUESTIONS: 10}, topics.EVENT_SERVICE)
+    await broker.commit({}, {COMMANDS: 7}, topics.RESERVATION_SERVICE)
+    await broker.commit({}, {QUESTIONS: 10}, topics.EVENT_SERVICE)
     await remove_before(broker, COMMANDS, 7)
     await remove_before(broker, QUESTIONS, 10)
 
@@ -51,8 +51,8 @@ async def test_what_was_read_before_it_was_removed_is_nobodys_loss(broker: Embed
 
 
 async def test_what_was_removed_unread_is_counted_by_its_log(broker: EmbeddedBroker) -> None:
-    await broker.append({}, {COMMANDS: 3}, topics.RESERVATION_SERVICE)
-    await broker.append({}, {QUESTIONS._replace(partition=1): 0}, topics.EVENT_SERVICE)
+    await broker.commit({}, {COMMANDS: 3}, topics.RESERVATION_SERVICE)
+    await broker.commit({}, {QUESTIONS._replace(partition=1): 0}, topics.EVENT_SERVICE)
     await remove_before(broker, COMMANDS, 7)
     # Of this partition nothing was ever read, though of another one.
     await remove_before(broker, QUESTIONS, 10)

@@ -8,11 +8,11 @@ from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
 from tests.support.stores import write
-from ticketmaster.broker.embedded import broker as embedded
 from ticketmaster.broker.embedded import superseded
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
-from ticketmaster.broker.embedded.log import PartitionLog
-from ticketmaster.broker.port import Batch, Pair, TopicPartition
+from ticketmaster.broker.embedded.consumer import Reader
+from ticketmaster.broker.embedded.producers import LogTransactions
+from ticketmaster.broker.port import NO_RECORD_HEADERS, Pair, TopicPartition
 from ticketmaster.errors import Retriable, TaskCorrupted
 from ticketmaster.simulation.disk import SimulatedStores, _File
 from ticketmaster.simulation.network import LinkedBroker
@@ -20,6 +20,7 @@ from ticketmaster.state.overlay import Overlay, Overlays
 from ticketmaster.state.port import Steps, Update
 from ticketmaster.streams import restoration
 from ticketmaster.streams.lifecycle import PartitionState
+from ticketmaster.streams.partition import PartitionWork
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.streams.table import _TablePartition
 from ticketmaster.streams.task import Task
@@ -50,16 +51,17 @@ def _offsets_outside() -> AbstractContextManager[Any]:
     ) -> dict[TopicPartition, int]:
         if self._epoch is None or self._broker.is_fenced(self._id, self._epoch):
             raise Retriable("fenced")
-        ends: dict[TopicPartition, int] = await self._broker.append(outputs)
-        await self._broker.append({}, offsets, group)
+        ends: dict[TopicPartition, int] = await self._broker.commit(outputs, {}, group, NO_RECORD_HEADERS)
+        await self._broker.until_durable(ends)
+        await self._broker.commit({}, offsets, group, NO_RECORD_HEADERS)
         return ends
 
-    return replaced(embedded._TransactionalProducer, "commit", commit)
+    return replaced(LogTransactions, "commit", commit)
 
 
 @mutant("retention deletes what nobody has read")
 def _retention_ahead() -> AbstractContextManager[Any]:
-    return replaced(EmbeddedBroker, "consumed_to", EmbeddedBroker.durable_end)
+    return replaced(EmbeddedBroker, "consumed_to", lambda self, source: self.end(source, ahead=False))
 
 
 @mutant("compaction keeps the oldest record of a key")
@@ -79,11 +81,12 @@ def _offsets_first() -> AbstractContextManager[Any]:
     ) -> dict[TopicPartition, int]:
         if self._epoch is None or self._broker.is_fenced(self._id, self._epoch):
             raise Retriable("fenced")
-        await self._broker.append({}, offsets, group)
-        ends: dict[TopicPartition, int] = await self._broker.append(outputs)
+        await self._broker.commit({}, offsets, group, NO_RECORD_HEADERS)
+        await self._broker.append({})
+        ends: dict[TopicPartition, int] = await self._broker.commit(outputs, {}, group, NO_RECORD_HEADERS)
         return ends
 
-    return replaced(embedded._TransactionalProducer, "commit", commit)
+    return replaced(LogTransactions, "commit", commit)
 
 
 @mutant("nobody is fenced")
@@ -243,25 +246,22 @@ def _never_mended() -> AbstractContextManager[Any]:
 # The broker.
 
 
-@mutant("records are delivered before they are durable")
-def _visible_early() -> AbstractContextManager[Any]:
-    read, append, early = PartitionLog.read, PartitionLog.append, dict[TopicPartition, list[Batch]]()
+@mutant("answers are told before they are durable")
+def _told_early() -> AbstractContextManager[Any]:
+    begin = Reader.__init__
 
-    def read_ahead(self: PartitionLog, offset: int, bytes_max: int, storage: Any) -> tuple[list[Batch], int]:
-        found = read(self, offset, bytes_max, storage)
-        return found if found[0] else ([batch for batch in early.get(self.source, ()) if batch.offsets[0] == offset], 0)
+    def ahead(self: Reader, broker: Any, positions: Mapping[TopicPartition, int], **_: Any) -> None:
+        begin(self, broker, positions, ahead=True)
 
-    def append_and_show(self: PartitionLog, *arguments: Any) -> Batch:
-        batch = append(self, *arguments)
-        early[self.source] = [batch]
-        return batch
+    return replaced(Reader, "__init__", ahead)
 
-    @contextmanager
-    def both() -> Iterator[None]:
-        with replaced(PartitionLog, "read", read_ahead), replaced(PartitionLog, "append", append_and_show):
-            yield
 
-    return both()
+@mutant("a store is written before its log is durable")
+def _store_ahead() -> AbstractContextManager[Any]:
+    async def at_once(self: PartitionWork, positions: Mapping[str, int]) -> None:
+        """Does not wait."""
+
+    return replaced(PartitionWork, "_until_durable", at_once)
 
 
 @mutant("offsets are asked for without a write")

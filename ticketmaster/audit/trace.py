@@ -150,7 +150,9 @@ def _steps(found: Sequence[_Found], statuses: Sequence[_Found]) -> list[Step]:
             text, decided = f"can't be read: {reason}", False
         # The changelog has a reservation twice: before its area is asked, and with its decision.
         order = (one.timestamp_ms, _STAGES.index(_DECISIONS) if decided else stage, one.at.offset)
-        until = [available for timestamp_ms, available in free if timestamp_ms <= one.timestamp_ms]
+        # All of it may happen in one millisecond: the area's answer is the first to know of the status that comes with it.
+        until_ms = one.timestamp_ms - (stage < _STAGES.index(_ANSWERS) and not decided)
+        until = [available for timestamp_ms, available in free if timestamp_ms <= until_ms]
         steps.append((order, Step(one.at, one.timestamp_ms, text, until[-1] if until else None)))
     steps.sort()
     happened = [(step.at.topic, stage) for (_, stage, _), step in steps]

@@ -1,6 +1,7 @@
 """The broker port: partitions of records with offsets, consumer groups, transactions. Its semantics are Kafka's.
 
-What is acknowledged is durable; what is delivered is committed. One contract suite (``tests/contract``) holds every adapter to this text.
+What :meth:`Producer.send` acknowledges is durable; what is delivered is committed, and durable where nothing else was asked for. One
+contract suite (``tests/contract``) holds every adapter to this text.
 """
 
 from __future__ import annotations
@@ -112,12 +113,13 @@ class TransactionalProducer(Protocol):
         group: str,
         headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
-        """One transaction: returns, once it is durable, where each output partition's log ends behind its records.
+        """One transaction: returns, once it is in the log, where each output partition's log ends behind its records.
 
-        ``offsets`` are the next offsets that ``group`` will read. Records and offsets can be read a moment later, and for certain
-        once the next producer of this id has started. TaskMigrated: a later producer has taken over, nothing was
-        written. Retriable: the outcome is unknown or nothing. Refused: the broker takes some record never, nothing of this is visible.
-        NotAllowed: its operator forbids it. After any of these, this producer must not be used any more.
+        It need not be durable by then: see :meth:`Broker.until_durable`. ``offsets`` are the next offsets that ``group`` will read.
+        Records and offsets can be read a moment later, and for certain once the next producer of this id has started. TaskMigrated:
+        a later producer has taken over, nothing was written. Retriable: the outcome is unknown or nothing. Refused: the broker takes
+        some record never, nothing of this is visible. NotAllowed: its operator forbids it. After any of these, this producer must not
+        be used any more.
         """
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
@@ -209,9 +211,14 @@ class Broker(Protocol):
         """A producer that must be started before it commits."""
 
     def group_consumer(
-        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS, *, ahead: bool = False
     ) -> Consumer:
-        """A member of a consumer group; joins at its first poll. Topics of a group have the same number of partitions."""
+        """A member of a consumer group; joins at its first poll. Topics of a group have the same number of partitions.
+
+        ``ahead``: it may be given records that are not durable yet. That is for a member whose work is transactions of this broker: what
+        comes of a record is behind it in the same log, so a crash takes both or the second one. Whatever else it does with a
+        record waits for :meth:`until_durable`.
+        """
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
         """A consumer outside any group, of given partitions from given offsets on."""
@@ -224,6 +231,9 @@ class Broker(Protocol):
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset of the first record that is still there, for each partition."""
+
+    async def until_durable(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Returns when the logs are durable up to these offsets, which a commit has returned. Fatal: they never will be."""
 
     def now_ms(self) -> int:
         """What time it is for the log, in milliseconds since 1970, as far as this process knows without asking: it never goes back.

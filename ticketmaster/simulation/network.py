@@ -154,9 +154,9 @@ class LinkedBroker:
         return _LinkedTransactions(self._broker.transactional_producer(transactional_id), self._link, transactional_id)
 
     def group_consumer(
-        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS, *, ahead: bool = False
     ) -> Consumer:
-        member = self._broker.group_consumer(group, topics, listener, membership)
+        member = self._broker.group_consumer(group, topics, listener, membership, ahead=ahead)
         self.members.append(member)
         return _LinkedConsumer(member, self._link)
 
@@ -175,6 +175,10 @@ class LinkedBroker:
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._link.call("start offsets", lambda: self._broker.start_offsets(sources))
+
+    async def until_durable(self, ends: Mapping[TopicPartition, int]) -> None:
+        # Of what was answered: that needs no question.
+        await self._broker.until_durable(ends)
 
 
 class _LinkedProducer:

@@ -73,7 +73,7 @@ class Overlay:
         self._open[key] = value
 
     def commit(self, position: int | None) -> None:
-        """The open transaction is durable in the log; its changelog records end at ``position`` (None: it had none)."""
+        """The open transaction is in the log; its changelog records end at ``position`` (None: it had none)."""
         self._newer.update(self._open)
         self._open = {}
         if position is not None:
@@ -83,6 +83,11 @@ class Overlay:
         """Takes records that are durable already and end at ``position``: what a table does, which reads instead of writing."""
         self._newer.update(changes)
         self._position = position
+
+    @property
+    def due_position(self) -> int | None:
+        """The changelog offset that :meth:`due` stands for."""
+        return self._older_position
 
     @property
     def is_written(self) -> bool:
@@ -123,6 +128,16 @@ class Overlays(dict[str, Overlay]):
     def are_written(self) -> bool:
         """Whether the stores have all that is committed."""
         return all(overlay.is_written for overlay in self.values())
+
+    @property
+    def due_positions(self) -> dict[str, int]:
+        """The changelog offsets of what :meth:`writing_behind` writes, by store."""
+        return {name: position for name, overlay in self.items() if (position := overlay.due_position) is not None}
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """The changelog offsets of all that is committed, by store."""
+        return {name: position for name, overlay in self.items() if (position := overlay.position) is not None}
 
     def writing_behind(self) -> Steps:
         """Writes the older generations to the stores; with the last step the newer ones become the older."""

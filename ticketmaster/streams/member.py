@@ -35,13 +35,17 @@ class Member(Generic[W]):
         settings: StreamSettings,
         observer: Observer,
         new_work: Callable[[Surroundings, int], W],
+        *,
+        ahead: bool = False,
     ) -> None:
+        """``ahead``: as of :meth:`Broker.group_consumer`."""
         self._application_id = application_id
         self._topics = topics
         self._broker = broker
         self._settings = settings
         self._observer = observer
         self._new_work = new_work
+        self._ahead = ahead
         self._works: dict[int, W] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
         # Of partitions that went away, on their way out.
@@ -85,7 +89,7 @@ class Member(Generic[W]):
         """Works until cancelled, then commits and closes; raises what stops the work. ``on_assigned`` is told who owns what."""
         self._on_assigned = on_assigned
         self._failed = asyncio.get_running_loop().create_future()
-        consumer = self._broker.group_consumer(self._application_id, self._topics, self, membership)
+        consumer = self._broker.group_consumer(self._application_id, self._topics, self, membership, ahead=self._ahead)
         self._consumer = consumer
         self._around = Surroundings(self._application_id, self._broker, consumer, self._settings, self._observer, self._opened.set)
         reading = asyncio.create_task(self._read(), name=f"{self._application_id}-read")

@@ -231,9 +231,14 @@ class PartitionWork(ABC):
         now, settings, overlays = asyncio.get_running_loop().time(), self._settings, self.overlays
         assert overlays is not None
         if overlays.unwritten >= settings.write_behind_records or now - self._written_at >= settings.write_behind_interval_ms / 1000:
+            await self._until_durable(overlays.due_positions)
             await take_steps(overlays.writing_behind())
             self._written_at = now
             self._failures = 0
+
+    async def _until_durable(self, positions: Mapping[str, int]) -> None:
+        """The changelogs are durable up to these positions, by the names of the stores: a store may never be ahead of its log."""
+        await self._broker.until_durable({self._changelogs[name]: position for name, position in positions.items()})
 
     async def suspend(self) -> None:
         """Begins nothing more; returns when the commit under way has ended."""
@@ -275,7 +280,11 @@ class PartitionWork(ABC):
             return
         try:
             if write_behind:
+                async with asyncio.timeout(_COMMIT_S):
+                    await self._until_durable(overlays.positions)
                 await take_steps(overlays.writing_all())
+        except TimeoutError:
+            self._observer.state_not_written(self.name, f"the log was not durable within {_COMMIT_S:.0f} s")
         except TaskCorrupted as reason:
             self._is_corrupted = True
             self._observer.state_not_written(self.name, str(reason))

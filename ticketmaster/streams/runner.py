@@ -155,7 +155,7 @@ class TaskRunner(PartitionWork):
         return self._alarm.now_ms()
 
     def _set_alarm(self, plan: CommitPlan) -> None:
-        """Wakes the task for its next deadline; ``plan`` is durable."""
+        """Wakes the task for its next deadline; ``plan`` is in the log."""
         if self.task.is_timed:
             self._alarm.worked_off()
         self._clock.note(plan.outputs.time_ms)

@@ -172,7 +172,7 @@ class Task:
         return taken
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
-        """The last plan is durable; ``ends`` says where each partition's log ends behind it."""
+        """The last plan is in the log; ``ends`` says where each partition's log ends behind it."""
         for name, changelog in self.changelogs.items():
             self.overlays[name].commit(ends.get(changelog))
         if self._given_up and any(self._given_up[:2] == (batch.source, *batch.offsets[:1]) for batch in self._in_plan):

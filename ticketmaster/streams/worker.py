@@ -40,7 +40,7 @@ class StreamWorker:
         def new_runner(around: Surroundings, partition: int) -> TaskRunner:
             return TaskRunner(topology, partition, around, lambda: open_stores(topology.application_id, names, partition), pace, clock)
 
-        self.member = Member(topology.application_id, topology.sources, broker, settings, observer, new_runner)
+        self.member = Member(topology.application_id, topology.sources, broker, settings, observer, new_runner, ahead=True)
 
     @property
     def ready(self) -> bool:

@@ -32,7 +32,7 @@ class Observer:
     def transaction_committed(
         self, application_id: str, records: Mapping[str, int], outcomes: Mapping[str, int], duration_s: float, changes: Mapping[str, int]
     ) -> None:
-        """A transaction is durable: so many records of each topic were worked off, and so many reservations decided with each outcome.
+        """A transaction is in the log: so many records of each topic were worked off, and so many reservations decided with each outcome.
 
         An outcome is the reason of a failure, "" of a success. ``changes`` are of reservations that were decided before, by kind.
         """

@@ -192,9 +192,8 @@ async def _expiry(folder: Path, plan: Plan) -> Held:
     retention = Retention(consumed_bytes_max=16 << 20)
     async with _log(folder, "expired", TopicSpec(_COMMANDS.topic, 1), retention=retention) as broker, watched() as held:
         for start in range(0, plan.loop_records, 10 * _BATCH):
-            await broker.append(
-                {_COMMANDS: [(b"%016d" % key, _VALUE) for key in range(start, start + 10 * _BATCH)]}, {_COMMANDS: start}, "group"
-            )
+            records = [(b"%016d" % key, _VALUE) for key in range(start, start + 10 * _BATCH)]
+            await broker.until_durable(await broker.commit({_COMMANDS: records}, {_COMMANDS: start}, "group"))
     return held
 
 

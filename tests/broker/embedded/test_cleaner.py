@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.committing import commit_durably
 from tests.support.consuming import offsets_of, read_batches, read_records, records_of, until
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
@@ -335,7 +336,7 @@ async def test_the_size_of_a_log_is_kept_right_whatever_is_done_to_it(kind: str)
             for number in range(60):
                 records: list[Pair] = [(b"%d" % (number % 13), b"x" * (number % 29)), (b"tombstone", None)]
                 log.sent += enumerate(records, len(log.sent))
-                await producer.commit({SOURCE: records, CONSUMED: records}, {CONSUMED: len(log.sent)}, "group")
+                await commit_durably(log.broker, producer, {SOURCE: records, CONSUMED: records}, {CONSUMED: len(log.sent)})
             await log.compact()
             for source in (SOURCE, CONSUMED):
                 stored = [Span(*span) for span in log.storage.spans(source, 0, 1 << 40, 10_000)]
@@ -359,7 +360,7 @@ async def test_at_its_size_limit_a_write_costs_a_log_nothing_extra() -> None:
     # As a disk's, for cleaning has its share of the time and not of the writes.
     storage.delay_s = 0.001
     for _ in range(500):
-        await producer.commit({CONSUMED: [(b"k", b"x" * 999)]}, {CONSUMED: log.end + 1}, "group")
+        await commit_durably(broker, producer, {CONSUMED: [(b"k", b"x" * 999)]}, {CONSUMED: log.end + 1})
         sizes.append(log.size_bytes)
 
     # It is looked at after each eighth of its limit, and then at no more than must go.

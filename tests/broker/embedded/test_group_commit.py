@@ -1,4 +1,4 @@
-"""Appends become durable in groups: one storage write for all that came since the last, and nothing is seen before it."""
+"""Appends become durable in groups, one write for all that came since the last. Before it only those see them who read ahead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection
 
 import pytest
 
+from tests.support.committing import commit_durably
 from tests.support.consuming import committed, read_records, take, take_nothing
 from tests.support.storages import GatedStorage
 from ticketmaster.broker.embedded.broker import EmbeddedBroker, Pace
@@ -79,18 +80,103 @@ async def test_nothing_is_acknowledged_or_seen_before_the_write_returns(broker: 
     await producer.start()
     reader = broker.reader({SOURCE: 0})
     storage.gate.clear()
-    committing = asyncio.create_task(producer.commit({SOURCE: record(1)}, {OTHER: 5}, "group"))
-    await steps()
+    sending = asyncio.create_task(broker.producer().send({OTHER: record(0)}))
+    assert await producer.commit({SOURCE: record(1)}, {OTHER: 5}, "group") == {SOURCE: 1}
+    waiting = asyncio.create_task(broker.until_durable({SOURCE: 1}))
+    await steps(100)
 
-    assert not committing.done()
+    assert not sending.done()
+    assert not waiting.done()
     assert await broker.end_offsets([SOURCE]) == {SOURCE: 0}
     assert await committed(broker, "group", OTHER) is None
     await take_nothing(reader)
 
     storage.gate.set()
-    assert await committing == {SOURCE: 1}
+    await asyncio.gather(sending, waiting)
     assert await committed(broker, "group", OTHER) == 5
     assert [batch.records for batch in await take(reader, 1)] == [record(1)]
+
+
+async def member_ahead(broker: EmbeddedBroker, at: int = 0) -> Consumer:
+    """A member that reads ahead, of the one partition."""
+    member = broker.group_consumer("ahead", ["t"], _Listener(), ahead=True)
+    await member.poll(0)
+    member.seek(SOURCE, at)
+    return member
+
+
+async def test_who_reads_ahead_is_given_records_before_they_are_durable(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    await broker.append({SOURCE: record(0)})
+    member = await member_ahead(broker)
+    storage.gate.clear()
+    sending = [asyncio.create_task(broker.producer().send({SOURCE: record(number)})) for number in (1, 2)]
+
+    batches = await take(member, 3)
+
+    assert [batch.records for batch in batches] == [record(0), record(1), record(2)]
+    assert [(batch.follows, batch.next_offset) for batch in batches] == [(0, 1), (1, 2), (2, 3)]
+    assert member.behind(SOURCE) == 0
+    assert not any(job.done() for job in sending)
+    storage.gate.set()
+    await asyncio.gather(*sending)
+    # Nothing comes twice when it is durable.
+    await take_nothing(member)
+
+
+async def test_reading_ahead_may_begin_in_the_middle_of_what_is_not_durable(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    storage.gate.clear()
+    sending = asyncio.create_task(broker.producer().send({SOURCE: [*record(0), *record(1), *record(2)]}))
+    await steps()
+    member = await member_ahead(broker, at=1)
+
+    (batch,) = await take(member, 2)
+
+    assert (batch.records, list(batch.offsets), batch.follows) == ([*record(1), *record(2)], [1, 2], 1)
+    storage.gate.set()
+    await sending
+
+
+async def test_what_follows_from_a_record_is_written_with_it(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    member, producer = await member_ahead(broker), broker.transactional_producer("id")
+    await producer.start()
+    storage.writes.clear()
+
+    async def work() -> None:
+        (batch,) = await take(member, 1)
+        await producer.commit({OTHER: batch.records}, {SOURCE: batch.next_offset}, "ahead")
+
+    await asyncio.gather(work(), broker.producer().send({SOURCE: record(1)}))
+
+    assert [[batch.source for batch in write.batches] for write in storage.writes] == [[SOURCE, OTHER]]
+
+
+async def test_a_commit_waits_for_the_disk_where_much_is_not_durable(storage: GatedStorage) -> None:
+    broker = EmbeddedBroker(storage, SystemClock(), ahead_bytes_max=1_000)
+    await broker.start()
+    await broker.create_topics([TopicSpec("t", 2)])
+    producer = broker.transactional_producer("id")
+    await producer.start()
+    storage.gate.clear()
+    await producer.commit({SOURCE: [(b"k", bytes(900))]}, {}, "group")
+    committing = asyncio.create_task(producer.commit({SOURCE: [(b"k", bytes(2_000))]}, {}, "group"))
+    await steps(100)
+    assert not committing.done()
+
+    storage.gate.set()
+    assert await committing == {SOURCE: 2}
+    await broker.close()
+
+
+async def test_a_log_that_failed_never_becomes_durable(broker: EmbeddedBroker, storage: GatedStorage) -> None:
+    producer = broker.transactional_producer("id")
+    await producer.start()
+    storage.failure = Fatal("the disk is full")
+    ends = await producer.commit({SOURCE: record(1)}, {}, "group")
+
+    with pytest.raises(Fatal, match="the disk is full"):
+        await broker.until_durable(ends)
+    with pytest.raises(Fatal, match="the disk is full"):
+        await producer.commit({SOURCE: record(2)}, {}, "group")
 
 
 async def test_a_start_waits_for_the_write_under_way(broker: EmbeddedBroker, storage: GatedStorage) -> None:
@@ -150,7 +236,7 @@ class Waiting:
         self.storage_gate.clear()
         self.tasks = [
             asyncio.create_task(broker.producer().send({SOURCE: record(1)})),
-            asyncio.create_task(producer.commit({SOURCE: record(2)}, {OTHER: 1}, "group")),
+            asyncio.create_task(commit_durably(broker, producer, {SOURCE: record(2)}, {OTHER: 1})),
         ]
         await steps()
         # These come too late for the write that is under way.
@@ -241,7 +327,7 @@ async def test_close_refuses_whatever_waits_by_then(storage: GatedStorage, broke
         while not closing.done():
             await asyncio.sleep(0)
             if broker._writing and not broker._writing.done():
-                await producer.commit({SOURCE: record(1)}, {OTHER: 1}, "group")
+                await commit_durably(broker, producer, {SOURCE: record(1)}, {OTHER: 1})
 
     first, second = (broker.group_consumer("group", ["t"], _Listener()) for _ in range(2))
     await first.poll(0)

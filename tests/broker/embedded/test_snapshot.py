@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.committing import commit_durably
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
@@ -48,9 +49,9 @@ async def test_it_is_what_was_committed_when_it_was_opened(file: Path) -> None:
     broker = await opened(file)
     producer = broker.transactional_producer("p")
     await producer.start()
-    await producer.commit({A: [(b"1", b"x"), (b"2", None)], B: [(b"3", b"y")]}, {A: 1}, "group")
+    await commit_durably(broker, producer, {A: [(b"1", b"x"), (b"2", None)], B: [(b"3", b"y")]}, {A: 1})
     with closing(LogSnapshot(file)) as log:
-        await producer.commit({A: [(b"4", b"z")], B: [(b"5", b"z")]}, {A: 2}, "group")
+        await commit_durably(broker, producer, {A: [(b"4", b"z")], B: [(b"5", b"z")]}, {A: 2})
 
         assert await records_in(log, A) == [(b"1", b"x"), (b"2", None)]
         assert await records_in(log, B) == [(b"3", b"y")]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.committing import commit_durably
 from tests.support.consuming import committed, read_batches, read_records, take, until
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
@@ -51,7 +52,7 @@ async def test_an_acknowledged_record_is_in_the_file_already(broker: EmbeddedBro
     producer = broker.transactional_producer("id")
     await producer.start()
     for number in range(10):
-        await producer.commit({SOURCE: RECORDS}, {SOURCE: number}, "group")
+        await commit_durably(broker, producer, {SOURCE: RECORDS}, {SOURCE: number})
         # What a power failure would leave: the files as they are now.
         left = tmp_path / f"left-{number}"
         left.mkdir()
@@ -75,7 +76,7 @@ async def test_a_file_opened_again_is_the_same(path: Path) -> None:
     producer = broker.transactional_producer("id")
     await producer.start()
     for number in range(20):
-        await producer.commit({SOURCE: RECORDS, TopicPartition("c", 0): RECORDS}, {SOURCE: number}, "group")
+        await commit_durably(broker, producer, {SOURCE: RECORDS, TopicPartition("c", 0): RECORDS}, {SOURCE: number})
     batches = await read_batches(broker, SOURCE)
     await broker.close()
 
@@ -120,7 +121,7 @@ async def test_a_file_that_cannot_be_written_any_more_is_fatal(path: Path) -> No
     producer = broker.transactional_producer("id")
     await producer.start()
     with pytest.raises(Fatal, match=r"log\.db can't be written"):
-        await producer.commit({SOURCE: RECORDS}, {SOURCE: 1}, "group")
+        await commit_durably(broker, producer, {SOURCE: RECORDS}, {SOURCE: 1})
     with pytest.raises(Fatal, match=r"log\.db can't be written"):
         await broker.producer().send({SOURCE: RECORDS})
     await broker.close()
@@ -226,7 +227,7 @@ async def test_a_log_that_was_cut_and_one_that_was_compacted_are_opened_as_they_
     producer = broker.transactional_producer("id")
     await producer.start()
     for number in range(10):
-        await producer.commit({SOURCE: RECORDS, compacted: RECORDS}, {SOURCE: 3 * number + 3}, "group")
+        await commit_durably(broker, producer, {SOURCE: RECORDS, compacted: RECORDS}, {SOURCE: 3 * number + 3})
     await until(lambda: broker.log(SOURCE).size_bytes <= 20, "what was read is deleted")
     await Cleaner(broker, storage, Retention()).compact(broker.log(compacted))
     before = [(log.source, log.start, log.end, log.size_bytes, log.cleaned) for log in broker.logs]

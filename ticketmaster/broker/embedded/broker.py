@@ -1,7 +1,8 @@
 """The embedded broker: appends become durable in groups, one storage write for all that came since the last.
 
 A transaction's records enter the log when it commits, in the same write as its offsets. So the log holds neither markers nor
-aborted records, and a record that is durable is committed.
+aborted records, and a record that is durable is committed. What is appended is on its way to the disk in the order of the log: a crash
+takes a suffix of it. So those who do nothing but transactions on it read ahead, and a reservation passes all roles in one write.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from ticketmaster.broker.embedded.cleaner import Cleaner, Retention
 from ticketmaster.broker.embedded.consumer import GroupMember, Reader
 from ticketmaster.broker.embedded.groups import Group
 from ticketmaster.broker.embedded.log import PartitionLog
-from ticketmaster.broker.embedded.storage import Cleaned, Extent, Replacement, Storage, Write, batch_bytes
+from ticketmaster.broker.embedded.producers import LogProducer, LogTransactions
+from ticketmaster.broker.embedded.storage import Cleaned, Extent, Replacement, Storage, Write
 from ticketmaster.broker.port import (
     NO_CLAIMS,
+    NO_PLACED_HEADERS,
     NO_RECORD_HEADERS,
     Batch,
     Consumer,
@@ -32,7 +35,7 @@ from ticketmaster.broker.port import (
     partitions_of,
 )
 from ticketmaster.clock import Clock, SteadyClock
-from ticketmaster.errors import Fatal, Retriable, TaskMigrated, TicketmasterError, UsageError
+from ticketmaster.errors import Fatal, UsageError
 
 _NOTHING = Extent(0, 0, 0)
 _UNCLEANED = Cleaned(0, 0)
@@ -51,19 +54,33 @@ class Pace(NamedTuple):
 
 _PACE = Pace()
 _RETENTION = Retention()
+# A write begins when nothing was appended for so many turns of the loop, or after so long: a task hands on what it was given within a few.
+_QUIET_TURNS = 8
+_GATHER_S = 0.002
 
 
 class EmbeddedBroker:
     """A broker in the process, for its own roles only."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, *, pace: Pace = _PACE, retention: Retention = _RETENTION, tail_bytes_max: int = 32 << 20
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        pace: Pace = _PACE,
+        retention: Retention = _RETENTION,
+        tail_bytes_max: int = 32 << 20,
+        ahead_bytes_max: int = 8 << 20,
     ) -> None:
-        """``tail_bytes_max`` bounds the newest batches kept in memory, over all partitions."""
+        """``tail_bytes_max`` bounds the newest durable batches kept in memory, over all partitions.
+
+        A transaction that finds more than ``ahead_bytes_max`` waiting for the next write waits for it, too.
+        """
         self._storage = storage
         self._clock = SteadyClock(clock)
         self._pace = pace
         self._tail_bytes_max = tail_bytes_max
+        self._ahead_bytes_max = ahead_bytes_max
         self._tail: deque[tuple[PartitionLog, int]] = deque()
         self._tail_bytes = 0
         self._logs: dict[TopicPartition, PartitionLog] = {}
@@ -79,6 +96,7 @@ class EmbeddedBroker:
         self._written: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
         self._records_waiting = 0
+        self._bytes_waiting = 0
         self._wake = asyncio.Event()
         self._job: asyncio.Task[None] | None = None
         self._cleaner = Cleaner(self, storage, retention)
@@ -124,13 +142,13 @@ class EmbeddedBroker:
         await self._flushed()
 
     def producer(self) -> Producer:
-        return _Producer(self)
+        return LogProducer(self)
 
     def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
-        return _TransactionalProducer(self, transactional_id)
+        return LogTransactions(self, transactional_id)
 
     def group_consumer(
-        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS, *, ahead: bool = False
     ) -> GroupMember:
         self._members += 1
         for source in (source for topic in topics for source in partitions_of(topic, self._topics[topic].partitions)):
@@ -138,7 +156,7 @@ class EmbeddedBroker:
                 # Written with whatever comes next: nothing is deleted before a later write says that others have read it.
                 self._consumed[source][group] = None
                 self._write.subscriptions.append((group, source))
-        return GroupMember(self, f"{group}-{self._members}", group, topics, listener, membership)
+        return GroupMember(self, f"{group}-{self._members}", group, topics, listener, membership, ahead=ahead)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
         return Reader(self, sources)
@@ -154,6 +172,14 @@ class EmbeddedBroker:
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._logs[source].start for source in sources}
+
+    async def until_durable(self, ends: Mapping[TopicPartition, int]) -> None:
+        while any(self._logs[source].durable_end < end for source, end in ends.items()):
+            self.raise_if_failed()
+            if self._writing and not self._writing.done():
+                await asyncio.shield(self._writing)
+            else:
+                await self._flushed()
 
     def now_ms(self) -> int:
         return self._clock.now_ms()
@@ -179,13 +205,15 @@ class EmbeddedBroker:
             self._groups[name] = Group(max(self._topics[topic].partitions for topic in topics))
         return self._groups[name]
 
-    def read(self, source: TopicPartition, offset: int, bytes_max: int) -> tuple[list[Batch], int]:
-        """(durable batches from ``offset`` on, their bytes), up to about ``bytes_max``."""
-        return self._logs[source].read(offset, bytes_max, self._storage)
+    def read(self, source: TopicPartition, offset: int, bytes_max: int, *, ahead: bool = False) -> tuple[list[Batch], int]:
+        """(batches from ``offset`` on, their bytes), up to about ``bytes_max``; only durable ones, or ``ahead``."""
+        log = self._logs[source]
+        return (log.read_ahead if ahead else log.read)(offset, bytes_max, self._storage)
 
-    def durable_end(self, source: TopicPartition) -> int:
-        """Behind the last durable record."""
-        return self._logs[source].durable_end
+    def end(self, source: TopicPartition, *, ahead: bool) -> int:
+        """Behind the last durable record, or behind the last one."""
+        log = self._logs[source]
+        return log.end if ahead else log.durable_end
 
     def add_reader(self, reader: Reader) -> None:
         """A reader wants to be woken when there is something new."""
@@ -207,31 +235,48 @@ class EmbeddedBroker:
         """Whether a later producer of this id was started."""
         return self._epochs[transactional_id] != epoch
 
-    async def append(
+    async def append(self, outputs: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
+        """Appends in one write; returns once that is durable, and with it all that was appended before."""
+        self._take(outputs, headers)
+        await self._flushed()
+
+    async def commit(
         self,
         outputs: Mapping[TopicPartition, Sequence[Pair]],
-        offsets: Mapping[TopicPartition, int] | None = None,
-        group: str = "",
+        offsets: Mapping[TopicPartition, int],
+        group: str,
         headers: RecordHeaders = NO_RECORD_HEADERS,
     ) -> dict[TopicPartition, int]:
-        """Appends and commits in one write; returns, once it is durable, the ends of the logs behind the records."""
+        """Appends and commits in one write; returns, before it is durable, the ends of the logs behind the records."""
+        ends = self._take(outputs, headers)
+        for source, offset in offsets.items():
+            self._write.offsets[group, source] = offset
+        if self._bytes_waiting > self._ahead_bytes_max:
+            await self._flushed()
+        else:
+            self._ask_for_write()
+            # A turn for all others: the next transaction may be there already.
+            await asyncio.sleep(0)
+        return ends
+
+    def _take(self, outputs: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders) -> dict[TopicPartition, int]:
+        """Appends to the logs and to the next write, and wakes those who read ahead."""
         self.raise_if_failed()
         now = self._clock.now_ms()
         write = self._write
         ends: dict[TopicPartition, int] = {}
         for source, records in outputs.items():
             if records:
-                batch = self._logs[source].append(records, now)
-                if source in headers:
-                    # In memory only: a trace that is not written down in a moment is none.
-                    batch = batch._replace(headers=headers[source])
+                # Headers are in memory only: a trace that is not written down in a moment is none.
+                batch, size = self._logs[source].append(records, now, headers.get(source, NO_PLACED_HEADERS))
                 write.batches.append(batch)
-                write.sizes.append(batch_bytes(batch))
+                write.sizes.append(size)
                 ends[source] = batch.next_offset
                 self._records_waiting += len(records)
-        for source, offset in (offsets or {}).items():
-            write.offsets[group, source] = offset
-        await self._flushed()
+                self._bytes_waiting += size
+        for reader in self._readers:
+            if reader.ahead and not ends.keys().isdisjoint(reader.positions):
+                reader.wake()
         return ends
 
     async def replace(self, replacement: Replacement) -> None:
@@ -258,22 +303,36 @@ class EmbeddedBroker:
             extent, came_to = extents.get(source, _NOTHING), cleaned.get(source, _UNCLEANED)
             self._logs[source] = PartitionLog(source, extent, came_to, compacted=topic.compacted)
 
-    async def _flushed(self) -> None:
-        """Everything appended so far is durable."""
-        self.raise_if_failed()
+    def _ask_for_write(self) -> None:
+        """There is something to write."""
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
         self._wake.set()
+
+    async def _flushed(self) -> None:
+        """Everything appended so far is durable."""
+        self.raise_if_failed()
+        self._ask_for_write()
+        assert self._written is not None
         # Shielded: the future is everybody's, and a waiter may be cancelled.
         await asyncio.shield(self._written)
+
+    async def _until_quiet(self) -> None:
+        """Whatever follows at once from what was appended is appended as well."""
+        loop = asyncio.get_running_loop()
+        until_s, turns, seen = loop.time() + _GATHER_S, 0, self._records_waiting
+        while turns < _QUIET_TURNS and loop.time() < until_s:
+            await asyncio.sleep(0)
+            turns, seen = (turns + 1 if self._records_waiting == seen else 0), self._records_waiting
 
     async def _write_groups(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
+            await self._until_quiet()
             self._wake.clear()
             write, written, records = self._write, self._written, self._records_waiting
-            self._write, self._written, self._records_waiting = Write.empty(), None, 0
+            self._write, self._written, self._records_waiting, self._bytes_waiting = Write.empty(), None, 0, 0
             assert written is not None
             # Kept where fail() finds it: close() cancels this job in the middle of a write.
             self._writing = written
@@ -307,7 +366,7 @@ class EmbeddedBroker:
             self._consumed[source][group] = offset
         for batch, size in zip(write.batches, write.sizes, strict=True):
             log = self._logs[batch.source]
-            log.made_durable(batch, size)
+            log.made_durable(batch)
             self._tail.append((log, size))
             self._tail_bytes += size
         while self._tail_bytes > self._tail_bytes_max and len(self._tail) > 1:
@@ -316,52 +375,5 @@ class EmbeddedBroker:
             self._tail_bytes -= size
         changed = {batch.source for batch in write.batches}
         for reader in self._readers:
-            if not changed.isdisjoint(reader.positions):
+            if not reader.ahead and not changed.isdisjoint(reader.positions):
                 reader.wake()
-
-
-class _Producer:
-    def __init__(self, broker: EmbeddedBroker) -> None:
-        self._broker = broker
-
-    async def send(
-        self, records: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS
-    ) -> Mapping[TopicPartition, TicketmasterError]:
-        # One log for all partitions: when it fails, it fails as a whole.
-        await self._broker.append(records, headers=headers)
-        return {}
-
-
-class _TransactionalProducer:
-    def __init__(self, broker: EmbeddedBroker, transactional_id: str) -> None:
-        self._broker = broker
-        self._id = transactional_id
-        self._epoch: int | None = None
-
-    async def start(self) -> None:
-        self._epoch = self._broker.fence(self._id)
-        # What the predecessor committed is on its way to the disk: wait, so that offsets read now are final.
-        await self._broker.append({})
-
-    async def commit(
-        self,
-        outputs: Mapping[TopicPartition, Sequence[Pair]],
-        offsets: Mapping[TopicPartition, int],
-        group: str,
-        headers: RecordHeaders = NO_RECORD_HEADERS,
-    ) -> dict[TopicPartition, int]:
-        self._check()
-        return await self._broker.append(outputs, offsets, group, headers)
-
-    async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        self._check()
-        return await self._broker.committed(group, sources)
-
-    def _check(self) -> None:
-        if self._epoch is None:
-            raise Retriable(f"producer {self._id} is not running")
-        if self._broker.is_fenced(self._id, self._epoch):
-            raise TaskMigrated(f"producer {self._id} of epoch {self._epoch} was fenced by a later one")
-
-    async def stop(self) -> None:
-        self._epoch = None

@@ -17,11 +17,11 @@ _POLL_BYTES_MAX = 1 << 20
 class Readable(Protocol):
     """What a consumer needs of the broker."""
 
-    def read(self, source: TopicPartition, offset: int, bytes_max: int) -> tuple[list[Batch], int]:
-        """(durable batches from ``offset`` on, their bytes), up to about ``bytes_max``."""
+    def read(self, source: TopicPartition, offset: int, bytes_max: int, *, ahead: bool) -> tuple[list[Batch], int]:
+        """(batches from ``offset`` on, their bytes), up to about ``bytes_max``; only durable ones, or ``ahead``."""
 
-    def durable_end(self, source: TopicPartition) -> int:
-        """Behind the last durable record."""
+    def end(self, source: TopicPartition, *, ahead: bool) -> int:
+        """Behind the last durable record, or behind the last one."""
 
     def raise_if_failed(self) -> None:
         """Fatal: the log is gone."""
@@ -39,8 +39,10 @@ class Readable(Protocol):
 class Reader:
     """Reads given partitions, each from its position on."""
 
-    def __init__(self, broker: Readable, positions: Mapping[TopicPartition, int]) -> None:
+    def __init__(self, broker: Readable, positions: Mapping[TopicPartition, int], *, ahead: bool = False) -> None:
+        """``ahead``: what is not durable yet is delivered as well."""
         self._broker = broker
+        self.ahead = ahead
         self.positions = dict(positions)
         # Where those go on that deliver nothing for a while.
         self._paused: dict[TopicPartition, int] = {}
@@ -67,7 +69,7 @@ class Reader:
         positions, left, last = self.positions, _POLL_BYTES_MAX, None
         for source, position in positions.items():
             follows = position
-            batches, size = self._broker.read(source, position, left)
+            batches, size = self._broker.read(source, position, left, ahead=self.ahead)
             for batch in batches:
                 found.append(batch._replace(follows=follows))
                 follows = batch.next_offset
@@ -100,7 +102,7 @@ class Reader:
 
     def behind(self, source: TopicPartition) -> int:
         position = self.positions.get(source, self._paused.get(source))
-        return 0 if position is None else self._broker.durable_end(source) - position
+        return 0 if position is None else self._broker.end(source, ahead=self.ahead) - position
 
     async def stop(self) -> None:
         self._broker.remove_reader(self)
@@ -110,9 +112,17 @@ class GroupMember(Reader):
     """Reads the partitions that its group assigns to it, once the owner says from where."""
 
     def __init__(
-        self, broker: Readable, name: str, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership
+        self,
+        broker: Readable,
+        name: str,
+        group: str,
+        topics: Collection[str],
+        listener: RebalanceListener,
+        membership: Membership,
+        *,
+        ahead: bool,
     ) -> None:
-        super().__init__(broker, {})
+        super().__init__(broker, {}, ahead=ahead)
         self._name = name
         self._group = broker.group(group, topics)
         self._topics = topics

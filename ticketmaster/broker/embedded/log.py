@@ -1,4 +1,4 @@
-"""One partition's log as the broker sees it: offsets, what is durable, and the newest batches in memory."""
+"""One partition's log as the broker sees it: offsets, what is durable, what is not yet, and the newest batches in memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ from collections.abc import Sequence
 from itertools import islice
 
 from ticketmaster.broker.embedded.storage import Cleaned, Extent, Storage, batch_bytes, trimmed
-from ticketmaster.broker.port import Batch, Pair, TopicPartition
+from ticketmaster.broker.port import NO_PLACED_HEADERS, Batch, Pair, PlacedHeaders, TopicPartition
 
 
 class PartitionLog:
-    """Records get their offsets when they are appended, and are delivered once they are durable."""
+    """Records get their offsets when they are appended. Until they are durable, only those get them who read ahead."""
 
-    __slots__ = ("cleaned", "compacted", "durable_end", "end", "sifted_to", "size_bytes", "source", "start", "tail", "unsifted_bytes")
+    __slots__ = (
+        "ahead",
+        "cleaned",
+        "compacted",
+        "durable_end",
+        "end",
+        "sifted_to",
+        "size_bytes",
+        "source",
+        "start",
+        "tail",
+        "unsifted_bytes",
+    )
 
     def __init__(self, source: TopicPartition, extent: Extent, cleaned: Cleaned, *, compacted: bool) -> None:
         self.source = source
@@ -22,7 +34,8 @@ class PartitionLog:
         self.end = extent.end
         self.durable_end = extent.end
         self.size_bytes = extent.size_bytes
-        # With their bytes.
+        # What is appended and not durable, and the newest of what is, with their bytes.
+        self.ahead: deque[tuple[Batch, int]] = deque()
         self.tail: deque[tuple[Batch, int]] = deque()
         # Before here each key is held once. What an earlier run of the process left behind it is looked at together with what comes.
         self.cleaned = cleaned
@@ -35,15 +48,19 @@ class PartitionLog:
         self.sifted_to = offset
         self.unsifted_bytes = 0
 
-    def append(self, records: Sequence[Pair], timestamp_ms: int) -> Batch:
-        """Gives ``records`` (at least one) the next offsets. They are not delivered before :meth:`made_durable`."""
+    def append(self, records: Sequence[Pair], timestamp_ms: int, headers: PlacedHeaders = NO_PLACED_HEADERS) -> tuple[Batch, int]:
+        """Gives ``records`` (at least one) the next offsets; returns them and their bytes."""
         base = self.end
         self.end = base + len(records)
-        return Batch(self.source, records, range(base, self.end), self.end, timestamp_ms)
+        batch = Batch(self.source, records, range(base, self.end), self.end, timestamp_ms, headers)
+        size_bytes = batch_bytes(batch)
+        self.ahead.append((batch, size_bytes))
+        return batch, size_bytes
 
-    def made_durable(self, batch: Batch, size_bytes: int) -> None:
+    def made_durable(self, batch: Batch) -> None:
         """A batch that was appended is durable, and so is all before it."""
-        assert batch.offsets[0] == self.durable_end, "batches become durable in the order of their offsets"
+        oldest, size_bytes = self.ahead.popleft()
+        assert batch is oldest, "batches become durable in the order of their offsets"
         self.durable_end = batch.next_offset
         self.size_bytes += size_bytes
         self.unsifted_bytes += size_bytes
@@ -54,8 +71,6 @@ class PartitionLog:
         if offset >= self.durable_end:
             return [], 0
         tail = self.tail
-        found: list[Batch] = []
-        size = 0
         if not tail or offset < tail[0][0].offsets[0]:
             # The storage may hold what is being written and is not durable yet.
             found = [
@@ -63,22 +78,40 @@ class PartitionLog:
             ]
             size = sum(map(batch_bytes, found))
         else:
-            # From the newest back: a reader that keeps up finds its place at once.
-            place = len(tail)
-            for batch, _ in reversed(tail):
-                if batch.next_offset <= offset:
-                    break
-                place -= 1
-            for batch, batch_size in islice(tail, place, None):
-                if batch.offsets[-1] < offset:
-                    # Only what compaction removed at its end is behind the offset.
-                    continue
-                found.append(batch)
-                size += batch_size
-                if size >= bytes_max:
-                    break
+            found, size = _from(tail, offset, bytes_max)
         if found:
             found[0] = trimmed(found[0], offset)
             if not found[0].records:
                 del found[0]
         return found, size
+
+    def read_ahead(self, offset: int, bytes_max: int, storage: Storage) -> tuple[list[Batch], int]:
+        """As :meth:`read`, and behind what is durable what is not yet."""
+        found, size = self.read(offset, bytes_max, storage)
+        if self.ahead and size < bytes_max:
+            more, more_bytes = _from(self.ahead, offset, bytes_max - size)
+            if more:
+                more[0] = trimmed(more[0], offset)
+            return found + more, size + more_bytes
+        return found, size
+
+
+def _from(batches: deque[tuple[Batch, int]], offset: int, bytes_max: int) -> tuple[list[Batch], int]:
+    """(the batches from the one that holds ``offset`` on, their bytes), up to about ``bytes_max``."""
+    # From the newest back: a reader that keeps up finds its place at once.
+    place = len(batches)
+    for batch, _ in reversed(batches):
+        if batch.next_offset <= offset:
+            break
+        place -= 1
+    found: list[Batch] = []
+    size = 0
+    for batch, batch_size in islice(batches, place, None):
+        if batch.offsets[-1] < offset:
+            # Only what compaction removed at its end is behind the offset.
+            continue
+        found.append(batch)
+        size += batch_size
+        if size >= bytes_max:
+            break
+    return found, size

@@ -120,8 +120,9 @@ class KafkaBroker:
         return created
 
     def group_consumer(
-        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS
+        self, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership = NO_CLAIMS, *, ahead: bool = False
     ) -> Consumer:
+        # Kafka delivers nothing that is not durable, whatever is asked for.
         return KafkaGroupMember(self._settings, group, topics, listener, membership, self._translator, headers=self._headers)
 
     def reader(self, sources: Mapping[TopicPartition, int]) -> Consumer:
@@ -149,6 +150,9 @@ class KafkaBroker:
 
     async def start_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._asked(lambda consumer, at: consumer.beginning_offsets(at), sources, "starts")
+
+    async def until_durable(self, ends: Mapping[TopicPartition, int]) -> None:
+        """A commit has returned when it was durable."""
 
     def now_ms(self) -> int:
         return self._log_clock.now_ms()
