@@ -6,6 +6,7 @@ What the topics alone can show is the audit's business (:mod:`ticketmaster.audit
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from ticketmaster.audit.books import Books
 from ticketmaster.broker.embedded.storage import Write
@@ -120,6 +121,20 @@ class Checker:
                 f"{group} is at {offset} of {source.topic}-{source.partition}, which ends at {self._ends.get(source, 0)}"
             )
         self._offsets[group, source] = offset
+
+    def check_told(self, name: str, told: bytes) -> None:
+        """Somebody is told this of a reservation: it must be durable by now."""
+        if told not in map(reservation_json, self.decisions.get(name.encode(), [])):
+            self._journal.violation(f"{name}: somebody was told {told!r} before it was durable")
+
+    def check_stored(self, who: str, application_id: str, partition: int, positions: Mapping[str, int]) -> None:
+        """Stores are written: none may be ahead of its log."""
+        for name, position in positions.items():
+            end = self._ends.get(TopicPartition(LOGS[application_id, name], partition), 0)
+            if position > end:
+                self._journal.violation(
+                    f"{who}: the store {name} of {application_id}-{partition} is at {position}, its log is durable to {end}"
+                )
 
     # At the end.
 

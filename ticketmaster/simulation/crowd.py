@@ -62,6 +62,8 @@ class Crowd:
         self.forged: list[bytes] = []
         # Commands to give seats back, as the log has them: (key, value).
         self.releases: list[Pair] = []
+        # Hears what somebody is told, in that moment.
+        self.on_told: Callable[[str, bytes], None] = lambda _reservation_id, _told: None
         for event in self.events:
             for number in range(random.choice((1, 2, 4))):
                 self.sizes[f"{event}#area-{number}"] = (random.randrange(3, 11), random.randrange(4, 13))
@@ -185,6 +187,7 @@ class Crowd:
         if reply.status != 200:
             violation(f"{reservation_id}: told {reply}")
             return
+        self.on_told(reservation_id, reply.body)
         told = self.told.setdefault(reservation_id, {})
         if reply.body in told:
             # The last one is what was told last.

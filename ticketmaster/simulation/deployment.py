@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
-from ticketmaster.simulation.roles import LIMITS, RoleProcess, Surroundings
+from ticketmaster.simulation.roles import LIMITS, OnStored, RoleProcess, Surroundings
 from ticketmaster.ticket.access import EVERYBODY
 from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.problems import Headers
@@ -35,6 +35,10 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
+
+
+def _nobody_looks(_process: str, _application_id: str, _partition: int, _positions: Mapping[str, int]) -> None:
+    """Nobody compares stores with their logs."""
 
 
 class _NoHeaders:
@@ -77,7 +81,9 @@ class _Responder:
 class Deployment:
     """All processes there ever were, those that are to run, and the broker."""
 
-    def __init__(self, seed: str, random: Random, journal: Journal, host: Hosting, partitions: int) -> None:
+    def __init__(
+        self, seed: str, random: Random, journal: Journal, host: Hosting, partitions: int, on_stored: OnStored = _nobody_looks
+    ) -> None:
         self.random = random
         self.journal = journal
         self.weather = Weather()
@@ -89,7 +95,7 @@ class Deployment:
         self.live: list[RoleProcess] = []
         self._by_name: dict[str, RoleProcess] = {}
         self._postponed: list[tuple[Sequence[str], Disk]] = []
-        self._around = Surroundings(self.host, partitions, seed, self.weather, journal, self._ask_peer)
+        self._around = Surroundings(self.host, partitions, seed, self.weather, journal, self._ask_peer, on_stored)
         self._outside = contextvars.copy_context()
         # Commands whose clients were told that the log has them.
         self._told_in_log: set[bytes] = set()

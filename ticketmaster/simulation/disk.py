@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import ENOSPC
 from random import Random
 
@@ -15,6 +15,11 @@ Place = tuple[str, int]
 
 
 _Before = tuple[dict[bytes, bytes | None], int | None]
+OnWritten = Callable[[Mapping[str, int]], None]
+
+
+def _nobody_asks(_positions: Mapping[str, int]) -> None:
+    """Nobody minds how far stores have come."""
 
 
 class _Table:
@@ -94,8 +99,8 @@ class Disk:
         # How many stores of one file were open at once, where that was more than one.
         self.shared: list[Place] = []
 
-    def open(self, application_id: str, names: Sequence[str], partition: int) -> SimulatedStores:
-        """Opens the stores of a task."""
+    def open(self, application_id: str, names: Sequence[str], partition: int, on_written: OnWritten = _nobody_asks) -> SimulatedStores:
+        """Opens the stores of a task. ``on_written`` is told how far each store has come, when it is written."""
         place = application_id, partition
         file = self.files.setdefault(place, _File())
         for name in names:
@@ -103,7 +108,7 @@ class Disk:
         file.users += 1
         if file.users > 1:
             self.shared.append(place)
-        return SimulatedStores(self, file)
+        return SimulatedStores(self, file, on_written)
 
     def stored(self, application_id: str) -> list[int]:
         """The partitions of an application that there is state of."""
@@ -143,9 +148,10 @@ class Disk:
 class SimulatedStores:
     """State stores in memory that fail as those in SQLite do."""
 
-    def __init__(self, disk: Disk, file: _File) -> None:
+    def __init__(self, disk: Disk, file: _File, on_written: OnWritten) -> None:
         self._disk = disk
         self._file = file
+        self._on_written = on_written
         self._is_open = True
 
     def table(self, name: str) -> _Table:
@@ -162,6 +168,7 @@ class SimulatedStores:
             raise Fatal("the state can't be written: the disk is full")
         file.replaced.append({name: file.tables[name].put(*update) for name, update in updates.items()})
         del file.replaced[:-_KEPT_WRITES]
+        self._on_written({name: update.checkpoint for name, update in updates.items()})
 
     def clear(self) -> None:
         file = self._file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple, TypeVar
@@ -48,6 +48,7 @@ TRANSACTION_BYTES_MAX = 400
 _CONNECT_AGAIN_S = 0.5
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
+OnStored = Callable[[str, str, int, Mapping[str, int]], None]
 Part = StreamWorker | GlobalTable | OwnedTable
 P = TypeVar("P", StreamWorker, GlobalTable, OwnedTable)
 
@@ -88,6 +89,8 @@ class Surroundings(NamedTuple):
     journal: Journal
     # ``ask(asking process, address, id)``, or, behind them, what another process is to do.
     ask: Callable[[RoleProcess, str, bytes, Post | None], None]
+    # ``on_stored(process, application, partition, positions)``: stores were written, by their names.
+    on_stored: OnStored
 
 
 def _failure_of(job: asyncio.Task[None]) -> BaseException | None:
@@ -226,4 +229,4 @@ class RoleProcess:
         return GlobalTable(self._broker, topic.name, self._around.partitions, apply, SETTINGS, self._notes, rest=rest)
 
     def _open_stores(self, application_id: str, names: Sequence[str], partition: int) -> SimulatedStores:
-        return self.disk.open(application_id, names, partition)
+        return self.disk.open(application_id, names, partition, partial(self._around.on_stored, self.name, application_id, partition))

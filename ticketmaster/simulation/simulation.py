@@ -122,14 +122,15 @@ class _Run:
         host: Host | KafkaHost
         if size.kafka:
             host = KafkaHost(partitions, machine, self.journal, self._checker)
+            self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
+            host.on_acknowledged = self._deployment.expect_told
         else:
             host = Host(partitions, machine, self.journal, self._checker.witness_whole)
-        self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
-        if isinstance(host, KafkaHost):
-            host.on_acknowledged = self._deployment.expect_told
+            self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions, self._checker.check_stored)
         span_s = Faults.span_s(size.faults)
         rules = Random(f"{seed} rules") if has_rules(seed, size) else None
         self._crowd = Crowd(self._deployment, Random(f"{seed} crowd"), size.commands, span_s, rules)
+        self._crowd.on_told = self._checker.check_told
         self._checker.forged, self._crowd.releases = self._crowd.forged, self._checker.releases
         chance = Random(f"{seed} faults")
         if isinstance(host, KafkaHost):
