@@ -168,3 +168,15 @@ def test_a_scan_sees_rows_that_were_replaced_and_not_those_that_are_gone(store: 
     store.write({b"a": b"bob", b"b": None, b"c": b"ann"}, 2)
 
     assert store.stores.table(NAME).scan(b"", b"ann", 9) == Scanned([(b"c", b"ann")], None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 100, 123])
+def test_many_keys_are_looked_up_as_each_of_them_would_be(store: OnlyStore, count: int) -> None:
+    keys = [b"%04d" % number for number in range(count)]
+    # Every third one is none of the store's, some are above all that it has.
+    store.write({key: b"of " + key for number, key in enumerate(keys) if number % 3}, 1)
+    asked = [*reversed(keys), b"9999", *keys[:2]]
+
+    found = store.stores.table(NAME).get_all(asked)
+
+    assert found == {key: value for key in asked if (value := store.get(key)) is not None}

@@ -175,8 +175,10 @@ class AreaModel(RuleBasedStateMachine):
         taken = [(row, col) for row in range(self.rows) for col in range(self.cols) if (row, col) not in self.free]
         released = data.draw(st.lists(st.sampled_from(taken), max_size=6, unique=True)) if taken else []
         before = dict(self.seats._search_from)
+        # Named with others: such as are free, do not exist, or come twice.
+        named = [*released, *sorted(self.free)[:2], (-1, 0), (0, self.cols), (self.rows, 0), *released[:1]]
 
-        self.seats.release(released)
+        assert sorted(self.seats.release(data.draw(st.permutations(named)))) == sorted(released)
         self.image.release(released)
 
         self.free |= set(released)

@@ -31,7 +31,7 @@ class _Store:
 
     def __init__(self, store: Any, *, keeps: Callable[[bytes | None], bool] = bool, sees: Callable[[bytes], bool] = bool) -> None:
         self._store = store
-        self.scan = store.scan
+        self.scan, self.read_ahead = store.scan, store.read_ahead
         self._keeps = keeps
         self._sees = sees
 

@@ -50,7 +50,7 @@ def _repeated() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, state: Any) -> None:
             self.put = state.put
-            self.scan = state.scan
+            self.scan, self.read_ahead = state.scan, state.read_ahead
 
         def get(self, _: bytes) -> None:
             return None
@@ -84,7 +84,7 @@ def _holders_unknown() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, holders: Any) -> None:
             self.put = holders.put
-            self.scan = holders.scan
+            self.scan, self.read_ahead = holders.scan, holders.read_ahead
 
         def get(self, _: bytes) -> None:
             return None

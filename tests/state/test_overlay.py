@@ -132,6 +132,36 @@ def test_a_deleted_key_is_gone_whatever_lies_below(overlay: OnlyOverlay, store: 
     assert list(store.items()) == []
 
 
+def test_what_was_read_ahead_is_not_asked_for_again_until_the_next_write(overlay: OnlyOverlay, store: NotedStore) -> None:
+    store.fill({b"a": b"1", b"b": b"1"}, 1)
+    overlay.read_ahead([b"a", b"b", b"none"])
+
+    assert [overlay.get(key) for key in (b"a", b"b", b"none")] == [b"1", b"1", None]
+    assert store.asked == [b"none"]
+
+    overlay.write_behind()
+    assert overlay.get(b"a") == b"1"
+    assert store.asked == [b"none", b"a"]
+
+
+def test_reading_ahead_hides_nothing_that_is_newer_than_the_store(overlay: OnlyOverlay, store: NotedStore) -> None:
+    keys = [b"stored", b"older", b"newer", b"open"]
+    store.fill(dict.fromkeys(keys, b"s"), 1)
+    overlay.put(b"older", b"o")
+    overlay.commit(2)
+    overlay.write_behind()
+    overlay.put(b"newer", None)
+    overlay.commit(3)
+    overlay.put(b"open", b"x")
+
+    overlay.read_ahead(keys)
+
+    assert [overlay.get(key) for key in keys] == [b"s", b"o", None, b"x"]
+    overlay.write_all()
+    overlay.read_ahead(keys)
+    assert [overlay.get(key) for key in keys] == [b"s", b"o", None, b"s"]
+
+
 def test_nothing_reaches_the_store_before_it_is_committed(overlay: OnlyOverlay, store: NotedStore) -> None:
     overlay.put(b"k", b"v")
     overlay.write_behind()

@@ -244,6 +244,10 @@ class _FragileTable(MemoryTable):
         self._stores.raise_if_damaged()
         return super().get(key)
 
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._stores.raise_if_damaged()
+        return super().get_all(keys)
+
     def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
         self._stores.raise_if_damaged()
         return super().scan(after, part, rows_max)

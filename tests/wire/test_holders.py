@@ -13,8 +13,18 @@ from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.holders import holder_of, read_holder, result_of
-from ticketmaster.wire.reservations import decided, failed_at_once, processing, read_create, reserve_seat
+from ticketmaster.wire.holders import CLOSED, holder, holder_of, holds_just, read_holder, result_of
+from ticketmaster.wire.holds import Hold, for_now
+from ticketmaster.wire.reservations import (
+    decided,
+    encode_seats,
+    failed_at_once,
+    processing,
+    read_create,
+    read_reserve,
+    reserve_seat,
+    succeeded,
+)
 
 KEY = b"018bcfe5-726d-7000-ba11-a3d0efac6001"
 COMMANDS = {
@@ -56,6 +66,23 @@ def test_of_a_reservation_that_no_area_has_decided_there_is_no_holder() -> None:
 def test_what_is_no_holder_is_unreadable(value: bytes) -> None:
     with pytest.raises(UNREADABLE):
         read_holder(KEY, value)
+
+
+@pytest.mark.parametrize("hold", [None, Hold(600, 900)])
+def test_a_holder_of_just_these_seats_is_told_without_reading_it(hold: Hold | None) -> None:
+    create, seats = create_reservation(count=2), encode_seats([(0, 1), (0, 2)])
+    names = read_create(create).names
+    other_names = read_create(create_reservation(area="B")).names
+    command = read_reserve(reserve_seat(KEY, create, read_create(create).names_at))
+    result = succeeded(KEY, seats) if hold is None else for_now(succeeded(KEY, seats), hold)
+    value = holder(command, result)
+
+    assert holds_just(value, names, seats)
+    assert read_holder(KEY, value) == (b"show", b"A", [(0, 1), (0, 2)])
+    for others in (encode_seats([(0, 1)]), encode_seats([(0, 1), (0, 2), (0, 3)])):
+        assert not holds_just(value, names, others)
+    assert not holds_just(value, other_names, seats)
+    assert not holds_just(CLOSED, names, seats)
 
 
 def test_what_is_no_reservation_has_no_holder() -> None:

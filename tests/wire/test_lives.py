@@ -13,7 +13,7 @@ from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType,
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.changes import encode_change, read_change, read_release, release_seats
+from ticketmaster.wire.changes import encode_change, read_change, read_release, release_seats, released_id
 from ticketmaster.wire.holders import CLOSED, holder, holder_of, read_holder, result_of
 from ticketmaster.wire.holds import Hold, for_now, without_hold
 from ticketmaster.wire.lives import reserved_for_now, standing, stands
@@ -110,16 +110,32 @@ def test_a_change_is_what_fastavro_writes_and_is_read_back(change_id: str, kind:
             read_change(broken)
 
 
+def test_a_state_that_does_not_exist_is_unreadable() -> None:
+    value = stands(reserved([(0, 0)]), standing(reserved([(0, 0)])).seats_end, State.PAID, b"", NO_LIFE)
+    at = standing(value).seats_end
+
+    for byte in (2 * len(State), 1, 0x80):
+        with pytest.raises(UNREADABLE):
+            standing(value[:at] + bytes([byte]) + value[at + 1 :])
+
+
+@pytest.mark.parametrize("value", [b"", b"rubb", b"rubbi", b"rubbis", bytes(6)])
+def test_what_is_no_release_names_an_id_that_nothing_has(value: bytes) -> None:
+    assert len(released_id(value)) <= 1
+
+
 @given(SEATS)
 def test_a_release_names_the_area_and_the_seats(seats: list[tuple[int, int]]) -> None:
     reservation = reserved(seats)
 
-    key, value = release_seats(ID, reservation, standing(reservation).seats)
+    key, value = release_seats(ID, standing(reservation).names, standing(reservation).seats)
 
     listed = [{"row": row, "col": col} for row, col in seats]
     assert key == b"concert#A"
     assert value == avro.encode("ReleaseSeats", {"reservationId": ID.decode(), "eventId": "concert", "areaId": "A", "seats": listed})
-    assert read_release(value) == (ID, read_create(create()).names, seats)
+    release = read_release(value)
+    assert (release.reservation_id, release.names, release.seats) == (ID, read_create(create()).names, tuple(seats))
+    assert released_id(value) == ID
     with pytest.raises(UNREADABLE):
         read_release(value + b"\x00")
 

@@ -19,6 +19,7 @@ from ticketmaster.wire.reservations import (
     encode_run,
     encode_seats,
     encode_who_and_where,
+    end_of_seats,
     failed_at_once,
     is_seats,
     processing,
@@ -265,3 +266,19 @@ def test_short_seats_are_remembered_and_those_that_somebody_chose_are_not() -> N
     assert looked_at == [short, chosen, chosen]
     assert is_seats(chosen)
     assert not is_seats(chosen[:-1])
+
+
+@given(SEATS, st.binary(max_size=3), st.integers(0, 200))
+def test_where_seats_end_is_told_as_by_reading_them(seats: list[tuple[int, int]], behind: bytes, cut: int) -> None:
+    encoded = encode_seats(seats)
+    assert end_of_seats(b"x" + encoded + behind, 1) == 1 + len(encoded)
+
+    # Any bytes, of which most are no seats.
+    spoiled = encoded[:cut] + behind
+    try:
+        expected = read_seats(spoiled, 0)[1]
+    except UNREADABLE:
+        with pytest.raises(UNREADABLE):
+            end_of_seats(spoiled, 0)
+    else:
+        assert end_of_seats(spoiled, 0) == expected

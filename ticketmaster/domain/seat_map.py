@@ -73,14 +73,21 @@ class SeatMap:
             taken += 1
         self.available -= taken
 
-    def release(self, seats: Iterable[tuple[int, int]]) -> None:
-        """Frees seats that exist, are taken and differ from each other."""
-        free, stride = self.free, self.stride
-        places = sorted(row * stride + col for row, col in seats)
-        for place in places:
-            free[place] = 1
-        self.available += len(places)
-        self._search_again(places)
+    def release(self, seats: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Frees those of the seats that exist and are taken, and returns them."""
+        free, stride, rows, cols = self.free, self.stride, self.rows, self.cols
+        released, places = [], []
+        for row, col in seats:
+            if 0 <= row < rows and 0 <= col < cols:
+                place = row * stride + col
+                if free[place] == TAKEN:
+                    free[place] = 1
+                    released.append((row, col))
+                    places.append(place)
+        if places:
+            self.available += len(places)
+            self._search_again(sorted(places))
+        return released
 
     def _search_again(self, places: Iterable[int]) -> None:
         """Moves each search back to the first run that seats at these places, in order and free by now, make long enough for it.

@@ -16,9 +16,9 @@ from ticketmaster.streams.topology import Look, Outputs, Processor, State, Store
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.changes import Release, read_release
+from ticketmaster.wire.changes import Release, read_release, released_id
 from ticketmaster.wire.frames import FRAMES
-from ticketmaster.wire.holders import CLOSED, holder, read_holder, result_of
+from ticketmaster.wire.holders import CLOSED, holder, holds_just, read_holder, result_of
 from ticketmaster.wire.holds import for_now
 from ticketmaster.wire.reservations import (
     Command,
@@ -82,9 +82,7 @@ class LiveArea:
 
     def release(self, seats: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """Frees those of the seats that the area has and that are taken, and returns them."""
-        area = self.seats
-        released = [seat for seat in dict.fromkeys(seats) if area.has(*seat) and not area.is_free(*seat)]
-        area.release(released)
+        released = self.seats.release(seats)
         self.image.release(released)
         return released
 
@@ -230,11 +228,12 @@ class EventProcessor(Processor):
 
     def _release(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Frees what a reservation holds, once, however often it is told to give it back."""
-        holders = stores[HOLDERS]
+        holders, budget = stores[HOLDERS], self._budget
+        holders.read_ahead([released_id(value) for _, value in records if value is not None])
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            if self._budget.is_spent:
+            if budget.written_bytes >= budget.bytes_max:
                 outputs.leave(at)
                 return
             try:
@@ -243,7 +242,7 @@ class EventProcessor(Processor):
                 if given == CLOSED:
                     continue
                 seats = _held(release, given)
-                area = self._area(key, stores)
+                area = self._areas.get(key) or self._area(key, stores)
             except UNREADABLE as reason:
                 outputs.reject(at, f"no ReleaseSeats, or its holder or its area can't be read: {reason}")
                 continue
@@ -298,10 +297,10 @@ class EventProcessor(Processor):
         return area
 
 
-def _held(release: Release, given: bytes | None) -> list[tuple[int, int]]:
+def _held(release: Release, given: bytes | None) -> Sequence[tuple[int, int]]:
     """The seats to free. UNREADABLE: the holder, or a release of another area."""
-    if given is None:
-        # Taken before there were holders: the reservation role knows what it has.
+    # Without a holder they were taken before there were any: the reservation role knows what it has.
+    if given is None or holds_just(given, release.names, release.encoded):
         return release.seats
     event_id, area_id, seats = read_holder(release.reservation_id, given)
     if (event_id, area_id) != read_names(release.names):

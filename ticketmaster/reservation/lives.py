@@ -22,7 +22,7 @@ from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change, release_seats
 from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, read_deadline
 from ticketmaster.wire.holds import Hold
-from ticketmaster.wire.lives import reserved_for_now, standing, stands
+from ticketmaster.wire.lives import Standing, reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, event_of, processing, read_result
 
 RESERVATIONS, DEADLINES = "Reservation", "Deadline"
@@ -104,23 +104,28 @@ class Lives:
             outputs[self._changes].append(_TICK)
             self._tick_sent_ms, self._tick_awaited_ms = now_ms, now_ms + _TICK_MS
             return
-        for key in self._deadlines.take_due(self._read_ms, _ENDED_MAX):
-            self._end(key, stores, outputs)
+        due = list(self._deadlines.take_due(self._read_ms, _ENDED_MAX))
+        stores[RESERVATIONS].read_ahead(due)
+        ended = sum([self._end(key, stores, outputs) for key in due])
+        if ended:
+            outputs.changed("expired", ended)
 
-    def _end(self, key: bytes, stores: Stores, outputs: Outputs) -> None:
+    def _end(self, key: bytes, stores: Stores, outputs: Outputs) -> bool:
+        """Whether a hold is over, and ended now."""
         deadlines = stores[DEADLINES]
         was_early, reservation = self.cancelled_early.pop(key, None) is not None, stores[RESERVATIONS].get(key)
         if was_early or reservation is None:
             deadlines.put(key, None)
-            return
+            return False
         where = standing(reservation)
         if is_over(where.state, where.life, self._read_ms):
-            self._move(key, reservation, where.seats_end, where.seats, expired(where.life), stores, outputs)
+            self._move(key, reservation, where, expired(where.life), stores, outputs)
             self._close(key, deadlines)
-            outputs.changed("expired")
-        elif where.life.hold_expires_ms:
+            return True
+        if where.life.hold_expires_ms:
             # It was extended meanwhile.
             self._deadlines.add(key, where.life.hold_expires_ms)
+        return False
 
     def _close(self, key: bytes, deadlines: State) -> None:
         self.open_holds -= 1
@@ -141,6 +146,7 @@ class Lives:
     def change(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Works off what is asked of reservations; each is answered by the reservation as it is then, with the id of the change."""
         self._read_ms = max(self._read_ms, outputs.time_ms)
+        stores[RESERVATIONS].read_ahead([key for key, value in records if value is not None])
         for at, (key, value) in enumerate(records):
             if value is None:
                 self._ahead_ms, self._tick_awaited_ms = max(0, self._tick_sent_ms - outputs.time_ms), 0
@@ -169,7 +175,7 @@ class Lives:
         elif where.life.hold_expires_ms and not until_ms:
             self._close(key, deadlines)
         outputs.changed(change_name(change.kind, where.state, moved))
-        self._move(key, reservation, where.seats_end, where.seats, moved, stores, outputs)
+        self._move(key, reservation, where, moved, stores, outputs)
 
     def end_by_event(self, key: bytes, reservation: bytes, stores: Stores, outputs: Outputs) -> bool:
         """Cancels a reservation of a cancelled event; False: it was over before."""
@@ -180,17 +186,17 @@ class Lives:
         if where.life.hold_expires_ms:
             self._close(key, stores[DEADLINES])
         outputs.changed("cancelled")
-        self._move(key, reservation, where.seats_end, where.seats, moved, stores, outputs)
+        self._move(key, reservation, where, moved, stores, outputs)
         return True
 
-    def _move(self, key: bytes, reservation: bytes, seats_end: int, seats: bytes, moved: Moved, stores: Stores, outputs: Outputs) -> None:
-        value = stands(reservation, seats_end, moved.state, moved.reason.encode(), moved.life)
+    def _move(self, key: bytes, reservation: bytes, where: Standing, moved: Moved, stores: Stores, outputs: Outputs) -> None:
+        value = stands(reservation, where.seats_end, moved.state, moved.reason.encode(), moved.life)
         stores[RESERVATIONS].put(key, value)
         outputs[self._decisions].append((key, value))
         if moved.state is ReservationState.CANCELLED:
             self._limits.free(key, reservation, stores)
         if moved.frees:
-            self._give_back(key, reservation, seats, outputs)
+            self._give_back(key, where.names, where.seats, outputs)
 
     def cancel_at_once(self, key: bytes, create: bytes, stores: Stores, outputs: Outputs) -> None:
         """A reservation whose cancellation was read before it: no area is asked."""
@@ -199,7 +205,7 @@ class Lives:
         reservation = processing(key, create)
         where = standing(reservation)
         moved = Moved(ReservationState.CANCELLED, CANCELLED, Life(change_id=change_id))
-        self._move(key, reservation, where.seats_end, where.seats, moved, stores, outputs)
+        self._move(key, reservation, where, moved, stores, outputs)
         outputs.decided("CANCELLED")
 
     def give_back(self, key: bytes, reservation: bytes | None, result: bytes, outputs: Outputs) -> None:
@@ -207,9 +213,9 @@ class Lives:
         if reservation is None:
             return
         seats, reason = read_result(result)
-        if reason is None and standing(reservation).state is ReservationState.CANCELLED:
-            self._give_back(key, reservation, seats, outputs)
+        if reason is None and (where := standing(reservation)).state is ReservationState.CANCELLED:
+            self._give_back(key, where.names, seats, outputs)
 
-    def _give_back(self, key: bytes, reservation: bytes, seats: bytes, outputs: Outputs) -> None:
-        area_key, release = release_seats(key, reservation, seats)
+    def _give_back(self, key: bytes, names: bytes, seats: bytes, outputs: Outputs) -> None:
+        area_key, release = release_seats(key, names, seats)
         outputs[self._releases[partition_of(area_key, self._partitions)]].append((area_key, release))

@@ -34,6 +34,10 @@ class _Table:
         self._file.check()
         return self.values.get(key)
 
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._file.check()
+        return {key: self.values[key] for key in keys if key in self.values}
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         self._file.check()
         return iter(sorted(self.values.items()))

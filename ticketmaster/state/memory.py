@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ticketmaster.state.port import Changes, Scanned, Steps, Update
 
@@ -17,6 +17,9 @@ class MemoryTable:
 
     def get(self, key: bytes) -> bytes | None:
         return self._values.get(key)
+
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        return {key: self._values[key] for key in keys if key in self._values}
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted(self._values.items()))

@@ -53,6 +53,13 @@ class Overlay:
             return self._written[key]
         return self.table.get(key)
 
+    def read_ahead(self, keys: Sequence[bytes]) -> None:
+        """Keeps what the store has of keys that will be asked for, up to its next write: a question for many costs a third each."""
+        newer, older, written = self._newer, self._older, self._written
+        unknown = [key for key in keys if not (key in newer or key in older or key in written)]
+        if len(unknown) > 1:
+            written.update(self.table.get_all(unknown))
+
     def scan(self, after: bytes, part: bytes, rows_max: int) -> Scanned:
         """As :meth:`StateTable.scan`, of what is committed; what is in memory counts for no row."""
         stored, end = self.table.scan(after, part, rows_max)

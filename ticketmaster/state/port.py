@@ -5,7 +5,7 @@ A store only shortens recovery, the changelog is the truth: it may be lost, it m
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Changes = Mapping[bytes, bytes | None]
@@ -39,6 +39,9 @@ class StateTable(Protocol):
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
+
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values of those of the keys that have one."""
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value, in the order of the keys."""

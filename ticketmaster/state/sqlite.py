@@ -21,6 +21,8 @@ FORMAT_VERSION = 1
 _CACHE_KIB = 2_048
 # A statement of many rows costs a fifth less for each than as many statements.
 _ROWS_AT_ONCE = 100
+# Look-ups of so many keys in a statement take a third of the time of as many statements.
+_ASKED_AT_ONCE = (100, 10, 1)
 # Of one step of a write: rows of keys from all over a large store take 30 µs each, large ones a millisecond a mebibyte and more.
 _STEP_ROWS_MAX = 500
 _STEP_BYTES_MAX = 1 << 20
@@ -73,6 +75,8 @@ class SqliteTable:
         # Two walks over the same pages, both without a call of Python's for each row.
         self._end_query = f"SELECT key FROM {self._table} WHERE key > ? ORDER BY key LIMIT 2 OFFSET ?"  # noqa: S608
         self._scan_query = f"{self._rows_query} WHERE key > ? AND key <= ? AND instr(value, ?) ORDER BY key"
+        # Of as many statements as there are sizes, each is prepared once.
+        self._many_queries = [(rows, f"{self._rows_query} WHERE key IN ({', '.join('?' * rows)})") for rows in _ASKED_AT_ONCE]
         self._checked_to: bytes | None = None
         self._is_checked = False
         self.damage: TaskCorrupted | None = None
@@ -87,8 +91,22 @@ class SqliteTable:
             raise self.damage
         if key > self._highest:
             return None
-        found = next(self._rows(self._one_query, (key,)), None)
-        return found[1] if found else None
+        try:
+            rows = self._connection.execute(self._one_query, (key,)).fetchall()
+        except sqlite3.Error as cause:
+            raise self._unreadable(cause) from cause
+        return next(_checked(rows, self._path))[1] if rows else None
+
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        if self.damage:
+            raise self.damage
+        highest, found, start = self._highest, dict[bytes, bytes](), 0
+        there = [key for key in keys if key <= highest]
+        for rows, query in self._many_queries:
+            while len(there) - start >= rows:
+                found.update(self._rows(query, tuple(there[start : start + rows])))
+                start += rows
+        return found
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return self._rows(f"{self._rows_query} ORDER BY key")

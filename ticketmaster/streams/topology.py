@@ -46,9 +46,9 @@ class Outputs(dict[TopicPartition, list[Pair]]):
         """A reservation is decided."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
-    def changed(self, change: str) -> None:
-        """Something became of a reservation that was decided."""
-        self.changes[change] = self.changes.get(change, 0) + 1
+    def changed(self, change: str, times: int = 1) -> None:
+        """Something became of so many reservations that were decided."""
+        self.changes[change] = self.changes.get(change, 0) + times
 
     def __missing__(self, source: TopicPartition) -> list[Pair]:
         records = self[source] = []
@@ -60,6 +60,9 @@ class State(Protocol):
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
+
+    def read_ahead(self, keys: Sequence[bytes]) -> None:
+        """Fetches what will be asked for, in one go: in a store that takes a third of the time of so many questions."""
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Writes a value; None deletes."""

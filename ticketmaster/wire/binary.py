@@ -37,7 +37,8 @@ def int_width(value: int) -> int:
 def encode_string(value: str | bytes) -> bytes:
     """An Avro string: its length in bytes, then UTF-8."""
     raw = value.encode() if isinstance(value, str) else value
-    return encode_int(len(raw)) + raw
+    size = len(raw)
+    return (SMALL_INTS[size] if size < _SMALL else _encode_int(size)) + raw
 
 
 def read_int(data: bytes, at: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ticketmaster.domain.event import area_key
@@ -9,7 +10,7 @@ from ticketmaster.domain.life import Change, Kind
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.reservations import check_frame, read_seats
+from ticketmaster.wire.reservations import check_frame, end_of_seats, read_names, read_seats, remembered
 
 
 def encode_change(change: Change) -> bytes:
@@ -41,20 +42,38 @@ def read_change(value: bytes) -> Change:
 
 
 class Release(NamedTuple):
-    """A ``ReleaseSeats``. ``names`` are the encoded names of event and area."""
+    """A ``ReleaseSeats``. ``names`` are the encoded names of event and area, ``encoded`` the seats."""
 
     reservation_id: bytes
     names: bytes
-    seats: list[tuple[int, int]]
+    encoded: bytes
+
+    @property
+    def seats(self) -> tuple[tuple[int, int], ...]:
+        """(row, col) of each seat."""
+        return _seats_of(self.encoded)
 
 
-def release_seats(reservation_id: bytes, reservation: bytes, seats: bytes) -> tuple[bytes, bytes]:
-    """(the key of the area, the framed ``ReleaseSeats``) of a ``Reservation`` in either form; ``seats`` are encoded."""
-    names_at = skip_string(reservation, skip_string(reservation, FRAME_BYTES))
-    event_id, area_at = read_string(reservation, names_at)
-    area_id, names_end = read_string(reservation, area_at)
-    value = b"".join((FRAMES.release_seats, encode_string(reservation_id), reservation[names_at:names_end], seats))
-    return area_key(event_id.decode(), area_id.decode()).encode(), value
+@remembered
+def _seats_of(encoded: bytes) -> tuple[tuple[int, int], ...]:
+    return tuple(read_seats(encoded, 0)[0])
+
+
+@lru_cache(maxsize=16_384)
+def _area_key_of(names: bytes) -> bytes:
+    event_id, area_id = read_names(names)
+    return area_key(event_id.decode(), area_id.decode()).encode()
+
+
+def release_seats(reservation_id: bytes, names: bytes, seats: bytes) -> tuple[bytes, bytes]:
+    """(the key of the area, the framed ``ReleaseSeats``) of a reservation; the names of event and area, and the seats, are encoded."""
+    return _area_key_of(names), b"".join((FRAMES.release_seats, encode_string(reservation_id), names, seats))
+
+
+def released_id(value: bytes) -> bytes:
+    """The id of the reservation that a ``ReleaseSeats`` names, which may not be whole: to look up what will be asked for."""
+    at = FRAME_BYTES + 1
+    return value[at : at + (value[FRAME_BYTES] >> 1)] if len(value) > FRAME_BYTES else b""
 
 
 def read_release(value: bytes) -> Release:
@@ -62,7 +81,7 @@ def read_release(value: bytes) -> Release:
     check_frame(value, FRAMES.release_seats)
     reservation_id, names_at = read_string(value, FRAME_BYTES)
     names_end = skip_string(value, skip_string(value, names_at))
-    seats, at = read_seats(value, names_end)
+    at = end_of_seats(value, names_end)
     if at != len(value):
         raise InvalidRecord(f"it has {len(value)} bytes and should end at {at}")
-    return Release(reservation_id, value[names_at:names_end], seats)
+    return Release(reservation_id, value[names_at:names_end], value[names_end:])

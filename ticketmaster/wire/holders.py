@@ -17,6 +17,7 @@ from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 from ticketmaster.wire.holds import without_hold
 from ticketmaster.wire.lives import standing
 from ticketmaster.wire.reservations import (
+    SUCCESS_WITH_SEATS,
     Command,
     encode_seats,
     read_names,
@@ -42,6 +43,14 @@ def result_of(reservation_id: bytes, value: bytes) -> bytes:
     """The ``ReservationResult`` that this holder was given. UNREADABLE: the value is no holder's, or that of a closed one."""
     frame = FRAMES.reservation_result if value[:_NAMES_AT] == _LAYOUT else FRAMES.reservation_result_2
     return b"".join((frame, encode_string(reservation_id), value[_answer_at(value) :]))
+
+
+def holds_just(value: bytes, names: bytes, seats: bytes) -> bool:
+    """Whether this is plainly the value of a holder of these seats, encoded, in the area of these names.
+
+    False: it may be all the same, written in another way. :func:`read_holder` tells.
+    """
+    return value[:_NAMES_AT] in (_LAYOUT, _LAYOUT_WITH_HOLD) and value.startswith(names + SUCCESS_WITH_SEATS + seats, _NAMES_AT)
 
 
 def read_holder(reservation_id: bytes, value: bytes) -> tuple[bytes, bytes, list[tuple[int, int]]]:

@@ -5,14 +5,21 @@ A reservation has this form from the first such thing on; until then, and for ev
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ticketmaster.domain.life import NO_LIFE, Life
 from ticketmaster.domain.reservation import State
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string
+from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.reservations import read_seats, seats_start
+from ticketmaster.wire.reservations import end_of_seats
+
+_STATES = {SMALL_INTS[state][0]: state for state in State}
+_NO_TEXT = b"\x00"
+# What a held reservation ends in that nobody has changed: no reference, no change, no refusal; and how much comes before it, at most.
+_UNCHANGED = 3 * _NO_TEXT
+_UNCHANGED_BYTES_MAX = 23
 
 
 class Standing(NamedTuple):
@@ -24,32 +31,64 @@ class Standing(NamedTuple):
     # Encoded, as a ReleaseSeats has them, and where they end.
     seats: bytes
     seats_end: int
+    # The encoded names of event and area.
+    names: bytes
 
 
 def standing(reservation: bytes) -> Standing:
     """Where a framed ``Reservation`` of either form stands. UNREADABLE: it is none."""
-    seats_at = seats_start(reservation)
-    _, seats_end = read_seats(reservation, seats_at)
-    number, at = read_int(reservation, seats_end)
-    reason, at = read_string(reservation, at)
+    names_at = skip_string(reservation, skip_string(reservation, FRAME_BYTES))
+    names_end = skip_string(reservation, skip_string(reservation, names_at))
+    _, at = read_int(reservation, names_end)
+    _, at = read_int(reservation, at)
+    seats_at = at + 1
+    seats_end = end_of_seats(reservation, seats_at)
+    state = _STATES.get(reservation[seats_end])
+    if state is None:
+        raise InvalidRecord(f"no state begins with {reservation[seats_end]:#x}")
+    reason, at = read_string(reservation, seats_end + 1)
     life = NO_LIFE
-    if reservation[:FRAME_BYTES] == FRAMES.reservation_2:
-        expires_ms, at = read_int(reservation, at)
-        expires_max_ms, at = read_int(reservation, at)
-        reference, at = read_string(reservation, at)
-        change_id, at = read_string(reservation, at)
-        refusal, at = read_string(reservation, at)
-        life = Life(expires_ms, expires_max_ms, reference, change_id, refusal)
-    elif reservation[:FRAME_BYTES] != FRAMES.reservation:
+    if reservation.startswith(FRAMES.reservation_2):
+        rest = reservation[at:]
+        life = _read_unchanged(rest) if rest.endswith(_UNCHANGED) and len(rest) <= _UNCHANGED_BYTES_MAX else _read_life(rest)
+        at = len(reservation)
+    elif not reservation.startswith(FRAMES.reservation):
         raise InvalidRecord(f"its frame is {reservation[:FRAME_BYTES].hex()}, not that of a Reservation")
     if at != len(reservation):
         raise InvalidRecord(f"it has {len(reservation)} bytes and should end at {at}")
-    return Standing(State(number), reason, life, reservation[seats_at:seats_end], seats_end)
+    return Standing(state, reason, life, reservation[seats_at:seats_end], seats_end, reservation[names_at:names_end])
+
+
+def _read_life(data: bytes) -> Life:
+    """What a reservation of the second form has behind its reason. UNREADABLE: it is not that, to its last byte."""
+    expires_ms, at = read_int(data, 0)
+    expires_max_ms, at = read_int(data, at)
+    reference, at = read_string(data, at)
+    change_id, at = read_string(data, at)
+    refusal, at = read_string(data, at)
+    if at != len(data):
+        raise InvalidRecord(f"its end has {len(data)} bytes and should have {at}")
+    return Life(expires_ms, expires_max_ms, reference, change_id, refusal)
+
+
+# All holds that begin in one transaction end alike.
+_read_unchanged = lru_cache(maxsize=4_096)(_read_life)
 
 
 def stands(reservation: bytes, seats_end: int, state: State, reason: bytes, life: Life) -> bytes:
     """The reservation in its second form, in another state. ``seats_end`` is that of its :func:`standing`."""
-    return b"".join((FRAMES.reservation_2, reservation[FRAME_BYTES:seats_end], SMALL_INTS[state], encode_string(reason), *_encoded(life)))
+    expires_ms, expires_max_ms, reference, change_id, refusal = life
+    parts = (
+        FRAMES.reservation_2,
+        reservation[FRAME_BYTES:seats_end],
+        SMALL_INTS[state],
+        encode_string(reason) if reason else _NO_TEXT,
+        _times(expires_ms, expires_max_ms),
+        encode_string(reference) if reference else _NO_TEXT,
+        encode_string(change_id) if change_id else _NO_TEXT,
+        encode_string(refusal) if refusal else _NO_TEXT,
+    )
+    return b"".join(parts)
 
 
 def reserved_for_now(reservation: bytes, state_at: int, expires_ms: int, expires_max_ms: int) -> bytes:
@@ -57,12 +96,7 @@ def reserved_for_now(reservation: bytes, state_at: int, expires_ms: int, expires
     return stands(reservation, state_at, State.RESERVED, b"", Life(expires_ms, expires_max_ms))
 
 
-def _encoded(life: Life) -> tuple[bytes, ...]:
-    expires_ms, expires_max_ms, reference, change_id, refusal = life
-    return (
-        encode_int(expires_ms),
-        encode_int(expires_max_ms),
-        encode_string(reference),
-        encode_string(change_id),
-        encode_string(refusal),
-    )
+@lru_cache(maxsize=1_024)
+def _times(expires_ms: int, expires_max_ms: int) -> bytes:
+    """When a hold ends, and when it does at the latest: the same for all holds that begin in a transaction."""
+    return encode_int(expires_ms) + encode_int(expires_max_ms)

@@ -31,7 +31,7 @@ _REMEMBERED_BYTES_MAX = 24
 # ReservationResult behind the id: result, then the branch of the union of seats.
 _SUCCESS = 0
 _FAILED = 2
-_SUCCESS_WITH_SEATS = b"\x00\x02"
+SUCCESS_WITH_SEATS = b"\x00\x02"
 _FAILED_WITHOUT_SEATS = b"\x02\x00"
 _NO_ERROR = b"\x00\x00"
 # A failure without seats and without a code, but with a message.
@@ -73,6 +73,19 @@ def read_seats(data: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
             seats.append((row, col))
 
 
+def end_of_seats(data: bytes, at: int) -> int:
+    """Where the Avro array of ``Seat`` at ``at`` ends. UNREADABLE: it does not."""
+    size = data[at]
+    if size == 0:
+        return at + 1
+    if size < 0x80 and not size & 1:
+        # Of small numbers each takes a byte: then the array has as many as the byte of its count says, which is doubled.
+        end = at + 1 + size
+        if data[end] == 0 and data[at:end].isascii():
+            return end + 1
+    return read_seats(data, at)[1]
+
+
 def remembered(function: Callable[[bytes], T]) -> Callable[[bytes], T]:
     """A function of encoded seats that remembers short runs, of which few are possible in areas of one shape.
 
@@ -86,7 +99,7 @@ def remembered(function: Callable[[bytes], T]) -> Callable[[bytes], T]:
 def is_seats(data: bytes) -> bool:
     """Whether this is one whole Avro array of ``Seat``."""
     try:
-        return read_seats(data, 0)[1] == len(data)
+        return end_of_seats(data, 0) == len(data)
     except UNREADABLE:
         return False
 
@@ -145,7 +158,7 @@ def _read_command(value: bytes, frame: bytes) -> Command:
         raise InvalidRecord("its type is none of the three")
     seats_at = at + 1
     # What is spliced on must be whole: a record with bytes too few or too many would spoil those that are made of it.
-    end = seats_at + 1 if value[seats_at] == 0 else read_seats(value, seats_at)[1]
+    end = end_of_seats(value, seats_at)
     if end != len(value):
         raise InvalidRecord(f"it has {len(value)} bytes and should end at {end}")
     names = value[names_at:names_end]
@@ -195,7 +208,7 @@ def reserve_seat(reservation_id: bytes, create: bytes, names_at: int) -> bytes:
 
 def succeeded(reservation_id: bytes, seats: bytes) -> bytes:
     """The ``ReservationResult`` that gives ``seats`` (by :func:`encode_seats`)."""
-    return b"".join((_FRAMES.reservation_result, encode_string(reservation_id), _SUCCESS_WITH_SEATS, seats, _NO_ERROR))
+    return b"".join((_FRAMES.reservation_result, encode_string(reservation_id), SUCCESS_WITH_SEATS, seats, _NO_ERROR))
 
 
 def refused(reservation_id: bytes, refusal: Refusal) -> bytes:
@@ -251,10 +264,8 @@ def decided(reservation: bytes | None, result: bytes) -> Decision | None:
         return None
     seats_at = seats_start(reservation)
     # The tail alone does not tell: a reason may end in the same bytes. No seats, then the tail, is the usual case.
-    if reservation[seats_at:] != _NO_SEATS_PROCESSING:
-        _, state_at = read_seats(reservation, seats_at)
-        if reservation[state_at:] != _PROCESSING_TAIL:
-            return None
+    if reservation[seats_at:] != _NO_SEATS_PROCESSING and reservation[end_of_seats(reservation, seats_at) :] != _PROCESSING_TAIL:
+        return None
     if reason is None:
         return Decision(b"".join((reservation[:seats_at], seats, _RESERVED_TAIL)), "")
     failed = b"".join((reservation[: -len(_PROCESSING_TAIL)], SMALL_INTS[State.FAILED], encode_string(reason)))
@@ -269,10 +280,10 @@ def read_result(result: bytes) -> tuple[bytes, bytes | None]:
     if not reservation_id.isascii():
         reservation_id.decode()
     seats_at = at = outcome_at + 2
-    if result[outcome_at:seats_at] == _SUCCESS_WITH_SEATS and result.endswith(_NO_ERROR) and is_seats(seats := result[seats_at:-2]):
+    if result[outcome_at:seats_at] == SUCCESS_WITH_SEATS and result.endswith(_NO_ERROR) and is_seats(seats := result[seats_at:-2]):
         return seats, None
     if _is_there(result, outcome_at + 1):
-        _, at = read_seats(result, seats_at)
+        at = end_of_seats(result, seats_at)
     seats = result[seats_at:at]
     code = message = None
     if _is_there(result, at):
