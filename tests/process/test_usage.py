@@ -27,6 +27,10 @@ from tests.process.server import COMMAND, environment, forget_state, one_clear_l
         (["--partitions", "1.5"], ["--partitions", "1.5"]),
         (["--seats-per-area-max", "0"], ["--seats-per-area-max", "0"]),
         (["--request-body-bytes-max", "1MB"], ["--request-body-bytes-max", "1MB"]),
+        (["--seats-per-user-max", "10001"], ["--seats-per-user-max", "10001"]),
+        (["--cancel-reservations-max", "0"], ["--cancel-reservations-max", "0"]),
+        (["--cancel-rows-max", "100001"], ["--cancel-rows-max", "100001"]),
+        (["--rules-wait-ms", "0"], ["--rules-wait-ms", "0"]),
         (["--drain-ms", "-5"], ["--drain-ms", "-5"]),
         (["--log-level", "loud"], ["--log-level", "loud"]),
         (["-s", "0"], ["--selectors", "0"]),
@@ -328,3 +332,11 @@ def test_a_limit_of_open_files_that_leaves_room_for_nobody_is_one_clear_line(tmp
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "raise the limit of open files" in done.stderr
+
+
+async def test_an_operator_sets_how_many_seats_an_event_may_allow_a_user(tmp_path: Path) -> None:
+    event = {"eventName": "show", "areas": [{"areaId": "A", "price": 1, "rowCount": 1, "colCount": 1}]}
+    with serving(tmp_path / "data", "--seats-per-user-max", "1500") as (_, address):
+        allowed, refused = [await ask(address, "POST", "/v1/event", {**event, "seatsPerUserMax": seats}) for seats in (1_500, 1_501)]
+    assert (allowed.status, refused.status) == (200, 400)
+    assert "from 1 to 1500" in refused.json["detail"]

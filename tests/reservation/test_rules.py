@@ -18,11 +18,12 @@ from ticketmaster.domain.rules import (
     EventRules,
     Status,
 )
-from ticketmaster.reservation import cancelling
 from ticketmaster.reservation.area_cache import AreaCache
-from ticketmaster.reservation.lives import DEADLINES
+from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.reservation.rules import KnownRules
+from ticketmaster.reservation.settings import CancelSettings
+from ticketmaster.state.port import Scanned
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.deadlines import event_key
@@ -42,10 +43,11 @@ WINDOW = EventRules(opening_ms=OPENS, closing_ms=CLOSES, revision=3, checked_rev
 class Sale:
     """A task of the reservation role, and the table of events beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancelling: CancelSettings | None = None) -> None:
         self.fresh = True
         self.rules = KnownRules(lambda: self.fresh)
-        self.role = Role(reservation_topology(PARTITIONS, AreaCache(PARTITIONS, lambda: True), self.rules), PARTITION)
+        areas = AreaCache(PARTITIONS, lambda: True)
+        self.role = Role(reservation_topology(PARTITIONS, areas, self.rules, cancelling or CancelSettings()), PARTITION)
 
     def know(self, rules: EventRules | None, event: str = "show") -> None:
         """A record of ``state.event`` comes."""
@@ -216,9 +218,8 @@ def test_a_cancelled_event_sells_nothing_more_whatever_the_table_says(sale: Sale
     assert sale.create(9, create_reservation(event="other"), b"x")
 
 
-def test_many_reservations_are_cancelled_in_pieces_that_a_restart_begins_again(sale: Sale, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancelling, "_LOOKED_AT_MAX", 7)
-    monkeypatch.setattr(cancelling, "_CANCELLED_MAX", 3)
+def test_many_reservations_are_cancelled_in_pieces_that_a_restart_begins_again() -> None:
+    sale = Sale(CancelSettings(rows_max=7, reservations_max=3))
     keys = [b"r%02d" % number for number in range(40)]
     for number, key in enumerate(keys):
         sale.reserve(key, event="other" if number % 4 == 0 else "show")
@@ -249,10 +250,60 @@ def test_a_reservation_that_begins_in_the_transaction_of_the_cancellation_is_can
     assert sale.work() == {KEY: ("CANCELLED", EVENT_CANCELLED)}
 
 
-def test_an_event_that_is_cancelled_while_another_one_is_has_its_reservations_found_too(
-    sale: Sale, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reservations_max", [1, 2])
+def test_a_look_for_the_reservations_of_a_cancelled_event_looks_at_each_once(
+    reservations_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cancelling, "_LOOKED_AT_MAX", 2)
+    sale = Sale(CancelSettings(rows_max=10, reservations_max=reservations_max))
+    for number in range(34):
+        sale.reserve(b"r%02d" % number)
+    looked_at: list[bytes] = []
+    overlay = sale.role.overlays[RESERVATIONS]
+    scan = overlay.scan
+
+    def noted(after: bytes, part: bytes, rows_max: int) -> Scanned:
+        scanned = scan(after, part, rows_max)
+        looked_at.extend(key for key, _ in scanned.items)
+        return scanned
+
+    monkeypatch.setattr(type(overlay), "scan", lambda _, *arguments: noted(*arguments))
+    sale.cancel()
+    sale.work()
+
+    assert looked_at == [b"r%02d" % number for number in range(34)]
+
+
+def test_a_reservation_that_is_paid_back_after_it_was_found_is_left_as_it_is() -> None:
+    sale = Sale(CancelSettings(rows_max=10, reservations_max=1))
+    for number in range(3):
+        sale.reserve(b"r%d" % number)
+    sale.cancel()
+    sale.role.on_time(5_000)
+    sale.role.run(topics.CHANGE_RESERVATION, [(b"r1", change("CANCEL"))], 1_500)
+
+    assert sale.work().keys() == {b"r2"}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_cancelled_event_is_forgotten_when_a_week_later_another_one_is_cancelled(sale: Sale, *, restarted: bool) -> None:
+    week_ms = 7 * 86_400_000
+    for event, now_ms in (("show", 5_000), ("second", 6_000), ("third", week_ms + 5_000)):
+        if restarted:
+            sale.role.restart()
+        sale.cancel(event)
+        while sale.role.processor.deadline_ms is not None:
+            sale.role.on_time(now_ms)
+
+    marks = sale.role.overlays[DEADLINES]
+    assert [marks.get(event_key(event)) is None for event in (b"show", b"second", b"third")] == [True, False, False]
+    # What is known of it is in the table of events from now on.
+    assert COMMANDS in sale.create(9)
+    sale.know(EventRules(status=Status.CANCELLED, revision=3))
+    assert decisions(sale.create(9, key=b"other")) == {b"other": ("FAILED", EVENT_CANCELLED)}
+
+
+def test_an_event_that_is_cancelled_while_another_one_is_has_its_reservations_found_too() -> None:
+    sale = Sale(CancelSettings(rows_max=2))
     for number in range(9):
         sale.reserve(b"r%d" % number, event="other" if number % 2 else "show")
     sale.cancel()

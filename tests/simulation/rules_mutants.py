@@ -87,8 +87,8 @@ def _freed_too_early() -> AbstractContextManager[Any]:
 def _looked_through_in_part() -> AbstractContextManager[Any]:
     cancel_some = CancelledEvents.cancel_some
 
-    def cancel_a_few(self: CancelledEvents, stores: Any, outputs: Any) -> None:
-        cancel_some(self, {**stores, lives.RESERVATIONS: Few(stores[lives.RESERVATIONS])}, outputs)
+    def cancel_a_few(self: CancelledEvents, now_ms: int, stores: Any, outputs: Any) -> None:
+        cancel_some(self, now_ms, {**stores, lives.RESERVATIONS: Few(stores[lives.RESERVATIONS])}, outputs)
 
     return replaced(CancelledEvents, "cancel_some", cancel_a_few)
 

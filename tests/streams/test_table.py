@@ -167,6 +167,27 @@ def test_a_global_table_lets_records_gather() -> None:
     on_virtual_time(test)
 
 
+@pytest.mark.parametrize("comes", [True, False])
+def test_work_waits_for_a_global_table_but_not_for_ever(*, comes: bool) -> None:
+    async def test(lab: Lab) -> None:
+        now_s, began_s = asyncio.get_running_loop().time, list[float]()
+
+        async def work() -> None:
+            began_s.append(now_s())
+
+        table, _ = lab.global_table()
+        if not comes:
+            await lab.stop(lab.jobs.pop())
+        waited_s = SETTINGS.table_wait_max_ms / 1000
+        started_s = now_s()
+        await table.before(work)
+
+        assert (began_s[0] - started_s >= waited_s) is not comes
+        assert len(lab.notes.failed_reads) == (0 if comes else 1)
+
+    on_virtual_time(test)
+
+
 def test_an_owned_table_answers_from_what_was_there_and_from_what_comes() -> None:
     async def test(lab: Lab) -> None:
         await lab.send(1, (b"old", b"1"), (b"gone", b"1"))

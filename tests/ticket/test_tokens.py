@@ -6,8 +6,9 @@ import pytest
 
 from tests.support.doors import bearing, line, scope_tokens, token_of
 from ticketmaster.clock import SystemClock
+from ticketmaster.ticket import tokens as tokens_module
 from ticketmaster.ticket.access import Scope
-from ticketmaster.ticket.tokens import BrokenLine, TokenLine, digest_of, new_token, read_lines
+from ticketmaster.ticket.tokens import BrokenLine, TokenLine, Tokens, digest_of, new_token, read_lines
 
 ONE = digest_of(token_of("one")).hex()
 TWO = digest_of(token_of("two")).hex()
@@ -85,3 +86,19 @@ def test_a_token_is_found_by_the_header_that_holds_it() -> None:
     assert (entry.caller.name, entry.requests_per_second) == ("till", 3)
     for given in ("Bearer", "Bearer ", f"Bearer {digest_of(token_of('till')).hex()}", token_of("till"), f"Bearer {token_of('till')}0"):
         assert tokens.find(given) is None
+
+
+def test_tokens_that_were_found_are_found_again_and_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "_FOUND_MAX", 3)
+    lines = [line(f"till-{number}", Scope.SELLER) for number in range(10)]
+    tokens = Tokens(lines, by_id=True)
+    for _ in range(2):
+        for number in range(10):
+            for scheme in ("Bearer", "bearer"):
+                entry = tokens.find(f"{scheme} {token_of(f'till-{number}')}")
+                assert entry
+                assert entry.caller.name == f"till-{number}"
+        assert tokens.find(f"Bearer {token_of('nobody')}") is None
+    assert len(tokens._found) <= 3
+    # The next file has other tokens.
+    assert Tokens(lines[1:], by_id=True).find(bearing("till-0")["authorization"]) is None

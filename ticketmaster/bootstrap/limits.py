@@ -1,10 +1,11 @@
-"""The gateway's limits, from what the command line says."""
+"""The limits of the gateway and the reservation role, from what the command line says."""
 
 from __future__ import annotations
 
-from ticketmaster.config.roles import TicketConfig
+from ticketmaster.config.roles import ReservationConfig, TicketConfig
 from ticketmaster.config.standalone import StandaloneConfig
 from ticketmaster.domain.event import EventLimits
+from ticketmaster.reservation.settings import CancelSettings
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.settings import Certificate, ServerSettings
 
@@ -20,6 +21,7 @@ def ticket_limits(config: StandaloneConfig | TicketConfig) -> TicketLimits:
             areas_max=config.areas_per_event_max,
             seats_per_area_max=config.seats_per_area_max,
             seats_per_event_max=config.seats_per_event_max,
+            seats_per_user_max=config.seats_per_user_max,
         ),
         request_body_bytes_max=config.request_body_bytes_max,
         seats_per_reservation_max=config.seats_per_reservation_max,
@@ -31,6 +33,11 @@ def ticket_limits(config: StandaloneConfig | TicketConfig) -> TicketLimits:
         long_poll_ms=config.long_poll_ms,
         drain_ms=config.drain_ms,
     )
+
+
+def cancel_settings(config: StandaloneConfig | ReservationConfig) -> CancelSettings:
+    """How much of a cancelled event a transaction works off."""
+    return CancelSettings(rows_max=config.cancel_rows_max, reservations_max=config.cancel_reservations_max)
 
 
 def end_ms(config: StandaloneConfig | TicketConfig) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from ticketmaster.bootstrap.directory import begin_run, check_state
 from ticketmaster.bootstrap.doors import Guard, warn_if_open
 from ticketmaster.bootstrap.front import Front
-from ticketmaster.bootstrap.limits import end_ms, server_settings, ticket_limits
+from ticketmaster.bootstrap.limits import cancel_settings, end_ms, server_settings, ticket_limits
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals
@@ -61,7 +62,8 @@ class _Standalone:
     """The three roles on the embedded broker, in one process."""
 
     def __init__(self, config: StandaloneConfig, guard: Guard, directory: Path, run: int, measuring: Measuring) -> None:
-        clock, settings, partitions = SystemClock(), EMBEDDED, config.partitions
+        clock, partitions = SystemClock(), config.partitions
+        settings = replace(EMBEDDED, table_wait_max_ms=config.rules_wait_ms)
         self._config = config
         self._guard = guard
         self._measuring = measuring
@@ -75,7 +77,8 @@ class _Standalone:
         limits = ticket_limits(config)
         areas, rules = AreaCache(partitions, lambda: self._areas.fresh), KnownRules(lambda: self._events.fresh)
         self._event = StreamWorker(event_topology(partitions), broker, self._open_stores, settings, observer)
-        self._reservation = StreamWorker(reservation_topology(partitions, areas, rules), broker, self._open_stores, settings, observer)
+        topology = reservation_topology(partitions, areas, rules, cancel_settings(config))
+        self._reservation = StreamWorker(topology, broker, self._open_stores, settings, observer)
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, settings, observer
         )

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from ticketmaster.bootstrap.kafka import RoleContext, role_context
+from ticketmaster.bootstrap.limits import cancel_settings
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals, unless_stopped
 from ticketmaster.bootstrap.supervisor import Supervision, supervise
 from ticketmaster.bootstrap.workers import WorkerLink
 from ticketmaster.clock import SystemClock
-from ticketmaster.config.roles import RoleConfig
+from ticketmaster.config.roles import ReservationConfig, RoleConfig
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.reservation.rules import KnownRules
+from ticketmaster.reservation.settings import CANCELLING, CancelSettings
 from ticketmaster.streams.table import GlobalTable
 from ticketmaster.streams.topology import Topology
 from ticketmaster.streams.worker import StreamWorker
@@ -27,12 +30,13 @@ from ticketmaster.telemetry.logs import configure_logs
 from ticketmaster.wire import topics
 
 
-def run_reservation(config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
+def run_reservation(config: ReservationConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
     """Runs until a signal (0) or a failure (1). UsageError: it can't start.
 
     ``arguments`` are those of the command line: with several workers, each is started with them.
     """
-    return _run_role(topics.RESERVATION_SERVICE, config, arguments, on_ready)
+    streams, cancelling = replace(config.role.streams, table_wait_max_ms=config.rules_wait_ms), cancel_settings(config)
+    return _run_role(topics.RESERVATION_SERVICE, replace(config.role, streams=streams), arguments, on_ready, cancelling)
 
 
 def run_event(config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
@@ -40,17 +44,25 @@ def run_event(config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[
     return _run_role(topics.EVENT_SERVICE, config, arguments, on_ready)
 
 
-def _run_role(application_id: str, config: RoleConfig, arguments: Sequence[str], on_ready: Callable[[], None]) -> int:
+def _run_role(
+    application_id: str,
+    config: RoleConfig,
+    arguments: Sequence[str],
+    on_ready: Callable[[], None],
+    cancelling: CancelSettings = CANCELLING,
+) -> int:
     configure_logs(config.log_level)
     link = WorkerLink.from_environment()
     if link:
-        return run_role(_run(application_id, config, link, lambda: None))
+        return run_role(_run(application_id, config, cancelling, link, lambda: None))
     if config.workers == 1:
-        return run_role(_run(application_id, config, None, on_ready))
+        return run_role(_run(application_id, config, cancelling, None, on_ready))
     return supervise(Supervision(application_id, config, arguments, listeners=(), end_ms=0), on_ready)
 
 
-async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None, on_ready: Callable[[], None]) -> int:
+async def _run(
+    application_id: str, config: RoleConfig, cancelling: CancelSettings, link: WorkerLink | None, on_ready: Callable[[], None]
+) -> int:
     signals = stop_signals()
     async with AsyncExitStack() as stack:
         scraped = bool(config.metrics_port)
@@ -66,7 +78,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
         # It may wait long for the registry.
         context = await unless_stopped(stack.enter_async_context(role_context(config, application_id, measuring.observer)), signals)
         if context:
-            parts = _parts(application_id, context)
+            parts = _parts(application_id, context, cancelling)
             ready.watch(
                 lambda: all(part.ready for part in parts),
                 lambda: all(part.rebalancing if isinstance(part, StreamWorker) else part.ready for part in parts),
@@ -85,7 +97,7 @@ async def _run(application_id: str, config: RoleConfig, link: WorkerLink | None,
     return status
 
 
-def _parts(application_id: str, context: RoleContext) -> list[StreamWorker | GlobalTable]:
+def _parts(application_id: str, context: RoleContext, cancelling: CancelSettings) -> list[StreamWorker | GlobalTable]:
     def worker(topology: Topology) -> StreamWorker:
         return StreamWorker(topology, context.broker, context.open_stores, context.settings, context.observer, context.membership())
 
@@ -96,7 +108,7 @@ def _parts(application_id: str, context: RoleContext) -> list[StreamWorker | Glo
         context.broker, topics.AREA_STATUS.name, context.partitions, areas.apply, context.settings, context.observer, rest=True
     )
     events = GlobalTable(context.broker, topics.EVENT.name, context.partitions, rules.apply, context.settings, context.observer)
-    return [events, statuses, worker(reservation_topology(context.partitions, areas, rules))]
+    return [events, statuses, worker(reservation_topology(context.partitions, areas, rules, cancelling))]
 
 
 def _jobs(parts: Sequence[StreamWorker | GlobalTable]) -> dict[str, Coroutine[Any, Any, None]]:

@@ -120,6 +120,13 @@ GATEWAY_LIMITS = combined(
     limit("seats-per-area-max", 100_000, "Maximum seats of an area."),
     limit("seats-per-event-max", 10_000_000, "Maximum seats of an event."),
     limit("seats-per-reservation-max", 1_000, "Maximum seats of a reservation."),
+    click.option(
+        "--seats-per-user-max",
+        default=1_000,
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="Maximum seatsPerUserMax of an event. What a user has of it is one record.",
+    ),
     limit("waiting-requests-max", 200_000, "Maximum requests that wait for a decision or a change."),
     limit("commands-in-flight-max", 50_000, "Maximum commands that wait for the log."),
     limit("connections-max", 10_000, "Maximum open connections."),
@@ -191,6 +198,29 @@ LIST_OPTIONS = combined(
     ),
     limit("listed-reservations-max", 1_000, "Most reservations of a page of that list."),
     limit("lists-in-flight-max", 32, "Most such pages that are being made, for clients and for other processes."),
+)
+
+
+RESERVATION_LIMITS = combined(
+    click.option(
+        "--cancel-reservations-max",
+        default=200,
+        type=click.IntRange(1, 5_000),
+        metavar="N",
+        help="Most reservations of a cancelled event that one transaction cancels: payments wait for it.",
+    ),
+    click.option(
+        "--cancel-rows-max",
+        default=5_000,
+        type=click.IntRange(1, 100_000),
+        metavar="N",
+        help="Most reservations that one transaction looks at to find those of a cancelled event.",
+    ),
+    limit(
+        "rules-wait-ms",
+        60_000,
+        "At the start, work without the rules of all events after so long: their areas refuse what was not checked.",
+    ),
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from ticketmaster.cli.options import (
     LIST_OPTIONS,
     LOG_LEVEL,
     PORT,
+    RESERVATION_LIMITS,
     STATE_DIR,
     STREAM_CONFIG,
     bind,
@@ -29,8 +29,6 @@ from ticketmaster.cli.options import (
 
 if TYPE_CHECKING:
     from ticketmaster.config.roles import RoleConfig
-
-    RunStreamRole = Callable[[RoleConfig, Sequence[str], Callable[[], None]], int]
 
 _LOOPBACK = "127.0.0.1"
 _LOOPBACK_6 = "::1"
@@ -112,11 +110,15 @@ def ticket(**options: Any) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @_STREAM_ROLE
+@RESERVATION_LIMITS
 def reservation(**options: Any) -> None:
     """Run the reservation role on Kafka: the life of each reservation."""
     from ticketmaster.bootstrap.stream_roles import run_reservation  # noqa: PLC0415
+    from ticketmaster.cli.banner import show_role_ready  # noqa: PLC0415
+    from ticketmaster.config.roles import ReservationConfig  # noqa: PLC0415
 
-    _run_stream_role(run_reservation, options)
+    role = _stream_role_config(options)
+    sys.exit(run_reservation(ReservationConfig(role=role, **options), sys.argv[1:], lambda: show_role_ready(role.state_dir)))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,12 +126,11 @@ def reservation(**options: Any) -> None:
 def event(**options: Any) -> None:
     """Run the event role on Kafka: the seats of each area."""
     from ticketmaster.bootstrap.stream_roles import run_event  # noqa: PLC0415
-
-    _run_stream_role(run_event, options)
-
-
-def _run_stream_role(run: RunStreamRole, options: dict[str, Any]) -> None:
     from ticketmaster.cli.banner import show_role_ready  # noqa: PLC0415
 
-    config = _role_config(options, workers=options["workers"], bind=options["bind"])
-    sys.exit(run(config, sys.argv[1:], lambda: show_role_ready(config.state_dir)))
+    role = _stream_role_config(options)
+    sys.exit(run_event(role, sys.argv[1:], lambda: show_role_ready(role.state_dir)))
+
+
+def _stream_role_config(options: dict[str, Any]) -> RoleConfig:
+    return _role_config(options, workers=options.pop("workers"), bind=options.pop("bind"))

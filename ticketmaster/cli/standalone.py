@@ -17,6 +17,7 @@ from ticketmaster.cli.options import (
     LIST_OPTIONS,
     LOG_LEVEL,
     PORT,
+    RESERVATION_LIMITS,
     bind,
     hostname,
     limit,
@@ -48,6 +49,7 @@ from ticketmaster.urls import host_and_port
 @limit("consumed-log-bytes-max", 256 << 20, "Bytes of processed commands to keep, per topic and partition.")
 @GATEWAY_LIMITS
 @LIST_OPTIONS
+@RESERVATION_LIMITS
 @DOOR_OPTIONS
 def standalone(**options: Any) -> None:
     """Run the whole system in one process, on an embedded broker: no Kafka, no Java, no Docker."""

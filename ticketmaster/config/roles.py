@@ -53,6 +53,7 @@ class TicketConfig:
     seats_per_area_max: int
     seats_per_event_max: int
     seats_per_reservation_max: int
+    seats_per_user_max: int
     waiting_requests_max: int
     commands_in_flight_max: int
     connections_max: int
@@ -63,6 +64,16 @@ class TicketConfig:
     list_reservations: bool
     listed_reservations_max: int
     lists_in_flight_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReservationConfig:
+    """The reservation role; the limits as in ``standalone``."""
+
+    role: RoleConfig
+    cancel_reservations_max: int
+    cancel_rows_max: int
+    rules_wait_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

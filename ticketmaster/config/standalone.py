@@ -30,6 +30,7 @@ class StandaloneConfig:
     seats_per_area_max: int
     seats_per_event_max: int
     seats_per_reservation_max: int
+    seats_per_user_max: int
     waiting_requests_max: int
     commands_in_flight_max: int
     connections_max: int
@@ -41,3 +42,6 @@ class StandaloneConfig:
     list_reservations: bool
     listed_reservations_max: int
     lists_in_flight_max: int
+    cancel_reservations_max: int
+    cancel_rows_max: int
+    rules_wait_ms: int

@@ -14,6 +14,7 @@ from ticketmaster.reservation.cancelling import CancelledEvents
 from ticketmaster.reservation.limits import USER_SEATS, UserLimits
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS, Lives
 from ticketmaster.reservation.rules import KnownRules
+from ticketmaster.reservation.settings import CANCELLING, CancelSettings
 from ticketmaster.state.port import StateTable, Steps
 from ticketmaster.streams.topology import Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
@@ -32,7 +33,9 @@ _SUPPORTED = (ReservationType.SELF_PICK, ReservationType.RANDOM)
 class ReservationProcessor(Processor):
     """One partition of the reservation role."""
 
-    def __init__(self, partition: int, partitions: int, areas: AreaCache, rules: KnownRules | None = None) -> None:
+    def __init__(
+        self, partition: int, partitions: int, areas: AreaCache, rules: KnownRules | None = None, cancelling: CancelSettings = CANCELLING
+    ) -> None:
         self._partitions = partitions
         self._decisions = TopicPartition(topics.USER_RESERVATION.name, partition)
         self._commands = partitions_of(topics.RESERVE_SEAT.name, partitions)
@@ -40,7 +43,7 @@ class ReservationProcessor(Processor):
         self._rules = rules or KnownRules()
         self._limits = UserLimits(partition, partitions)
         self._lives = Lives(partition, partitions, self._limits)
-        self._cancelled = CancelledEvents(self._lives)
+        self._cancelled = CancelledEvents(self._lives, cancelling)
 
     @property
     def deadline_ms(self) -> int | None:
@@ -71,7 +74,7 @@ class ReservationProcessor(Processor):
     def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:
         """Cancels some reservations of cancelled events, and ends some of the holds that are over."""
         if self._cancelled.deadline_ms is not None:
-            self._cancelled.cancel_some(stores, outputs)
+            self._cancelled.cancel_some(now_ms, stores, outputs)
         due_ms = self._lives.deadline_ms
         if due_ms is not None and due_ms <= now_ms:
             self._lives.on_time(now_ms, stores, outputs)
@@ -199,7 +202,9 @@ class ReservationProcessor(Processor):
         outputs[self._decisions].append((key, reservation))
 
 
-def reservation_topology(partitions: int, areas: AreaCache, rules: KnownRules | None = None) -> Topology:
+def reservation_topology(
+    partitions: int, areas: AreaCache, rules: KnownRules | None = None, cancelling: CancelSettings = CANCELLING
+) -> Topology:
     """The reservation role on topics of ``partitions`` partitions.
 
     ``areas`` is fed with the status of every area, ``rules`` with every event; None: no event has any.
@@ -217,5 +222,5 @@ def reservation_topology(partitions: int, areas: AreaCache, rules: KnownRules | 
             Store(DEADLINES, topics.DEADLINE_CHANGELOG.name),
             Store(USER_SEATS, topics.USER_SEATS_CHANGELOG.name),
         ),
-        new_processor=lambda partition: ReservationProcessor(partition, partitions, areas, rules),
+        new_processor=lambda partition: ReservationProcessor(partition, partitions, areas, rules, cancelling),
     )

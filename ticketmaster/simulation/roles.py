@@ -42,6 +42,7 @@ SETTINGS = StreamSettings(
     write_behind_interval_ms=2_000,
     poll_timeout_ms=4_000,
     table_age_max_ms=8_000,
+    table_wait_max_ms=12_000,
 )
 # A few areas.
 TRANSACTION_BYTES_MAX = 400

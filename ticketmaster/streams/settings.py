@@ -27,6 +27,8 @@ class StreamSettings:
     table_rest_ms: int = 100
     # How old a table is at most by which seats are refused; the broker is asked four times as often whether it has all.
     table_age_max_ms: int = 2_000
+    # How long work waits for a table that it is to begin behind.
+    table_wait_max_ms: int = 60_000
     # How many rows of a store are looked at in one go, behind the work, to see whether they are what was written; and the pause behind.
     check_rows_max: int = 1_000
     check_rest_ms: int = 50

@@ -109,8 +109,14 @@ class GlobalTable:
             await reader.stop()
 
     async def before(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Does work that is to begin when the table has all that was there."""
-        await self._is_there.wait()
+        """Does work that is to begin when the table has all that was there, or when that takes longer than ``table_wait_max_ms``."""
+        waited_ms = self._settings.table_wait_max_ms
+        try:
+            async with asyncio.timeout(waited_ms / 1000):
+                await self._is_there.wait()
+        except TimeoutError:
+            late = f"after {waited_ms / 1000:,g} s not all of its records have come: what waits for them begins without the rest"
+            self._observer.reading_failed(self._topic, late)
         await work()
 
     async def _follow(self, reader: Consumer) -> None:

@@ -23,6 +23,8 @@ _PROBLEMS = {
     EVENT_CANCELLED: problems.EVENT_CANCELLED,
 }
 _NS_PER_MS = 1_000_000
+# Answers that are kept: few events are waited for at once.
+_NOT_OPEN_MAX = 1_000
 
 
 class Sales:
@@ -59,5 +61,7 @@ class Sales:
         if known and known[:2] == (opening_ms, seconds):
             return known[2]
         problem = problems.sale_not_open(time_json(opening_ms * _NS_PER_MS), seconds)
+        if len(self._not_open) >= _NOT_OPEN_MAX:
+            self._not_open.clear()
         self._not_open[event_id] = opening_ms, seconds, problem
         return problem

@@ -21,6 +21,7 @@ _SCHEME: Final = "Bearer "
 _SCHEME_CHARACTERS: Final = len(_SCHEME)
 # No token of ours is so long; hashing what a client makes up shall cost nothing.
 _CHARACTERS_MAX: Final = 256
+_FOUND_MAX: Final = 10_000
 REQUESTS_PER_SECOND_MAX: Final = 1_000_000
 _is_name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII).fullmatch
 _is_digest = re.compile(r"[0-9a-fA-F]{64}", re.ASCII).fullmatch
@@ -144,13 +145,25 @@ class Tokens:
         self._entries: Mapping[bytes, Entry] = {
             line.digest: Entry(line.digest, Caller(line.name, line.scopes, line.events, by_id), line.requests_per_second) for line in lines
         }
+        # Those that were found, by their whole header: a client sends the same one with each request.
+        self._found: dict[str, Entry] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def find(self, authorization: str) -> Entry | None:
-        """The token of an Authorization header. It is looked up by its hash, which tells nothing of how near a guess was."""
+        """The token of an Authorization header. It is looked up by a hash, which tells nothing of how near a guess was.
+
+        One that was found before is found by the hash that Python makes of texts, with a key that nobody knows; all others by SHA-256.
+        """
+        if (found := self._found.get(authorization)) is not None:
+            return found
         scheme, token = authorization[:_SCHEME_CHARACTERS], authorization[_SCHEME_CHARACTERS:]
         if (scheme != _SCHEME and scheme.lower() != _SCHEME.lower()) or len(token) > _CHARACTERS_MAX:
             return None
-        return self._entries.get(digest_of(token))
+        entry = self._entries.get(digest_of(token))
+        if entry is not None:
+            if len(self._found) >= _FOUND_MAX:
+                self._found = {}
+            self._found[authorization] = entry
+        return entry
