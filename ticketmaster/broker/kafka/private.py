@@ -6,6 +6,7 @@ Nothing is replaced for the whole process: what behaves otherwise is an instance
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
@@ -23,6 +24,9 @@ Client: TypeAlias = Any
 Consumer: TypeAlias = Any
 FetchedBatch: TypeAlias = Any
 FetchedRecord: TypeAlias = Any
+
+_HURRIED_WAIT_MS: Final = 100
+_HURRY_S: Final = 2.0
 
 # By module, and within it by path. After a colon stands a name that the function before it must mention: an attribute that a
 # constructor sets, or what a function looks up when it is called.
@@ -80,7 +84,10 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "aiokafka.consumer.fetcher": (
         "READ_COMMITTED",
+        "Fetcher.__init__:_fetcher_timeout",
         "Fetcher.__init__:_records",
+        "Fetcher._get_actions_per_node:_fetch_max_wait_ms",
+        "Fetcher._get_actions_per_node:_fetcher_timeout",
         "Fetcher._proc_fetch_request:_records",
         "Fetcher.error_future",
         "FetchResult",
@@ -296,11 +303,39 @@ class _Fetched(dict[Any, Any]):
 
 
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record."""
+    """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record.
 
-    def __init__(self, unpacked: Callable[[Any], FetchedRecords], **arguments: Any) -> None:
+    A broker has one fetch of it at a time, and a partition that was paused when that began waits until it ends. So fetches are short while
+    a partition is paused, and for a while behind that; else an idle consumer asks as rarely as it is told to.
+    """
+
+    def __init__(self, unpacked: Callable[[Any], FetchedRecords], *, fetch_max_wait_ms: int, **arguments: Any) -> None:
         self._unpacked = unpacked
-        super().__init__(**arguments)
+        self._fetch_wait_ms = fetch_max_wait_ms
+        self._hurries_until_s = 0.0
+        self._hurries = True
+        super().__init__(fetch_max_wait_ms=min(fetch_max_wait_ms, _HURRIED_WAIT_MS), **arguments)
+
+    async def getmany(self, *partitions: Any, **how: Any) -> Any:
+        """As documented."""
+        if self._hurries and get_running_loop().time() >= self._hurries_until_s and not self.paused():
+            self._hurries = False
+            self._own_fetcher._fetch_max_wait_ms = self._fetch_wait_ms  # noqa: SLF001
+        return await super().getmany(*partitions, **how)
+
+    def pause(self, *partitions: Any) -> None:
+        """As documented."""
+        self._hurry()
+        super().pause(*partitions)
+
+    def seek(self, partition: Any, offset: int) -> None:
+        """As documented."""
+        self._hurry()
+        super().seek(partition, offset)
+
+    def _hurry(self) -> None:
+        self._hurries, self._hurries_until_s = True, get_running_loop().time() + _HURRY_S
+        self._own_fetcher._fetch_max_wait_ms = min(self._fetch_wait_ms, _HURRIED_WAIT_MS)  # noqa: SLF001
 
     @property
     def _fetcher(self) -> Any:
@@ -311,6 +346,8 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         # Its job has not run yet: it keeps what it fetches in there.
         if fetcher is not None:
             fetcher._records = _Fetched(self._unpacked)  # noqa: SLF001
+            # It looks whether there is anything else to be done, of which it is told anyway.
+            fetcher._fetcher_timeout = max(self._fetch_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
         self._own_fetcher = fetcher
 
 
