@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from scripts.errors import MissingError
-from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, peers, scale, watched
+from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, peers, quiet, scale, watched
 from scripts.perf.bench_suite.capacity import Cluster, Costs, Sale, partition_shares, plan
 from scripts.perf.bench_suite.errors import BenchError
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook, Results
@@ -179,13 +179,27 @@ def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     sizes = {"runs": 1, "requests": 200, "warm-up": 200, "reservations": 2_000, "in-memory": 500, "rate-s": 1, "waiters": 300}
     options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
-    done = bench("run", *(text for part in ("one", "four", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=280)
+    done = bench(
+        "run", *(text for part in ("one", "four", "quiet", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=280
+    )
 
     assert done.returncode == 0, done.stderr
     figures = {figure["name"]: figure for figure in json.loads(file.read_bytes())["figures"]}
     # Whether restoring took longer than reading the state is chance where there is so little.
     assert {kind.name for kind in on_kafka.KINDS} - figures.keys() <= {"restoration of reservation: records per s"}
+    assert {kind.name for kind in quiet.KINDS if not kind.name.startswith("one area")} <= figures.keys()
     assert figures["long polls waiting in one ticket process"]["values"] == [300]
+
+
+@pytest.mark.usefixtures("installed_kafka")
+def test_what_one_large_area_writes_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = bench("run", "--part", "large", "--runs", "1", "--rate-s", "1", "--json", file)
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())["figures"]
+    assert [figure["name"] for figure in figures] == [kind.name for kind in quiet.KINDS if kind.name.startswith("one area")]
+    assert all(figure["min"] > 0 for figure in figures)
 
 
 @pytest.mark.usefixtures("installed_kafka")

@@ -539,6 +539,37 @@ def test_a_table_that_is_followed_stays_fresh_whether_records_come_or_not(*, bus
     on_cut_off_broker(test)
 
 
+def test_a_table_that_nobody_asks_how_fresh_it_is_asks_nobody_and_is_fresh_as_soon_as_somebody_does() -> None:
+    async def run() -> None:
+        broker = CutOff()
+        await broker.start()
+        await broker.create_topics([TopicSpec("table", PARTITIONS, compacted=True)])
+        lab = Lab(broker)
+        table, _ = lab.global_table()
+        await until(lambda: table.ready, "ready")
+        await asyncio.sleep(60)
+        asked = broker.asked
+
+        await asyncio.sleep(600)
+        assert broker.asked == asked
+        assert not table.fresh
+        await until(lambda: table.fresh, "fresh")
+        # It stays so, and asks a while after it was asked last.
+        for _ in range(10):
+            await asyncio.sleep(AGE_MAX_S * 0.9)
+            assert table.fresh
+        await asyncio.sleep(60)
+        asked = broker.asked
+        await asyncio.sleep(600)
+        assert broker.asked == asked
+
+        for job in lab.jobs:
+            await lab.stop(job)
+        await broker.close()
+
+    run_virtual(run())
+
+
 def test_a_table_whose_fetches_fail_without_a_word_is_not_fresh_once_it_misses_a_record() -> None:
     async def test(lab: Lab, broker: CutOff, watch: Watch) -> None:
         broker.fetches_lost = True
@@ -608,7 +639,7 @@ def test_a_table_of_which_retention_removes_what_was_not_read_is_fresh_again() -
         source = TopicPartition("table", 1)
         broker.fetches_lost = True
         # The fetch that is under way gets through.
-        await asyncio.sleep(1)
+        await asyncio.sleep(SETTINGS.poll_timeout_ms / 1000 + 0.1)
         await lab.send(1, (b"k", b"second"))
         await asyncio.sleep(10)
         assert not watch.table.fresh

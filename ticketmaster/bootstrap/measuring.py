@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.clock import Clock, SteadyClock
+from ticketmaster.clock import Clock, SteadyClock, SystemClock
 from ticketmaster.config.telemetry import TelemetrySettings
 from ticketmaster.domain.life import CHANGES
 from ticketmaster.errors import UsageError
@@ -48,7 +48,7 @@ class Measuring:
         self._settings = settings
         self._metrics = Metrics()
         self._collecting: Collecting | None = None
-        self._loop_lag = LoopLag(clock)
+        self._loop_lag = LoopLag(clock, SystemClock().cpu_s)
         self._looking: asyncio.Task[None] | None = None
         self.observer = CountingObserver(self._metrics, self._role)
         self.counts_requests = scraped or settings.metrics

@@ -33,7 +33,9 @@ class Following:
             self._consumer.seek(source, offset)
 
     def forget(self) -> None:
-        """Takes nothing until the next :meth:`seek`."""
+        """Takes nothing until the next :meth:`seek`, and has nothing delivered meanwhile."""
+        for source in self._next:
+            self._consumer.pause(source)
         self._next.clear()
         self.gap = ""
 

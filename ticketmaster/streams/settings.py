@@ -20,7 +20,7 @@ class StreamSettings:
     migrated_backoff_ms: int = 1_000
     # How long records may gather under load.
     commit_interval_max_ms: int = 100
-    poll_timeout_ms: int = 500
+    poll_timeout_ms: int = 4_000
     # How long the group waits for its members when it deals out the partitions anew, and a little more.
     rebalance_max_ms: int = 25_000
     # How long a table that nobody waits for, as the filter's, lets its next records gather.

@@ -77,6 +77,9 @@ class GlobalTable:
         # Where logs ended when the broker was last asked, of those that are not applied so far.
         self._behind: dict[TopicPartition, int] = {}
         self._caught_up = asyncio.Event()
+        # Set when somebody wants to know how fresh it is; and when somebody last did.
+        self._wanted = asyncio.Event()
+        self._wanted_s = -inf
         # By the loop's time, a moment whose every record it has.
         self._has_all_of_s = -inf
         self._is_there = asyncio.Event()
@@ -93,7 +96,12 @@ class GlobalTable:
 
     @property
     def fresh(self) -> bool:
-        """Whether it is not older than ``table_age_max_ms``: what it says was so a moment ago."""
+        """Whether it is not older than ``table_age_max_ms``: what it says was so a moment ago.
+
+        Not at first, where nobody has asked for so long: that it is fresh is found out as long as somebody asks.
+        """
+        self._wanted_s = asyncio.get_running_loop().time()
+        self._wanted.set()
         return self.age_s * 1000 <= self._settings.table_age_max_ms
 
     async def run(self) -> None:
@@ -152,9 +160,10 @@ class GlobalTable:
     async def _ask(self) -> None:
         """Asks again and again where the logs end: a table that has come so far has all that was there when the broker was asked.
 
-        A poll that returns nothing proves nothing: a fetch may have failed without a word.
+        A poll that returns nothing proves nothing: a fetch may have failed without a word. While nobody wants to know, nobody is asked.
         """
-        interval_s = self._settings.table_age_max_ms / 1000 / _ASKED_PER_AGE
+        age_max_s = self._settings.table_age_max_ms / 1000
+        interval_s = age_max_s / _ASKED_PER_AGE
         time = asyncio.get_running_loop().time
         while True:
             # The answer may be late: it is true of this moment, or a later one.
@@ -169,6 +178,9 @@ class GlobalTable:
                 self._has_all_of_s = asked_s
                 self._is_there.set()
             await asyncio.sleep(asked_s + interval_s - time())
+            if self.ready and time() - self._wanted_s > age_max_s:
+                self._wanted.clear()
+                await self._wanted.wait()
 
     async def _catch_up(self, ends: Mapping[TopicPartition, int], interval_s: float) -> None:
         """Waits until all before these offsets is applied."""

@@ -126,7 +126,7 @@ LOOP_LAG: Final = Instrument(
     f"{_P}loop_lag_seconds",
     Kind.GAUGE,
     (),
-    "The longest within the last minute that the event loop was held, or the rest of it, as a timer of 0.1 s sees it.",
+    "The longest within the last minute that the event loop was held, or the rest of it, as a timer of 0.1 s sees it, of 1.6 s when idle.",
     "s",
 )
 EVENT_SEATS: Final = Instrument(f"{_P}event_seats", Kind.GAUGE, ("event",), "Seats of an event; every ticket process tells the same.")

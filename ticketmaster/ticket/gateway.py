@@ -49,6 +49,9 @@ from ticketmaster.wire.frames import FRAMES
 from ticketmaster.wire.rules import of_box_office
 
 _SWEEP_S = 0.25
+# While nobody waits: much shorter than anything that is waited for.
+_IDLE_SWEEP_S = 1.0
+_IDLE_PARTS = 4
 _DRAIN_POLL_S = 0.01
 # Where connections are wanted for other requests, a long poll may hold one for so long.
 _CROWDED_POLL_S = 0.5
@@ -340,8 +343,9 @@ class Gateway:
     async def sweep(self) -> None:
         """Answers those who have waited long enough, for ever."""
         loop = asyncio.get_running_loop()
+        idle_s = max(min(self._limits.long_poll_ms / 1000 / _IDLE_PARTS, _IDLE_SWEEP_S), _SWEEP_S)
         while True:
-            await asyncio.sleep(_SWEEP_S)
+            await asyncio.sleep(_SWEEP_S if self.waiting or self.commands_in_flight else idle_s)
             early_s = max(self._limits.long_poll_ms / 1000 - _CROWDED_POLL_S, 0) if self.is_crowded() else 0
             for waiting in (self._waiting, self._waiting_peers):
                 await in_turns(waiting.take_expired(loop.time() + early_s), refuse_undecided)

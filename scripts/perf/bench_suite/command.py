@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, peers, scale, watched
+from scripts.perf.bench_suite import beside, in_one_process, life, loop_holds, on_kafka, peers, quiet, scale, watched
 from scripts.perf.bench_suite.calibration import calibrate
 from scripts.perf.bench_suite.capacity import Cluster, Sale, costs_of, plan, told
 from scripts.perf.bench_suite.compare import compared
@@ -29,7 +29,7 @@ from scripts.perf.bench_suite.quick import measure_quick
 from scripts.perf.bench_suite.report import html
 from scripts.perf.bench_suite.steps import measure_steps
 
-_USUAL = ("standalone", "one", "four", "polls", "watched", "steps", "loop", "beside", "life", "peers")
+_USUAL = ("standalone", "one", "four", "quiet", "large", "polls", "watched", "steps", "loop", "beside", "life", "peers")
 PARTS = (*_USUAL, "scale")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
@@ -44,7 +44,8 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, show_default="all but scale",
-              help="Only this: one process; 1 partition; 4 and 2 processes a role; polls; watched; steps; what holds all up; "
+              help="Only this: one process; 1 partition; 4 and 2 processes a role; idle and few reservations a second; few of a large "
+                   "area; polls; watched; steps; what holds all up; "
                    "beside an event role of the original; holds, payments and expiry; PostgreSQL and Redis; growing sizes.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=5, help="Runs; a figure is their median.")
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=20_000, help="Reservations of a sale on Kafka.")
@@ -100,19 +101,14 @@ def run(
 def _measure(
     parts: Sequence[str], clients: Sequence[int], sizes: Sequence[str], numbers: dict[str, int], say: Callable[[str], None]
 ) -> Results:
-    kinds = (on_kafka, in_one_process, watched, loop_holds, beside, life, peers, scale)
+    kinds = (on_kafka, quiet, in_one_process, watched, loop_holds, beside, life, peers, scale)
     notes = Notebook(tuple(kind for part in kinds for kind in part.KINDS))
     kafka = on_kafka.Plan(**{name: numbers[name] for name in on_kafka.Plan._fields})
     alone = in_one_process.Plan(numbers["runs"], numbers["standalone_requests"], numbers["reservations"], numbers["single_requests"])
     calibration_us = [calibrate()]
     with tempfile.TemporaryDirectory(prefix="ticketmaster-bench-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
-        if "one" in parts:
-            on_kafka.measure_one_partition(folder / "one", kafka, notes, say)
-        if "four" in parts:
-            on_kafka.measure_four_partitions(folder / "four", kafka, notes, say)
-        if "polls" in parts:
-            on_kafka.measure_waiters(folder / "polls", kafka, notes, say)
+        _measure_on_kafka(parts, folder, kafka, notes, say)
         if "standalone" in parts:
             in_one_process.measure(folder / "standalone", alone, notes, say)
         if "watched" in parts:
@@ -143,6 +139,19 @@ def _measure(
         notes.timelines,
         list(measure_steps()) if "steps" in parts else [],
     )
+
+
+def _measure_on_kafka(parts: Sequence[str], folder: Path, plan: on_kafka.Plan, notes: Notebook, say: Callable[[str], None]) -> None:
+    measures = {
+        "one": on_kafka.measure_one_partition,
+        "four": on_kafka.measure_four_partitions,
+        "quiet": quiet.measure_quiet,
+        "large": quiet.measure_large_area,
+        "polls": on_kafka.measure_waiters,
+    }
+    for part, measure in measures.items():
+        if part in parts:
+            measure(folder / part, plan, notes, say)
 
 
 def _print(shown: Table) -> None:

@@ -41,6 +41,11 @@ def resident_mib(process: psutil.Process) -> float:
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
 
 
+def written_bytes(process: psutil.Process) -> int:
+    """What a process has given to the operating system to write so far, pages of files that are written again included."""
+    return int(process.io_counters().write_chars)
+
+
 def disk_bytes(folder: Path) -> int:
     """What a folder takes on the disk, with all that is in it."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

@@ -9,41 +9,57 @@ from typing import Any
 
 import pytest
 from aiokafka import client as library
+from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5
 from aiokafka.structs import BrokerMetadata
 
 from ticketmaster.broker.kafka.connecting import patient
+from ticketmaster.simulation.kafka.wire import decoded
 
 AWAY, THERE = 1, 2
 
 
-class Connection:
-    """As much of one as its client looks at."""
+class Wire(asyncio.Transport):
+    """Keeps what is written; no answer comes."""
 
     def __init__(self) -> None:
-        self.open = True
-        self.sent: list[Any] = []
+        super().__init__()
+        self.written: list[bytes] = []
 
-    def connected(self) -> bool:
-        return self.open
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
 
-    def close(self, reason: object = None) -> asyncio.Future[None]:
-        self.open = False
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Nothing ever comes."""
 
-    async def send(self, request: object, **_: object) -> None:
-        """No answer comes."""
-        self.sent.append(request)
-        raise TimeoutError
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Connection(AIOKafkaConnection):  # type: ignore[misc]
+    """A real one, to nobody; it knows the newest version of requests for metadata that aiokafka has."""
+
+    def __init__(self) -> None:
+        super().__init__("broker", 1, request_timeout_ms=50)
+        loop = asyncio.get_running_loop()
+        self.wire = Wire()
+        self._reader, self._closed_fut = asyncio.StreamReader(), loop.create_future()
+        self._protocol = AIOKafkaProtocol(self._closed_fut, self._reader, loop=loop)
+        self._writer = asyncio.StreamWriter(self.wire, self._protocol, self._reader, loop)
+        self._closed_fut.set_result(None)
+        self._read_task = asyncio.ensure_future(asyncio.Event().wait())
+        self._versions = {MetadataRequest_v5.API_KEY: (0, MetadataRequest_v5.API_VERSION)}
 
 
 class Network:
     """Counts what is tried, by port."""
 
     def __init__(self) -> None:
+        self.made: list[Connection] = []
         self.tried: dict[int, list[float]] = {}
         self.there = {THERE}
 
@@ -51,7 +67,8 @@ class Network:
         self.tried.setdefault(port, []).append(asyncio.get_running_loop().time())
         if port not in self.there:
             raise ConnectionRefusedError
-        return Connection()
+        self.made.append(Connection())
+        return self.made[-1]
 
 
 @pytest.fixture
@@ -62,11 +79,13 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
 
 
 @pytest.fixture
-async def client(network: Network) -> AsyncIterator[Any]:  # noqa: ARG001 - it is there first
+async def client(network: Network) -> AsyncIterator[Any]:
     client = patient(library.AIOKafkaClient())
     client.cluster._brokers = {node: BrokerMetadata(node, "broker", node, None) for node in (AWAY, THERE)}
     yield client
     await client.close()
+    for connection in network.made:
+        AIOKafkaConnection.close(connection)
 
 
 async def ask(client: Any, node: int, seconds: float) -> None:  # noqa: ANN401
@@ -107,7 +126,7 @@ async def test_a_connection_on_which_no_answer_comes_is_left_also_when_metadata_
 
     assert not await client._metadata_update(client.cluster, ["topic"])
 
-    assert not deaf.open
+    assert not deaf.connected()
     assert await client.ready(THERE)
     assert len(network.tried[THERE]) == 2
 
@@ -132,6 +151,6 @@ async def test_topics_are_asked_for_without_creating_them(network: Network, clie
 
     assert not await client._metadata_update(client.cluster, ["topic"])
 
-    asked = [request.build(MetadataRequest_v5) for connection in connections.values() for request in connection.sent]
+    asked = [decoded(message).request for connection in connections.values() for message in connection.wire.written]
     assert asked
     assert all((request.topics, request.allow_auto_topic_creation) == (["topic"], False) for request in asked)

@@ -9,7 +9,8 @@ import asyncio
 from typing import Any, Final
 
 from ticketmaster.broker.kafka import private
-from ticketmaster.broker.kafka.private import Client, GetConnection
+from ticketmaster.broker.kafka.private import Client
+from ticketmaster.broker.kafka.private_connection import GetConnection, behave, connect_by, is_connected
 
 # As Java's reconnect.backoff.ms and reconnect.backoff.max.ms.
 _BACKOFF_MIN_S: Final = 0.05
@@ -26,10 +27,10 @@ def patient(client: Client) -> Client:
             """The connection to a node; None: there is none, or the last try was a moment ago."""
             # As aiokafka keeps them: a node's coordinator has a connection of its own.
             group = how.get("group", private.CONNECTION_DEFAULT)
-            if private.is_connected(client, node, group):
+            if is_connected(client, node, group):
                 connection = await get_connection(node, **how)
                 # The connection by which it found the cluster may still be in use: nobody got that one from here.
-                private.behave(connection)
+                behave(connection)
                 return connection
             key = node, group
             due_s, pause_s = away.get(key, (0.0, _BACKOFF_MIN_S))
@@ -43,10 +44,10 @@ def patient(client: Client) -> Client:
                 away[key] = asyncio.get_running_loop().time() + pause_s, min(pause_s * 2, _BACKOFF_MAX_S)
             else:
                 away.pop(key, None)
-                private.behave(connection)
+                behave(connection)
             return connection
 
         return get_now_and_then
 
-    private.connect_by(client, wrapped)
+    connect_by(client, wrapped)
     return client

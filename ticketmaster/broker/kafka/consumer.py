@@ -43,7 +43,8 @@ def new_consumer(settings: KafkaSettings, *, headers: bool = False, **arguments:
             "isolation_level": "read_committed",
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            "fetch_max_wait_ms": settings.fetch_wait_max_ms,
+            # A connection on which an answer is late is given up.
+            "fetch_max_wait_ms": min(settings.fetch_wait_max_ms, settings.request_timeout_ms // 2),
             "fetch_min_bytes": settings.fetch_bytes_min,
             "fetch_max_bytes": settings.fetch_bytes_max,
             "max_partition_fetch_bytes": settings.fetch_partition_bytes_max,

@@ -6,13 +6,13 @@ Nothing is replaced for the whole process: what behaves otherwise is an instance
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from asyncio import get_running_loop
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import RequestTimedOutError
 
 from ticketmaster.errors import UsageError
 
@@ -24,6 +24,9 @@ Client: TypeAlias = Any
 Consumer: TypeAlias = Any
 FetchedBatch: TypeAlias = Any
 FetchedRecord: TypeAlias = Any
+
+_HURRIED_WAIT_MS: Final = 100
+_HURRY_S: Final = 2.0
 
 # By module, and within it by path. After a colon stands a name that the function before it must mention: an attribute that a
 # constructor sets, or what a function looks up when it is called.
@@ -41,6 +44,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "AIOKafkaClient.force_metadata_update",
         "AIOKafkaClient.get_random_node",
         "AIOKafkaClient.ready:_get_conn",
+        "AIOKafkaClient.send",
         "AIOKafkaClient.send:ready",
         "ConnectionGroup.COORDINATION",
         "ConnectionGroup.DEFAULT",
@@ -48,7 +52,24 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "CoordinationType.TRANSACTION",
     ),
     "aiokafka.cluster": ("ClusterMetadata.leader_for_partition", "ClusterMetadata.__init__:unauthorized_topics"),
-    "aiokafka.conn": ("AIOKafkaConnection.send", "AIOKafkaConnection.close", "CloseReason.CONNECTION_TIMEOUT"),
+    "aiokafka.conn": (
+        "AIOKafkaConnection.__init__:_client_id",
+        "AIOKafkaConnection.__init__:_last_action",
+        "AIOKafkaConnection.__init__:_protocol",
+        "AIOKafkaConnection.__init__:_read_task",
+        "AIOKafkaConnection.__init__:_request_timeout",
+        "AIOKafkaConnection.__init__:_requests",
+        "AIOKafkaConnection.__init__:_versions",
+        "AIOKafkaConnection.__init__:_writer",
+        "AIOKafkaConnection._next_correlation_id",
+        "AIOKafkaConnection.close",
+        "AIOKafkaConnection.close:_requests",
+        "AIOKafkaConnection.connected",
+        "AIOKafkaConnection.send",
+        "CloseReason.CONNECTION_BROKEN",
+        "CloseReason.CONNECTION_TIMEOUT",
+        "CloseReason.OUT_OF_SYNC",
+    ),
     "aiokafka.consumer.consumer": (
         "AIOKafkaConsumer.__init__:_client",
         "AIOKafkaConsumer.__init__:_coordinator",
@@ -63,7 +84,10 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "aiokafka.consumer.fetcher": (
         "READ_COMMITTED",
+        "Fetcher.__init__:_fetcher_timeout",
         "Fetcher.__init__:_records",
+        "Fetcher._get_actions_per_node:_fetch_max_wait_ms",
+        "Fetcher._get_actions_per_node:_fetcher_timeout",
         "Fetcher._proc_fetch_request:_records",
         "Fetcher.error_future",
         "FetchResult",
@@ -85,8 +109,25 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.codec": ("has_gzip", "has_lz4", "has_snappy", "has_zstd", "lz4_encode"),
     "aiokafka.coordinator.assignors.abstract": ("AbstractPartitionAssignor",),
     "aiokafka.coordinator.protocol": ("ConsumerProtocolMemberAssignment", "ConsumerProtocolMemberMetadata"),
-    "aiokafka.protocol.api": ("RequestStruct", "RequestStruct.parse_response_header", "Response", "ResponseHeader_v0"),
+    "aiokafka.protocol.api": (
+        "Request.prepare",
+        "RequestStruct",
+        "RequestStruct.FLEXIBLE_VERSION",
+        "RequestStruct.encode",
+        "RequestStruct.parse_response_header",
+        "Response",
+        "ResponseHeader_v0",
+    ),
     "aiokafka.protocol.commit": ("OffsetFetchRequest",),
+    "aiokafka.protocol.fetch": (
+        "FetchRequest",
+        "FetchRequest.__init__:_isolation_level",
+        "FetchRequest.__init__:_max_bytes",
+        "FetchRequest.__init__:_max_wait_ms",
+        "FetchRequest.__init__:_min_bytes",
+        "FetchRequest.__init__:_rack_id",
+        "FetchRequest.topics",
+    ),
     "aiokafka.protocol.group": ("LeaveGroupRequest",),
     "aiokafka.protocol.metadata": (
         "MetadataRequest",
@@ -161,8 +202,11 @@ def check() -> None:
 # partition hold up all others; their client finds brokers, connects, and encodes what it is given.
 AIOKafkaClient: Final = _found("aiokafka.client", "AIOKafkaClient")
 CONNECTION_DEFAULT: Final = _found("aiokafka.client", "ConnectionGroup.DEFAULT")
-_CONNECTION_TIMEOUT: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_TIMEOUT")
-_MetadataRequest: Final = _found("aiokafka.protocol.metadata", "MetadataRequest")
+CONNECTION_BROKEN: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_BROKEN")
+CONNECTION_TIMEOUT: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_TIMEOUT")
+OUT_OF_SYNC: Final = _found("aiokafka.conn", "CloseReason.OUT_OF_SYNC")
+FetchRequest: Final = _found("aiokafka.protocol.fetch", "FetchRequest")
+MetadataRequest: Final = _found("aiokafka.protocol.metadata", "MetadataRequest")
 CONNECTION_APART: Final = _found("aiokafka.client", "ConnectionGroup.COORDINATION")
 """A second connection to a broker, for what may take long: a broker answers one request of a connection after the other."""
 OF_GROUP: Final = _found("aiokafka.client", "CoordinationType.GROUP")
@@ -259,11 +303,39 @@ class _Fetched(dict[Any, Any]):
 
 
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record."""
+    """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record.
 
-    def __init__(self, unpacked: Callable[[Any], FetchedRecords], **arguments: Any) -> None:
+    A broker has one fetch of it at a time, and a partition that was paused when that began waits until it ends. So fetches are short while
+    a partition is paused, and for a while behind that; else an idle consumer asks as rarely as it is told to.
+    """
+
+    def __init__(self, unpacked: Callable[[Any], FetchedRecords], *, fetch_max_wait_ms: int, **arguments: Any) -> None:
         self._unpacked = unpacked
-        super().__init__(**arguments)
+        self._fetch_wait_ms = fetch_max_wait_ms
+        self._hurries_until_s = 0.0
+        self._hurries = True
+        super().__init__(fetch_max_wait_ms=min(fetch_max_wait_ms, _HURRIED_WAIT_MS), **arguments)
+
+    async def getmany(self, *partitions: Any, **how: Any) -> Any:
+        """As documented."""
+        if self._hurries and get_running_loop().time() >= self._hurries_until_s and not self.paused():
+            self._hurries = False
+            self._own_fetcher._fetch_max_wait_ms = self._fetch_wait_ms  # noqa: SLF001
+        return await super().getmany(*partitions, **how)
+
+    def pause(self, *partitions: Any) -> None:
+        """As documented."""
+        self._hurry()
+        super().pause(*partitions)
+
+    def seek(self, partition: Any, offset: int) -> None:
+        """As documented."""
+        self._hurry()
+        super().seek(partition, offset)
+
+    def _hurry(self) -> None:
+        self._hurries, self._hurries_until_s = True, get_running_loop().time() + _HURRY_S
+        self._own_fetcher._fetch_max_wait_ms = min(self._fetch_wait_ms, _HURRIED_WAIT_MS)  # noqa: SLF001
 
     @property
     def _fetcher(self) -> Any:
@@ -274,6 +346,8 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         # Its job has not run yet: it keeps what it fetches in there.
         if fetcher is not None:
             fetcher._records = _Fetched(self._unpacked)  # noqa: SLF001
+            # It looks whether there is anything else to be done, of which it is told anyway.
+            fetcher._fetcher_timeout = max(self._fetch_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
         self._own_fetcher = fetcher
 
 
@@ -303,48 +377,3 @@ def client_of(owner: AIOKafkaConsumer | AIOKafkaAdminClient) -> Client:
 async def ask_node(admin: AIOKafkaAdminClient, node: int, request: Any) -> Any:
     """Sends a request to a given broker: who coordinates a group is one of them. It connects first."""
     return await admin._send_request_to_node(node, request)  # noqa: SLF001
-
-
-def is_connected(client: Client, node: Any, group: Any) -> bool:
-    """Whether a client has a connection to a node that works."""
-    known = client._conns.get((node, group))  # noqa: SLF001
-    return known is not None and known.connected()
-
-
-async def _in_time(connection: Any, answer: Awaitable[Any]) -> Any:
-    try:
-        return await answer
-    except TimeoutError as cause:
-        connection.close(reason=_CONNECTION_TIMEOUT)
-        # As aiokafka's client puts it. A TimeoutError it would answer by looking for the connection, which others may have dropped by now:
-        # that KeyError would end its job.
-        raise RequestTimedOutError from cause
-
-
-def behave(connection: Any) -> None:
-    """Makes a connection close when an answer is late, and ask for topics without creating them.
-
-    aiokafka closes it, too, but for requests for metadata: those it would repeat on the same connection, which may be dead for as
-    long as TCP tries: 15 minutes. And where ``auto.create.topics.enable`` is on, as it is by default, those requests of aiokafka
-    create each topic they name, with the broker's number of partitions.
-    """
-    # Several may have waited for it to be made.
-    if "send" in vars(connection):
-        return
-    send = connection.send
-
-    def send_well(request: Any, *more: Any, **how: Any) -> Awaitable[Any]:
-        if type(request) is _MetadataRequest:
-            request._allow_auto_topic_creation = False  # noqa: SLF001
-        # It is written at once, in the order of the calls.
-        return _in_time(connection, send(request, *more, **how))
-
-    connection.send = send_well
-
-
-GetConnection: TypeAlias = Callable[..., Awaitable[Any]]
-
-
-def connect_by(client: Client, wrapped: Callable[[GetConnection], GetConnection]) -> None:
-    """Wraps how this client finds its connection to a node: every request goes through there, and nowhere else can it be held back."""
-    client._get_conn = wrapped(client._get_conn)  # noqa: SLF001

@@ -55,7 +55,7 @@ class KafkaSettings:
     session_timeout_ms: int = 6_000
     heartbeat_interval_ms: int = 500
     rebalance_timeout_ms: int = 20_000
-    fetch_wait_max_ms: int = 100
+    fetch_wait_max_ms: int = 2_000
     fetch_bytes_min: int = 1
     fetch_partition_bytes_max: int = 524_288
     fetch_bytes_max: int = 52_428_800

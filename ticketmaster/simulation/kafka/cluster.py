@@ -22,6 +22,8 @@ _CLUSTER: Final = "simulated"
 _EARLIEST: Final = -2
 _READ_COMMITTED: Final = 1
 _NO_OFFSET: Final = -1
+_NO_SESSION: Final = 0
+_NO_REPLICA: Final = -1
 _PARTITION_BYTES_MAX: Final = 20_000
 _GROUP_TYPE: Final = 0
 _TRANSACTION_TYPE: Final = 1
@@ -236,7 +238,7 @@ class Cluster:
         asked_for = [
             (TopicPartition(topic, number), offset, bytes_max)
             for topic, partitions in request.topics
-            for number, offset, bytes_max in partitions
+            for number, _, offset, _, bytes_max in partitions
         ]
         answered = False
 
@@ -271,8 +273,8 @@ class Cluster:
             if not code:
                 data, aborted = log.read(offset, log.stable_end if committed else log.end, min(bytes_max, _PARTITION_BYTES_MAX))
             shown = [(one.producer_id, one.first_offset) for one in aborted] if committed else []
-            topics[source.topic].append((source.partition, code, log.end, log.stable_end, shown, data))
-        return asked.answer(0, list(topics.items()))
+            topics[source.topic].append((source.partition, code, log.end, log.stable_end, 0, shown, _NO_REPLICA, data))
+        return asked.answer(0, codes.NONE, _NO_SESSION, list(topics.items()))
 
     def _offsets(self, node: Node, asked: Asked, answer: Answer) -> None:
         committed = asked.request.isolation_level == _READ_COMMITTED

@@ -145,6 +145,10 @@ class Wire(asyncio.Transport):
             self._closing = True
             self._end(None)
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
     def abort(self) -> None:
         self.close()
 

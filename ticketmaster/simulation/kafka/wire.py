@@ -21,7 +21,7 @@ _API_VERSIONS: Final = 18
 _REQUESTS: Final[tuple[Any, ...]] = (
     produce.ProduceRequest_v7,
     protocol.ProduceRequestV12,
-    fetch.FetchRequest_v4,
+    fetch.FetchRequest_v11,
     offset.OffsetRequest_v3,
     metadata.MetadataRequest_v5,
     commit.OffsetFetchRequest_v3,
