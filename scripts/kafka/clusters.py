@@ -19,7 +19,7 @@ from typing import Any
 from scripts.cache import locked
 from scripts.errors import ScriptError, UsageError
 from scripts.kafka import brokers, registry
-from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, provide, tail
+from scripts.kafka.kits import KAFKA, REGISTRY, Say, installed, java, java_options, provide, tail
 from scripts.kafka.processes import Process, spawn
 
 FILE = "cluster.json"
@@ -257,9 +257,9 @@ class Folder:
     def _spawn(self, plan: Plan, server: Server) -> Process:
         folder = self.path / server.name
         if server.node is None:
-            command = registry.command(java(), installed(REGISTRY), server.ports[0])
+            command = registry.command(java(), java_options(), installed(REGISTRY), server.ports[0])
         else:
-            command = [*_kafka(*brokers.java_options(len(plan.brokers))), "kafka.Kafka", "server.properties"]
+            command = [*_kafka(*brokers.java_options(len(plan.brokers)), *java_options()), "kafka.Kafka", "server.properties"]
         return spawn(command, folder, self._log(server))
 
     def _log(self, server: Server) -> Path:

@@ -43,7 +43,11 @@ def say(text: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="cluster", description="A Kafka cluster and a schema registry on this machine, without Docker.")
+    top = argparse.ArgumentParser(
+        prog="cluster",
+        description="A Kafka cluster and a schema registry on this machine, without Docker.",
+        epilog=f"{kits.JAVA_OPTIONS} in the environment holds more options for the Java that runs each of them.",
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("install", help="fetch Kafka and the registry by Maven into the cache, as a start does")

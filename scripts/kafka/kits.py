@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ REGISTRY_VERSION = "2.6.13.Final"
 LOG4J_VERSION = "2.25.3"
 MAVEN_PLUGIN_VERSION = "3.8.1"
 JAVA_MIN = 17
+JAVA_OPTIONS = "TICKETMASTER_JAVA_OPTIONS"
 TAIL_LINES = 20
 
 GOAL = f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_PLUGIN_VERSION}"
@@ -92,6 +94,11 @@ def java() -> str:
     if version < JAVA_MIN:
         raise UsageError(f"{path} is Java {version}: install a Java runtime of version {JAVA_MIN} or newer and put it first into PATH")
     return path
+
+
+def java_options() -> list[str]:
+    """What the brokers and the registry are started with besides, from the environment."""
+    return os.environ.get(JAVA_OPTIONS, "").split()
 
 
 def java_version(text: str) -> int:

@@ -18,7 +18,7 @@ def url(port: int) -> str:
     return f"http://{HOST}:{port}{PATH}"
 
 
-def command(java: str, kit: Path, port: int) -> Sequence[str]:
+def command(java: str, options: Sequence[str], kit: Path, port: int) -> Sequence[str]:
     """Runs in a folder of its own, where its database is: the schemas must live as long as the records that name them."""
     (runner,) = kit.glob(RUNNER)
     settings = {
@@ -29,7 +29,7 @@ def command(java: str, kit: Path, port: int) -> Sequence[str]:
         "quarkus.datasource.jdbc.initial-size": 1,
         "quarkus.datasource.jdbc.min-size": 1,
     }
-    return java, "-Xmx256m", "-XX:+UseSerialGC", *(f"-D{key}={value}" for key, value in settings.items()), "-jar", str(runner)
+    return java, "-Xmx256m", "-XX:+UseSerialGC", *options, *(f"-D{key}={value}" for key, value in settings.items()), "-jar", str(runner)
 
 
 def answers(port: int) -> bool:

@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from click.testing import CliRunner
 from tests.process.client import ask
 from tests.process.sale import Sale
 from tests.process.server import Server, one_clear_line, run, serving, wait_until
+from tests.support.command_line import run_here
 from ticketmaster.audit.rules import Rule
 from ticketmaster.bootstrap.audit import in_lines
 from ticketmaster.broker.embedded.snapshot import LogSnapshot
@@ -68,8 +70,8 @@ def copied(sold: tuple[Path, Sold], tmp_path: Path) -> Path:
     return Path(shutil.copytree(sold[0], tmp_path / "data"))
 
 
-def audited(directory: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    done = run("audit", "-d", str(directory), "--json", *options, cwd=directory.parent)
+def audited(directory: Path, by: Callable[..., CompletedProcess[str]] = run_here) -> tuple[int, dict[str, Any]]:
+    done = by("audit", "-d", str(directory), "--json", cwd=directory.parent)
     assert done.stderr == ""
     return done.returncode, json.loads(done.stdout)
 
@@ -129,7 +131,7 @@ def test_progress_is_a_line_every_few_seconds_and_none_before(monkeypatch: pytes
 
 def test_for_people_it_prints_the_same(sold: tuple[Path, Sold]) -> None:
     directory, sale = sold
-    done = run("audit", "-d", str(directory), "--areas", "2", cwd=directory.parent)
+    done = run_here("audit", "-d", str(directory), "--areas", "2", cwd=directory.parent)
 
     assert (done.returncode, done.stderr) == (0, "")
     totals = {name: int(number.replace(",", "")) for name, number in TOTAL.findall(done.stdout)}
@@ -146,7 +148,7 @@ def test_a_directory_in_use_is_read_as_it_is_at_one_moment(tmp_path: Path) -> No
         sale = Sale(2, areas=3)
         await sale.announce(address, "concert")
         buying = asyncio.create_task(sale.load(address))
-        results = [await asyncio.to_thread(audited, directory) for _ in range(3)]
+        results = [await asyncio.to_thread(audited, directory, run) for _ in range(3)]
         assert not buying.done(), "the audits did not meet a sale"
         buying.cancel()
         await asyncio.gather(buying, return_exceptions=True)
@@ -220,7 +222,7 @@ def test_lost_decisions_are_found_with_their_records(sold: tuple[Path, Sold], co
         command = example["records"][0]
         assert command["topic"] == topics.CREATE_RESERVATION.name
         assert_has(copied, command, example["text"])
-    told = run("audit", "-d", str(copied), cwd=copied.parent)
+    told = run_here("audit", "-d", str(copied), cwd=copied.parent)
     assert told.returncode == 1
     assert f"WRONG  {Rule.UNDECIDED}: {len(sale.answered)} times" in told.stdout
     assert re.search(r"command\.reservation\.create_reservation-\d @ \d+", told.stdout)
@@ -269,7 +271,7 @@ def test_a_damaged_store_is_told_and_left_as_it_is(copied: Path) -> None:
 def test_a_damaged_log_is_one_line(copied: Path) -> None:
     spoil(copied / "log.db", f"UPDATE batch SET vals = x'90' WHERE partition_id IN {of_topic(DECISIONS)}")  # noqa: S608
 
-    done = run("audit", "-d", str(copied), cwd=copied.parent)
+    done = run_here("audit", "-d", str(copied), cwd=copied.parent)
 
     # Whether the sale adds up is not known then.
     assert (done.returncode, done.stdout) == (3, "")
@@ -320,18 +322,18 @@ MISTAKES |= {no_log: "log.db", no_database: "log.db", foreign_database: "log.db"
 def test_what_is_no_data_directory_is_one_clear_line(copied: Path, mistake: Callable[[Path], None]) -> None:
     mistake(copied)
 
-    one_clear_line(run("audit", "-d", str(copied), cwd=copied.parent), [MISTAKES[mistake]])
+    one_clear_line(run_here("audit", "-d", str(copied), cwd=copied.parent), [MISTAKES[mistake]])
 
 
 def test_of_no_data_directory_nothing_is_traced(tmp_path: Path) -> None:
-    one_clear_line(run("trace", str(uuid4()), "-d", str(tmp_path), cwd=tmp_path), ["ticketmaster.json"])
+    one_clear_line(run_here("trace", str(uuid4()), "-d", str(tmp_path), cwd=tmp_path), ["ticketmaster.json"])
 
 
 # --- Trace ------------------------------------------------------------------------------------------------------------------
 
 
 def traced(directory: Path, reservation_id: str) -> dict[str, Any]:
-    done = run("trace", reservation_id, "-d", str(directory), "--json", cwd=directory.parent)
+    done = run_here("trace", reservation_id, "-d", str(directory), "--json", cwd=directory.parent)
     assert (done.returncode, done.stderr) == (0, "")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -387,7 +389,7 @@ def test_why_a_reservation_was_refused_is_said(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--partitions", "2") as (_, address):
         reservation_id = asyncio.run(refused(address))
         # While it is in use.
-        done = run("trace", reservation_id, "-d", str(tmp_path / "data"), cwd=tmp_path)
+        done = run_here("trace", reservation_id, "-d", str(tmp_path / "data"), cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert f"reservation {reservation_id}, event concert, area nowhere" in done.stdout
@@ -399,7 +401,7 @@ def test_why_a_reservation_was_refused_is_said(tmp_path: Path) -> None:
 def test_of_an_unknown_id_there_is_one_line(sold: tuple[Path, Sold]) -> None:
     unknown = str(uuid4())
 
-    done = run("trace", unknown, "-d", str(sold[0]), cwd=sold[0].parent)
+    done = run_here("trace", unknown, "-d", str(sold[0]), cwd=sold[0].parent)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Error: no record is about the reservation {unknown}\n"
@@ -409,10 +411,10 @@ def test_of_an_unknown_id_there_is_one_line(sold: tuple[Path, Sold]) -> None:
     "malformed", ["", "1", "not-an-id", "018f0000-0000-7000-8000-00000000000g", "018f0000-0000-7000-8000-00000000dead "]
 )
 def test_a_malformed_id_is_a_mistake(sold: tuple[Path, Sold], malformed: str) -> None:
-    one_clear_line(run("trace", malformed, "-d", str(sold[0]), cwd=sold[0].parent), [repr(malformed), "UUID"])
+    one_clear_line(run_here("trace", malformed, "-d", str(sold[0]), cwd=sold[0].parent), [repr(malformed), "UUID"])
 
 
 def test_kafka_and_a_directory_at_once_are_a_mistake(sold: tuple[Path, Sold]) -> None:
-    done = run("trace", str(uuid4()), "-d", str(sold[0]), "-c", "client.properties", cwd=sold[0].parent)
+    done = run_here("trace", str(uuid4()), "-d", str(sold[0]), "-c", "client.properties", cwd=sold[0].parent)
 
     one_clear_line(done, ["either -c or -d"])

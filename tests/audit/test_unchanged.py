@@ -18,7 +18,8 @@ import pytest
 
 from tests.process.client import connected
 from tests.process.sale import Sale
-from tests.process.server import run, serving
+from tests.process.server import serving
+from tests.support.command_line import run_here
 from tests.support.unwritable import unwritable
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.sqlitefile import Reading, open_database
@@ -62,7 +63,7 @@ def everything(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 def looked_at(directory: Path, *command: str) -> dict[str, Any]:
     env = {"TMPDIR": str(directory.parent / "temporary")}
-    done = run(*command, "-d", str(directory), "--json", cwd=directory.parent, env=env)
+    done = run_here(*command, "-d", str(directory), "--json", cwd=directory.parent, env=env)
     assert (done.returncode, done.stderr) == (0, "")
     assert list((directory.parent / "temporary").iterdir()) == []
     document: dict[str, Any] = json.loads(done.stdout)
@@ -82,7 +83,7 @@ def test_audit_trace_and_export_see_all_and_leave_everything_as_it_is(
     with nullcontext() if writable else unwritable(copied):
         found = looked_at(copied, "audit")
         traced = [looked_at(copied, "trace", reservation_id) for reservation_id in (min(sale.answered), max(sale.answered))]
-        exported = run("export", "-d", str(copied), cwd=copied.parent, env={"TMPDIR": str(copied.parent / "temporary")})
+        exported = run_here("export", "-d", str(copied), cwd=copied.parent, env={"TMPDIR": str(copied.parent / "temporary")})
         assert everything(copied) == before
 
     assert list((copied.parent / "temporary").iterdir()) == []

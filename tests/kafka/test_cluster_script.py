@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scripts.kafka import brokers, kits
+from scripts.kafka import brokers, kits, registry
 from scripts.kafka.brokers import Ports
 from scripts.kafka.clusters import PORTS, Plan, Server, free_ports
 from scripts.kafka.processes import Process, started, started_by_ps
@@ -127,6 +127,15 @@ def test_free_ports_differ_and_can_be_bound() -> None:
 )
 def test_the_version_of_java_is_its_main_one(text: str, version: int) -> None:
     assert kits.java_version(text) == version
+
+
+def test_java_is_given_what_the_environment_says_besides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "apicurio-registry-app-2-runner.jar").touch()
+    monkeypatch.setenv(kits.JAVA_OPTIONS, "-XX:TieredStopAtLevel=1 -Xss1m")
+    assert kits.java_options() == ["-XX:TieredStopAtLevel=1", "-Xss1m"]
+    assert "-Xss1m" in registry.command("java", kits.java_options(), tmp_path, 8081)
+    monkeypatch.delenv(kits.JAVA_OPTIONS)
+    assert kits.java_options() == []
 
 
 def test_a_process_of_the_same_id_that_started_at_another_time_is_left_alone() -> None:
