@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.perf.bench_suite import closed_loop
 from scripts.perf.bench_suite.figures import Goal, Kind, Notebook
 from scripts.perf.bench_suite.load import Sale, Say, areas, sell
 from scripts.perf.bench_suite.processes import Standalone, disk_bytes, resident_mib, serving
@@ -33,6 +34,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("standalone: POST to decision, p50", "ms"),
     Kind("standalone, one client: POST to decision, p50", "ms", Goal(15)),
     Kind("standalone, one client: POST to decision, p99", "ms"),
+    *closed_loop.kinds("standalone"),
     Kind("standalone, one hot area of 40,000 / 100 areas: CPU", "×"),
     Kind("standalone, one area of 100,000 / 250 areas: CPU", "×", Goal(1.5)),
     Kind("standalone: start, empty directory", "ms", Goal(1_000)),
@@ -68,6 +70,7 @@ def _sales(directory: Path, plan: Plan, notes: Notebook, say: Say) -> None:
         notes.note("standalone: reservations per s", many.per_s)
         notes.note("standalone: POST, p50", float(many.report["post_ms"]["p50"]))
         notes.note("standalone: POST to decision, p50", many.decision_ms("p50"))
+        closed_loop.measure(server, "standalone", _cpu_us(many), plan.requests, notes, say)
         # As many seats in one area, so that as many are reserved and refused.
         hot = _sell(server, plan.requests, say, "one hot area of 40,000", *areas(1, rows=200, cols=200))
         notes.note("standalone, one hot area of 40,000 / 100 areas: CPU", _cpu_us(hot) / _cpu_us(many))

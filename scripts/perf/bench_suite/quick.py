@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from scripts.perf.bench_suite.calibration import calibrate
+from scripts.perf.bench_suite.closed_loop import sell_closed
 from scripts.perf.bench_suite.load import Sale, areas, sell
 from scripts.perf.bench_suite.on_kafka import roles_cpu_us
 from scripts.perf.bench_suite.processes import kafka_with_roles, serving
@@ -17,6 +18,8 @@ from scripts.perf.bench_suite.processes import kafka_with_roles, serving
 _AREAS = 100
 _FILL = 2
 _IN_FLIGHT = "8000"
+# Clients over HTTP/1.1 that wait for each decision, and their reservations.
+_CLOSED = ((128, 5_000), (8, 1_000))
 
 
 def measure_quick(folder: Path, requests: int, runs: int, say: Callable[[str], None]) -> Table:
@@ -34,6 +37,10 @@ def measure_quick(folder: Path, requests: int, runs: int, say: Callable[[str], N
             if run:
                 note("standalone: CPU per reservation", sale.cpu_us["standalone"])
                 note("standalone: the load client's CPU per reservation", sale.client_cpu_us)
+                for clients, count in _CLOSED:
+                    say(f"standalone: {clients} clients over HTTP/1.1, run {run} of {runs}")
+                    closed = sell_closed(server, clients, min(count, requests))
+                    note(f"standalone, {clients} clients over HTTP/1.1: CPU per reservation", closed.cpu_us["standalone"])
     with kafka_with_roles(folder / "kafka", 1) as (_, roles):
         roles.start_all()
         say("1 partition: warming up")
