@@ -55,7 +55,7 @@ class Pace(NamedTuple):
 _PACE = Pace()
 _RETENTION = Retention()
 # A write begins when nothing was appended for so many turns of the loop, or after so long: a task hands on what it was given within a few.
-_QUIET_TURNS = 8
+_QUIET_TURNS = 4
 _GATHER_S = 0.002
 
 
