@@ -31,6 +31,7 @@ from ticketmaster.wire.reservations import (
     encode_create,
     encode_seats,
     encode_who_and_where,
+    end_of_seats,
     is_seats,
     read_names,
     read_seats,
@@ -317,16 +318,17 @@ def reservation_json(reservation: bytes) -> bytes:
     number: int
     if is_second:
         where_it_stands = standing(reservation)
-        seats, number, reason = where_it_stands.seats, where_it_stands.state, where_it_stands.reason
+        shown, number, reason = _seats_json(where_it_stands.seats), where_it_stands.state, where_it_stands.reason
         more = _life_json(where_it_stands.life)
     else:
         # Without a reason its end tells where the seats end, if they are whole up to there.
-        if reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
-            at, reason = len(reservation) - 2, b""
+        shown = _seats_json(reservation[seats_at:-2]) if reservation[-1] == 0 else b""
+        if shown:
+            number, reason = reservation[-2] >> 1, b""
         else:
-            at = read_seats(reservation, seats_at)[1]
+            at = end_of_seats(reservation, seats_at)
             reason, _ = read_string(reservation, at + 1)
-        seats, number = reservation[seats_at:at], reservation[at] >> 1
+            shown, number = _seats_json(reservation[seats_at:at]), reservation[at] >> 1
     return _RESERVATION_JSON % (
         encode_json(reservation_id.decode()),
         encode_json(user_id.decode()),
@@ -334,7 +336,7 @@ def reservation_json(reservation: bytes) -> bytes:
         count,
         retired_count,
         _TYPE_NAMES[kind >> 1],
-        _seats_json(seats),
+        shown,
         _STATE_NAMES[number],
         encode_json(reason.decode()) if reason else b'""',
         more,
@@ -362,6 +364,9 @@ def _where_json(names: bytes) -> bytes:
 
 @remembered
 def _seats_json(seats: bytes) -> bytes:
+    """Of one whole array of them; nothing of anything else."""
+    if not is_seats(seats):
+        return b""
     return encode_json([SeatBody(row, col) for row, col in read_seats(seats, 0)[0]])
 
 

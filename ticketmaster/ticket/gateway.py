@@ -24,6 +24,7 @@ from ticketmaster.streams.jobs import in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.tracing import NO_HEADERS
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.access import EVERYBODY, ORGANISING, Caller, other_event
 from ticketmaster.ticket.announcing import Announcements
@@ -119,7 +120,7 @@ class Gateway:
         if box_office:
             command = of_box_office(command)
         key, partition = self._mint.mint() if home is None else (self._mint.mint_of(home), home)
-        headers = self._traces.on_post(key, responder)
+        headers = self._traces.on_post(key, responder) if self._traced else NO_HEADERS
         self._commands.add(self._sources[partition], key, command, responder, headers)
         self._undecided.add(key, partition)
 
@@ -200,7 +201,9 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """How many requests wait for a decision, or for what becomes of a change."""
-        return len(self._waiting) + len(self._waiting_peers) + self.changes.count + len(self._event_changes)
+        # Asked for each long poll: by dictionaries, as a class of ours takes longer to say how long it is.
+        own, peers = self._waiting.waiters, self._waiting_peers.waiters
+        return len(own) + len(peers) + self.changes.count + len(self._event_changes.waiters)
 
     @property
     def commands_in_flight(self) -> int:
@@ -252,7 +255,7 @@ class Gateway:
         take, peers = self._waiting.take, self._waiting_peers
         for key, reservation in records:
             responders = take(key)
-            if len(peers):
+            if peers.waiters:
                 responders += peers.take(key)
             if responders and reservation is not None:
                 self._answer_all(responders, reservation)
