@@ -136,8 +136,7 @@ class Lives:
         until_ms = outputs.time_ms + hold.seconds * 1000
         until_max_ms = outputs.time_ms + hold.seconds_max * 1000
         self._keep(key, Deadline(HOLD, until_ms), stores[DEADLINES])
-        # Behind its seats a reservation that was decided just now has two bytes: RESERVED, and an empty reason.
-        return reserved_for_now(reservation, len(reservation) - 2, until_ms, until_max_ms)
+        return reserved_for_now(reservation, until_ms, until_max_ms)
 
     def _keep(self, key: bytes, deadline: Deadline, deadlines: State) -> None:
         deadlines.put(key, deadline.encoded())

@@ -144,7 +144,8 @@ class Gateway:
 
     def change(self, key: bytes, change: Change, responder: Responder) -> None:
         """Pays, extends or cancels a reservation, and answers with what became of it. The change gets its id here."""
-        self.changes.take(key, change._replace(change_id=new_change_id(self._clock)), responder)
+        # Not by _replace, which takes twice as long.
+        self.changes.take(key, Change(new_change_id(self._clock), *change[1:]), responder)
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
