@@ -20,7 +20,7 @@ from ticketmaster.streams.topology import Outputs, State, Stores
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change, release_seats
-from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, read_deadline
+from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, hold_end, read_deadline
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import Standing, reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, event_of, processing, read_result
@@ -72,11 +72,17 @@ class Lives:
 
     def restored(self, deadlines: StateTable) -> Steps:
         """Reads all that is due some time."""
+        add = self._deadlines.add
         for number, (key, value) in enumerate(deadlines.items()):
-            if key.startswith(EVENT_KEY):
+            # Nearly all are holds.
+            if ends_ms := hold_end(value):
+                self.open_holds += 1
+                add(key, ends_ms)
+            elif key.startswith(EVENT_KEY):
                 # The last ones in the order of keys, and no reservation's.
                 return
-            self._note(key, read_deadline(value))
+            else:
+                self._note(key, read_deadline(value))
             if number % _RESTORED_AT_ONCE == 0:
                 yield
 
