@@ -72,7 +72,7 @@ class HeldSale(Sale):
         assert decision
         ends_ms = self.now_ms + HOLD_S * 1000
         self.add(DEADLINES, key, Deadline(HOLD, ends_ms).encoded())
-        self.decide(key, reserved_for_now(decision.reservation, len(decision.reservation) - 2, ends_ms, self.now_ms + HOLD_MAX_S * 1000))
+        self.decide(key, reserved_for_now(decision.reservation, ends_ms, self.now_ms + HOLD_MAX_S * 1000))
 
     def last(self, key: bytes) -> bytes:
         """The last decision of a reservation."""

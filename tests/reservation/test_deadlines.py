@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ticketmaster.reservation.deadlines import Deadlines
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.deadlines import EARLY_CANCEL, HOLD, Deadline, read_deadline
+from ticketmaster.wire.deadlines import EARLY_CANCEL, HOLD, Deadline, hold_end, read_deadline
 
 
 @given(st.lists(st.integers(0, 30_000), max_size=60), st.lists(st.integers(0, 3_000), max_size=30), st.integers(1, 7))
@@ -35,9 +35,12 @@ def test_a_deadline_is_read_as_it_was_written(kind: int, at_ms: int, change_id: 
     deadline = Deadline(kind, at_ms, change_id)
 
     assert read_deadline(deadline.encoded()) == deadline
+    # Asked of each that is open when a task starts: of anything but a hold it says nothing.
+    assert hold_end(deadline.encoded()) == (at_ms if kind == HOLD and not change_id else 0)
 
 
 @pytest.mark.parametrize("value", [b"", b"\x01", b"\x00" + bytes(8), b"\x05" + bytes(8)])
 def test_what_is_no_deadline_is_unreadable(value: bytes) -> None:
+    assert hold_end(value) == 0
     with pytest.raises(UNREADABLE):
         read_deadline(value)

@@ -16,6 +16,7 @@ from ticketmaster.event.processor import HOLDERS, RULES, EventProcessor, LiveAre
 from ticketmaster.reservation import lives
 from ticketmaster.reservation.lives import DEADLINES, Lives
 from ticketmaster.reservation.processor import ReservationProcessor
+from ticketmaster.state.overlay import Overlay
 from ticketmaster.state.port import Steps
 from ticketmaster.streams.task import Task
 from ticketmaster.wire import topics
@@ -111,11 +112,20 @@ def _no_tick() -> AbstractContextManager[Any]:
 def _end_not_told() -> AbstractContextManager[Any]:
     end = Lives._end
 
-    def end_silently(self: Lives, key: bytes, stores: Any, outputs: Any) -> None:
-        end(self, key, stores, outputs)
+    def end_silently(self: Lives, key: bytes, stores: Any, outputs: Any) -> bool:
+        ended = end(self, key, stores, outputs)
         outputs[self._decisions].clear()
+        return ended
 
     return replaced(Lives, "_end", end_silently)
+
+
+@mutant("what is read ahead of the ends of holds is taken for the newest")
+def _read_ahead_hides() -> AbstractContextManager[Any]:
+    def read_ahead(self: Overlay, keys: Sequence[bytes]) -> None:
+        self._newer.update(self.table.get_all(keys))
+
+    return replaced(Overlay, "read_ahead", read_ahead)
 
 
 @mutant("an area forgets that its seats are held for a while only")

@@ -57,9 +57,23 @@ def test_a_reservation_that_cant_be_read_is_an_answer_to_all_that_wait_for_it() 
     async def story(till: Till) -> None:
         clients = [till.change(HERE, PAY), till.change(HERE, CANCEL)]
         await soon()
-        till.decide(HERE, RESERVED.replace(b"ann", b"\xff\xfe\xfd"))
+        till.decide(HERE, RESERVED[:-1])
 
         assert [client.told for client in clients] == [(500, "internal_error")] * 2
+        assert till.gateway.waiting == 0
+
+    run(story)
+
+
+def test_a_reservation_that_cant_be_shown_is_changed_and_its_client_hears_of_the_trouble() -> None:
+    async def story(till: Till) -> None:
+        till.table[HERE] = RESERVED.replace(b"ann", b"\xff\xfe\xfd")
+        client = till.change(HERE, PAY)
+        await soon()
+        assert len(till.changes) == 1
+        till.role()
+
+        assert client.told == (500, "internal_error")
         assert till.gateway.waiting == 0
 
     run(story)

@@ -19,6 +19,10 @@ class Hosts(list[str]):
         assert name == "host"
         return self
 
+    def __contains__(self, name: object) -> bool:
+        assert name == "host"
+        return bool(len(self))
+
 
 def is_fine(*hosts: str, version: str = "1.1", authority: str | None = None) -> bool:
     """Whether a request is taken; asked twice, for the second time it is known."""

@@ -59,6 +59,20 @@ def test_seats_that_are_released_are_shown_free_again(area: tuple[int, int, set[
 
 
 @settings(max_examples=60)
+@given(shape=SHAPES, data=st.data())
+def test_a_run_that_is_taken_is_shown_as_each_of_its_seats_would_be(shape: tuple[int, int], data: st.DataObject) -> None:
+    rows, cols = shape
+    row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
+    count = data.draw(st.integers(1, min(cols - col, 9)))
+    by_run, by_seat = (AreaImage.all_free(b"show", b"A", 10, rows, cols) for _ in range(2))
+
+    by_run.take_run(row, col, count)
+    by_seat.take([(row, taken) for taken in range(col, col + count)])
+
+    assert by_run.value(0) == by_seat.value(0)
+
+
+@settings(max_examples=60)
 @given(area=areas())
 def test_what_fastavro_writes_is_parsed_into_the_same_seats(area: tuple[int, int, set[Seat]]) -> None:
     rows, cols, taken = area

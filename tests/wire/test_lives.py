@@ -80,9 +80,10 @@ def test_a_second_form_is_what_fastavro_writes_and_is_read_back(
 def test_a_success_with_a_hold_is_reserved_until_it_ends() -> None:
     first = reserved([(1, 2), (1, 3)])
 
-    value = reserved_for_now(first, len(first) - 2, 1_000, 2_000)
+    value = reserved_for_now(first, 1_000, 2_000)
 
     assert standing(value)[:3] == (State.RESERVED, b"", Life(1_000, 2_000))
+    assert value == stands(first, standing(first).seats_end, State.RESERVED, b"", Life(1_000, 2_000))
 
 
 @pytest.mark.parametrize("cut", range(1, 12))

@@ -214,7 +214,8 @@ class EventProcessor(Processor):
         else:
             result, taken = area.reserve(value, command)
             if taken:
-                self._note_changed(key, area)
+                if key not in self._changed:
+                    self._note_changed(key, area)
                 if area.hold.seconds:
                     result = for_now(result, area.hold)
         # A refusal too: the area may be announced later, or name another seat that is not free.
@@ -222,9 +223,8 @@ class EventProcessor(Processor):
         return result
 
     def _note_changed(self, key: bytes, area: LiveArea) -> None:
-        if key not in self._changed:
-            self._changed[key] = area
-            self._budget.written_bytes += 2 * area.size_bytes
+        self._changed[key] = area
+        self._budget.written_bytes += 2 * area.size_bytes
 
     def _release(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Frees what a reservation holds, once, however often it is told to give it back."""
@@ -247,7 +247,7 @@ class EventProcessor(Processor):
                 outputs.reject(at, f"no ReleaseSeats, or its holder or its area can't be read: {reason}")
                 continue
             holders.put(release.reservation_id, CLOSED)
-            if area is not None and area.release(seats):
+            if area is not None and area.release(seats) and key not in self._changed:
                 self._note_changed(key, area)
 
     def give_up(self, topic: str, record: Pair, stores: Stores, outputs: Outputs) -> None:

@@ -20,7 +20,7 @@ from ticketmaster.streams.topology import Outputs, State, Stores
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import read_change, release_seats
-from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, read_deadline
+from ticketmaster.wire.deadlines import EARLY_CANCEL, EVENT_KEY, HOLD, Deadline, hold_end, read_deadline
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.lives import Standing, reserved_for_now, standing, stands
 from ticketmaster.wire.reservations import check_id, event_of, processing, read_result
@@ -72,11 +72,17 @@ class Lives:
 
     def restored(self, deadlines: StateTable) -> Steps:
         """Reads all that is due some time."""
+        add = self._deadlines.add
         for number, (key, value) in enumerate(deadlines.items()):
-            if key.startswith(EVENT_KEY):
+            # Nearly all are holds.
+            if ends_ms := hold_end(value):
+                self.open_holds += 1
+                add(key, ends_ms)
+            elif key.startswith(EVENT_KEY):
                 # The last ones in the order of keys, and no reservation's.
                 return
-            self._note(key, read_deadline(value))
+            else:
+                self._note(key, read_deadline(value))
             if number % _RESTORED_AT_ONCE == 0:
                 yield
 
@@ -136,8 +142,7 @@ class Lives:
         until_ms = outputs.time_ms + hold.seconds * 1000
         until_max_ms = outputs.time_ms + hold.seconds_max * 1000
         self._keep(key, Deadline(HOLD, until_ms), stores[DEADLINES])
-        # Behind its seats a reservation that was decided just now has two bytes: RESERVED, and an empty reason.
-        return reserved_for_now(reservation, len(reservation) - 2, until_ms, until_max_ms)
+        return reserved_for_now(reservation, until_ms, until_max_ms)
 
     def _keep(self, key: bytes, deadline: Deadline, deadlines: State) -> None:
         deadlines.put(key, deadline.encoded())

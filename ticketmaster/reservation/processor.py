@@ -174,7 +174,7 @@ class ReservationProcessor(Processor):
         self._decide(key, failed, stores[RESERVATIONS], outputs)
 
     def _finish(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        state = stores[RESERVATIONS]
+        state, successes = stores[RESERVATIONS], 0
         for at, (key, result) in enumerate(records):
             if result is None:
                 continue
@@ -189,13 +189,17 @@ class ReservationProcessor(Processor):
             except UNREADABLE as reason:
                 outputs.reject(at, f"no ReservationResult: {reason}")
                 continue
-            outputs.decided(decision.outcome)
             decided_now = decision.reservation
             if decision.outcome:
+                outputs.decided(decision.outcome)
                 self._limits.free(key, decided_now, stores)
-            if hold.seconds and not decision.outcome:
-                decided_now = self._lives.hold(key, decided_now, hold, stores, outputs)
+            else:
+                successes += 1
+                if hold.seconds:
+                    decided_now = self._lives.hold(key, decided_now, hold, stores, outputs)
             self._decide(key, decided_now, state, outputs)
+        if successes:
+            outputs.decided("", successes)
 
     def _decide(self, key: bytes, reservation: bytes, state: State, outputs: Outputs) -> None:
         state.put(key, reservation)

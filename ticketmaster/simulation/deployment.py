@@ -244,7 +244,7 @@ class Deployment:
             if scope.method == "GET":
                 one.dispatcher.get(scope, scope.path, EVERYBODY, responder)
                 return
-            target = one.dispatcher.target(scope, scope.path, scope.headers, len(body), EVERYBODY)
+            target = one.dispatcher.target(scope, scope.method, scope.path, scope.headers, len(body), EVERYBODY)
             assert callable(target)
             one.dispatcher.post(scope, target, body, responder)
 

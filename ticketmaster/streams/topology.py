@@ -42,9 +42,9 @@ class Outputs(dict[TopicPartition, list[Pair]]):
         """The record at this place of what is being processed can't be read, and has changed nothing."""
         self.rejected.append((at, reason))
 
-    def decided(self, outcome: str) -> None:
-        """A reservation is decided."""
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+    def decided(self, outcome: str, times: int = 1) -> None:
+        """So many reservations are decided."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + times
 
     def changed(self, change: str, times: int = 1) -> None:
         """Something became of so many reservations that were decided."""

@@ -26,11 +26,12 @@ from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.times import milliseconds_json, parse_time, time_json
 from ticketmaster.wire.binary import read_int, read_string, skip_string
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.lives import standing
+from ticketmaster.wire.lives import Standing, standing
 from ticketmaster.wire.reservations import (
     encode_create,
     encode_seats,
     encode_who_and_where,
+    end_of_seats,
     is_seats,
     read_names,
     read_seats,
@@ -304,9 +305,8 @@ def _checked_names(user_id: str, event_id: str, area_id: str, bytes_max: int) ->
     return encode_who_and_where(user_id, event_id, area_id)
 
 
-def reservation_json(reservation: bytes) -> bytes:
-    """The JSON of a framed ``Reservation`` of either form, keys in the contract's order."""
-    is_second = reservation.startswith(FRAMES.reservation_2)
+def reservation_json(reservation: bytes, stands: Standing | None = None) -> bytes:
+    """The JSON of a framed ``Reservation`` of either form, keys in the contract's order; ``stands``: by its :func:`standing`, if known."""
     reservation_id, at = read_string(reservation, FRAME_BYTES)
     user_id, where_at = read_string(reservation, at)
     at = skip_string(reservation, skip_string(reservation, where_at))
@@ -315,18 +315,18 @@ def reservation_json(reservation: bytes) -> bytes:
     retired_count, at = read_int(reservation, at)
     kind, seats_at, more = reservation[at], at + 1, b""
     number: int
-    if is_second:
-        where_it_stands = standing(reservation)
-        seats, number, reason = where_it_stands.seats, where_it_stands.state, where_it_stands.reason
-        more = _life_json(where_it_stands.life)
+    if reservation.startswith(FRAMES.reservation_2):
+        number, reason, life, seats, *_ = stands or standing(reservation)
+        shown, more = _seats_json(seats), _life_json(life)
     else:
         # Without a reason its end tells where the seats end, if they are whole up to there.
-        if reservation[-1] == 0 and is_seats(reservation[seats_at:-2]):
-            at, reason = len(reservation) - 2, b""
+        shown = _seats_json(reservation[seats_at:-2]) if reservation[-1] == 0 else b""
+        if shown:
+            number, reason = reservation[-2] >> 1, b""
         else:
-            at = read_seats(reservation, seats_at)[1]
+            at = end_of_seats(reservation, seats_at)
             reason, _ = read_string(reservation, at + 1)
-        seats, number = reservation[seats_at:at], reservation[at] >> 1
+            shown, number = _seats_json(reservation[seats_at:at]), reservation[at] >> 1
     return _RESERVATION_JSON % (
         encode_json(reservation_id.decode()),
         encode_json(user_id.decode()),
@@ -334,7 +334,7 @@ def reservation_json(reservation: bytes) -> bytes:
         count,
         retired_count,
         _TYPE_NAMES[kind >> 1],
-        _seats_json(seats),
+        shown,
         _STATE_NAMES[number],
         encode_json(reason.decode()) if reason else b'""',
         more,
@@ -362,6 +362,9 @@ def _where_json(names: bytes) -> bytes:
 
 @remembered
 def _seats_json(seats: bytes) -> bytes:
+    """Of one whole array of them; nothing of anything else."""
+    if not is_seats(seats):
+        return b""
     return encode_json([SeatBody(row, col) for row, col in read_seats(seats, 0)[0]])
 
 

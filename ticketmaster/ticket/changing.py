@@ -159,14 +159,16 @@ class Changes:
     def _see(self, key: bytes, reservation: bytes, waiting: Sequence[Pending]) -> None:
         """Answers those who waited for this record, and sends the changes of those who waited for a decision."""
         try:
-            where, answer = standing(reservation), reservation_json(reservation)
+            where = standing(reservation)
+            outcomes = [self._outcome(pending, where) for pending in waiting]
+            # Only where it is somebody's answer: most look here twice, before their command and behind it.
+            answer = reservation_json(reservation, where) if "" in outcomes else b""
         except UNREADABLE as reason:
             structlog.get_logger().error("unreadable_reservation", value=reservation[:100].hex(), reason=str(reason))
             for pending in waiting:
                 self._end(pending.change.change_id, problems.INTERNAL_ERROR.response)
             return
-        for pending in waiting:
-            refusal = self._outcome(pending, where)
+        for pending, refusal in zip(waiting, outcomes, strict=True):
             if refusal is None:
                 if where.state is not State.PROCESSING or pending.change.kind is Kind.CANCEL:
                     self._send(pending)
@@ -189,9 +191,9 @@ class Changes:
 
     def _send(self, pending: Pending) -> None:
         """Appends the command, once in this process however often it was passed on."""
-        change_id = pending.change.change_id
+        change_id, of_key = pending.change.change_id, self._by_key[pending.key]
         # Asked of itself first: each record of a reservation comes here for all that wait for it.
-        if pending.is_sent or any(one.is_sent and one.change.change_id == change_id for one in self._by_key[pending.key]):
+        if pending.is_sent or (len(of_key) > 1 and any(one.is_sent and one.change.change_id == change_id for one in of_key)):
             return
         pending.is_sent = True
         headers = headers_of(pending.key, pending.responder)

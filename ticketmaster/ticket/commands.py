@@ -80,27 +80,24 @@ class Commands:
         self._gathered: dict[TopicPartition, _Gathered] = {}
         self._writes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._failure: Exception | None = None
-        self._in_flight = 0
+        self.in_flight = 0
+        """How many the log has not acknowledged."""
         self.rests = True
         """Whether commands may gather; not when no more will come."""
         self._wake = asyncio.Event()
-
-    @property
-    def in_flight(self) -> int:
-        """How many the log has not acknowledged."""
-        return self._in_flight
 
     def add(self, source: TopicPartition, key: bytes, command: bytes, responder: Responder, headers: Headers = NO_HEADERS) -> None:
         """Takes a command; ``headers`` are those of a traced one."""
         gathered = self._gathered.get(source)
         if gathered is None:
             gathered = self._gathered[source] = _Gathered()
+            # Others that come for it find it set, or wait for the write under way.
+            self._wake.set()
         if headers:
             gathered.headers[len(gathered.records)] = headers
         gathered.records.append((key, command))
         gathered.acknowledge.append((responder, key))
-        self._in_flight += 1
-        self._wake.set()
+        self.in_flight += 1
 
     async def hand_over(self, pace: Pace) -> None:
         """Sends what has come since the last time: the busier the log and the more there is, the more goes at once.
@@ -151,7 +148,7 @@ class Commands:
             else:
                 await finish(self._failed(source, acknowledge, failure))
         finally:
-            self._in_flight -= len(acknowledge)
+            self.in_flight -= len(acknowledge)
             del self._writes[source]
             together.answered()
             if source in self._gathered:
@@ -200,7 +197,7 @@ class Commands:
         await asyncio.sleep(0)
         await cancel(*self._writes.values())
         for one in gathered.values():
-            self._in_flight -= len(one.acknowledge)
+            self.in_flight -= len(one.acknowledge)
             await self._refuse_all(one.acknowledge, problem)
 
     async def _refuse_all(self, acknowledge: list[tuple[Responder, bytes]], problem: Problem) -> None:

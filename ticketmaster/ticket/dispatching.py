@@ -19,7 +19,7 @@ from ticketmaster.ticket.responding import Bodiless, Closing, Responder, refuse
 from ticketmaster.ticket.routes import UNDECODABLE, Request, RouteTable, Target
 from ticketmaster.ticket.unfinished import Unfinished
 
-_GETS = frozenset({"GET", "HEAD"})
+GETS = frozenset({"GET", "HEAD"})
 _CHANGING = frozenset({"POST", "PATCH", "DELETE"})
 # What the server takes at some path: the answer to OPTIONS *.
 _ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
@@ -52,20 +52,23 @@ class Dispatcher:
         """Whether each answer of HTTP/1.1 is the last one of its connection, from now on."""
         self._closes = closes
 
-    def responder(self, scope: Any, headers: Any, protocol: Any) -> Responder:
-        """The responder that takes the response: the protocol itself, or one before it that watches or adds to it."""
+    def responder(self, scope: Any, method: str, headers: Any, protocol: Any) -> Responder:
+        """The responder that takes the response: the protocol itself, or one before it that watches or adds to it.
+
+        ``method`` is the scope's, which makes a new text of it each time that it is asked. So it does of all that it has.
+        """
         if self._door and self._door.cors:
-            protocol = self._door.cors.responder(scope.method, headers, protocol)
+            protocol = self._door.cors.responder(method, headers, protocol)
         if self._closes and scope.http_version != "2":
             protocol = Closing(protocol)
-        if scope.method == "HEAD":
+        if method == "HEAD":
             protocol = Bodiless(protocol)
         return self._watch.watch(scope, protocol) if self._watch else protocol
 
-    def decide(self, scope: Any, path: str, headers: Any, length: int | None) -> Target | Answer | Caller:
+    def decide(self, scope: Any, method: str, path: str, headers: Any, length: int | None) -> Target | Answer | Caller:
         """What a request's head is enough for: its answer; who takes its body, of that length; who asks, if :meth:`get` answers.
 
-        ``path`` is the scope's, which decodes it each time that it is asked.
+        ``method`` and ``path`` are the scope's.
         """
         if problem := host_problem(scope, headers):
             return problem.response
@@ -75,16 +78,15 @@ class Dispatcher:
             if not isinstance(admitted, Caller):
                 return admitted
             caller = admitted
-        return caller if scope.method in _GETS else self.target(scope, path, headers, length, caller)
+        return caller if method in GETS else self.target(scope, method, path, headers, length, caller)
 
     def answer(self, scope: Any, answer: Answer, responder: Responder) -> None:
         """Answers what its head was enough for."""
         self.on_whole(scope)
         responder.response_bytes(*answer)
 
-    def target(self, scope: Any, path: str, headers: Any, length: int | None, caller: Caller) -> Target | Answer:
+    def target(self, scope: Any, method: str, path: str, headers: Any, length: int | None, caller: Caller) -> Target | Answer:
         """Who takes the body of a request that is no GET, or its answer before its body is looked at."""
-        method = scope.method
         if UNDECODABLE in path:
             return problems.INVALID_ENCODING.response
         try:
@@ -139,10 +141,11 @@ class Dispatcher:
     async def rsgi(self, scope: Any, protocol: Any) -> None:
         """RSGI's documented interface: a coroutine per request, which ends when the response is sent."""
         headers = scope.headers
-        answered = _Answered(self.responder(scope, headers, protocol))
+        method = scope.method
+        answered = _Answered(self.responder(scope, method, headers, protocol))
         try:
             path = scope.path
-            decided = self.decide(scope, path, headers, body_length(headers))
+            decided = self.decide(scope, method, path, headers, None if method in GETS else body_length(headers))
             if callable(decided):
                 await self._read(scope, decided, protocol, answered)
             else:

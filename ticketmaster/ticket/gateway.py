@@ -24,6 +24,7 @@ from ticketmaster.streams.jobs import in_turns
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.table import OwnedTable, Unreadable
 from ticketmaster.telemetry.observer import Observer
+from ticketmaster.telemetry.tracing import NO_HEADERS
 from ticketmaster.ticket import problems
 from ticketmaster.ticket.access import EVERYBODY, ORGANISING, Caller, other_event
 from ticketmaster.ticket.announcing import Announcements
@@ -122,7 +123,7 @@ class Gateway:
         if box_office:
             command = of_box_office(command)
         key, partition = self._mint.mint() if home is None else (self._mint.mint_of(home), home)
-        headers = self._traces.on_post(key, responder)
+        headers = self._traces.on_post(key, responder) if self._traced else NO_HEADERS
         self._commands.add(self._sources[partition], key, command, responder, headers)
         self._undecided.add(key, partition)
 
@@ -146,7 +147,8 @@ class Gateway:
 
     def change(self, key: bytes, change: Change, responder: Responder) -> None:
         """Pays, extends or cancels a reservation, and answers with what became of it. The change gets its id here."""
-        self.changes.take(key, change._replace(change_id=new_change_id(self._clock)), responder)
+        # Not by _replace, which takes twice as long.
+        self.changes.take(key, Change(new_change_id(self._clock), *change[1:]), responder)
 
     def get_reservation(self, reservation_id: str, responder: Responder) -> None:
         """Answers with the decision, now or when it comes; asks the process that holds its partition if that is another one."""
@@ -203,7 +205,9 @@ class Gateway:
     @property
     def waiting(self) -> int:
         """How many requests wait for a decision, or for what becomes of a change."""
-        return len(self._waiting) + len(self._waiting_peers) + self.changes.count + len(self._event_changes)
+        # Asked for each long poll: by dictionaries, as a class of ours takes longer to say how long it is.
+        own, peers = self._waiting.waiters, self._waiting_peers.waiters
+        return len(own) + len(peers) + self.changes.count + len(self._event_changes.waiters)
 
     @property
     def commands_in_flight(self) -> int:
@@ -255,7 +259,7 @@ class Gateway:
         take, peers = self._waiting.take, self._waiting_peers
         for key, reservation in records:
             responders = take(key)
-            if len(peers):
+            if peers.waiters:
                 responders += peers.take(key)
             if responders and reservation is not None:
                 self._answer_all(responders, reservation)

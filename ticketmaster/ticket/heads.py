@@ -59,9 +59,12 @@ def host_problem(head: Head, headers: HeaderLines) -> Problem | None:
 
     By RFC 9112, section 3.2, and RFC 9113, section 8.3.1. ``headers`` are asked for by the caller, since Granian copies them each time.
     """
-    hosts = headers.get_all("host")
     version = head.http_version
     authority = head.authority if version == "2" else None
+    if authority is not None and authority in _known and "host" not in headers:
+        # As nearly always where there is an authority.
+        return None
+    hosts = headers.get_all("host")
     if authority is not None:
         # Where a Host stands beside it, it says the same.
         told = not hosts or (len(hosts) == 1 and hosts[0].lower() == authority.lower())

@@ -127,9 +127,8 @@ class EventChanges:
         self._wait_s = wait_ms / 1000
         self._refusal = refusal
         self._waiting: Waiting[_Pending] = Waiting()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        self.waiters = self._waiting.waiters
+        """Those who wait for their answer."""
 
     def take(self, event_id: str, values: Mapping[str, Any], revision: int, responder: Responder) -> None:
         """Makes a change, and answers with the event as it is then."""

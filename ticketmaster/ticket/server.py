@@ -20,7 +20,7 @@ from ticketmaster.errors import Fatal, UsageError
 from ticketmaster.ticket import granian_private, problems
 from ticketmaster.ticket.access import Caller
 from ticketmaster.ticket.connections import Arrivals
-from ticketmaster.ticket.dispatching import Dispatcher, let_go_of_body
+from ticketmaster.ticket.dispatching import GETS, Dispatcher, let_go_of_body
 from ticketmaster.ticket.door import Door
 from ticketmaster.ticket.heads import body_length
 from ticketmaster.ticket.listening import BACKLOG, listeners
@@ -72,11 +72,10 @@ async def _serve_notes(dispatcher: Dispatcher, signal: Any, worker_options: tupl
 
     def look(scope: Any, protocol: Any) -> None:
         # At the head of the request only.
-        headers = scope.headers
-        responder = dispatcher.responder(scope, headers, protocol)
-        length = body_length(headers)
-        path = scope.path
-        decided = dispatcher.decide(scope, path, headers, length)
+        headers, method, path = scope.headers, scope.method, scope.path
+        responder = dispatcher.responder(scope, method, headers, protocol)
+        length = None if method in GETS else body_length(headers)
+        decided = dispatcher.decide(scope, method, path, headers, length)
         if isinstance(decided, Caller):
             let_go_of_body(headers, protocol)
             notes.call_soon_threadsafe(lambda _: dispatcher.get(scope, path, decided, responder))

@@ -14,14 +14,14 @@ class Waiting(Generic[T]):
 
     def __init__(self) -> None:
         self._numbers = 0
-        # By arrival, which is also by deadline; all before the oldest are gone.
-        self._waiters: dict[int, tuple[float, bytes, T]] = {}
+        self.waiters: dict[int, tuple[float, bytes, T]] = {}
+        """All of them, by arrival, which is also by deadline; all before the oldest are gone."""
         self._oldest = 1
         # With the numbers of those that were gone before others of the same key.
         self._by_key: dict[bytes, list[int]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self.waiters)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._by_key
@@ -33,7 +33,7 @@ class Waiting(Generic[T]):
     def add(self, key: bytes, waiter: T, deadline: float) -> None:
         """Waits for a key; a deadline is no earlier than those before it."""
         number = self._numbers = self._numbers + 1
-        self._waiters[number] = (deadline, key, waiter)
+        self.waiters[number] = (deadline, key, waiter)
         numbers = self._by_key.get(key)
         if numbers is None:
             self._by_key[key] = [number]
@@ -48,12 +48,12 @@ class Waiting(Generic[T]):
         numbers = self._by_key.pop(key, None)
         if numbers is None:
             return []
-        waiters = self._waiters
+        waiters = self.waiters
         return [waiters.pop(number)[2] for number in numbers if number in waiters]
 
     def take_expired(self, now: float) -> Iterator[T]:
         """Everybody whose deadline has come; they wait no longer."""
-        waiters = self._waiters
+        waiters = self.waiters
         while waiters:
             found = waiters.get(self._oldest)
             if found is None:

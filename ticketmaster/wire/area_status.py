@@ -88,9 +88,9 @@ class AreaImage:
 
     def take_run(self, row: int, col: int, count: int) -> None:
         """Marks ``count`` adjacent seats as taken."""
-        seats, seat_at = self._seats, self._layout.seat_at
-        for taken in range(col, col + count):
-            seats[seat_at(row, taken)] = 0
+        seats = self._seats
+        for at in self._layout.run_at(row, col, count):
+            seats[at] = 0
 
     def take(self, chosen: list[tuple[int, int]]) -> None:
         """Marks existing seats as taken."""

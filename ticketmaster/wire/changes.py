@@ -12,6 +12,8 @@ from ticketmaster.wire.binary import SMALL_INTS, encode_int, encode_string, read
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
 from ticketmaster.wire.reservations import check_frame, end_of_seats, read_names, read_seats, remembered
 
+_KINDS = {SMALL_INTS[kind][0]: kind for kind in Kind}
+
 
 def encode_change(change: Change) -> bytes:
     """The framed ``ChangeReservation``."""
@@ -31,14 +33,18 @@ def read_change(value: bytes) -> Change:
     """The change of a framed ``ChangeReservation``. UNREADABLE where the value is none, to its last byte."""
     check_frame(value, FRAMES.change_reservation)
     change_id, at = read_string(value, FRAME_BYTES)
-    kind, at = read_int(value, at)
+    kind = _KINDS.get(value[at])
+    if kind is None:
+        raise InvalidRecord(f"no kind of change begins with {value[at]:#x}")
+    at += 1
     reference, at = read_string(value, at)
     seconds, at = read_int(value, at)
     if at + 1 != len(value) or value[at] > 1:
         raise InvalidRecord(f"it has {len(value)} bytes and should end at {at + 1}, in a boolean")
-    change_id.decode()
-    reference.decode()
-    return Change(change_id, Kind(kind), reference, seconds, bool(value[at]))
+    if not (change_id.isascii() and reference.isascii()):
+        change_id.decode()
+        reference.decode()
+    return Change(change_id, kind, reference, seconds, bool(value[at]))
 
 
 class Release(NamedTuple):

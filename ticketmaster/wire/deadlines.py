@@ -36,6 +36,11 @@ def event_key(event_id: bytes) -> bytes:
     return EVENT_KEY + event_id
 
 
+def hold_end(value: bytes) -> int:
+    """The instant of the deadline of a hold; 0: it is another one, or none. A start asks this of each open hold."""
+    return int.from_bytes(value[1:], "big") if len(value) == _HEAD.size and value[0] == HOLD else 0
+
+
 def read_deadline(value: bytes) -> Deadline:
     """The deadline of such a value. UNREADABLE: it is none."""
     if len(value) < _HEAD.size or value[0] not in _KINDS:

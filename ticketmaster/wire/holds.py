@@ -6,6 +6,7 @@ needs no copy of it that might be old.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ticketmaster.errors import InvalidRecord
@@ -25,6 +26,8 @@ class Hold(NamedTuple):
 
 
 NO_HOLD = Hold()
+# Two Avro ints, and a byte before them that is none of theirs.
+_END_BYTES = 11
 
 
 def for_now(result: bytes, hold: Hold) -> bytes:
@@ -34,15 +37,22 @@ def for_now(result: bytes, hold: Hold) -> bytes:
 
 def without_hold(result: bytes) -> tuple[bytes, Hold]:
     """(a ``ReservationResult`` in its first form, the hold it came with)."""
-    if result[:FRAME_BYTES] != FRAMES.reservation_result_2:
+    if not result.startswith(FRAMES.reservation_result_2):
         return result, NO_HOLD
+    size, hold = _hold_at_end(result[FRAME_BYTES:][-_END_BYTES:])
+    return FRAMES.reservation_result + result[FRAME_BYTES:-size], hold
+
+
+@lru_cache(maxsize=4_096)
+def _hold_at_end(end: bytes) -> tuple[int, Hold]:
+    """(the bytes of a hold that these end in, the hold). InvalidRecord: they do not."""
     # From the end: what stands before the two integers ends in a byte that is none of theirs.
-    at = len(result)
+    at = len(end)
     for _ in range(2):
         at -= 1
-        while at > FRAME_BYTES and result[at - 1] >= 0x80:
+        while at > 0 and end[at - 1] >= 0x80:
             at -= 1
-    if at <= FRAME_BYTES:
-        raise InvalidRecord(f"a result of {len(result)} bytes")
-    seconds, next_at = read_int(result, at)
-    return FRAMES.reservation_result + result[FRAME_BYTES:at], Hold(seconds, read_int(result, next_at)[0])
+    if at <= 0:
+        raise InvalidRecord("a result that ends in no hold")
+    seconds, next_at = read_int(end, at)
+    return len(end) - at, Hold(seconds, read_int(end, next_at)[0])

@@ -91,9 +91,9 @@ def stands(reservation: bytes, seats_end: int, state: State, reason: bytes, life
     return b"".join(parts)
 
 
-def reserved_for_now(reservation: bytes, state_at: int, expires_ms: int, expires_max_ms: int) -> bytes:
-    """A reservation whose state stands at ``state_at``, RESERVED until its hold ends."""
-    return stands(reservation, state_at, State.RESERVED, b"", Life(expires_ms, expires_max_ms))
+def reserved_for_now(reservation: bytes, expires_ms: int, expires_max_ms: int) -> bytes:
+    """A reservation of the first form that is RESERVED, until its hold ends."""
+    return b"".join((FRAMES.reservation_2, reservation[FRAME_BYTES:], _times(expires_ms, expires_max_ms), _UNCHANGED))
 
 
 @lru_cache(maxsize=1_024)

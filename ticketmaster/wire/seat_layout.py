@@ -147,6 +147,13 @@ class Layout:
         """Where the ``isAvailable`` byte of an existing seat stands."""
         return self._row_at[row] + self._available_at[col] + (col + 1) * (int_width(row) - 1)
 
+    def run_at(self, row: int, col: int, count: int) -> list[int]:
+        """The same of ``count`` adjacent seats from (row, col) on."""
+        if row >= _WIDER_FROM[1]:
+            return [self.seat_at(row, taken) for taken in range(col, col + count)]
+        start = self._row_at[row]
+        return [start + at for at in self._available_at[col : col + count]]
+
     @property
     def lines(self) -> list[tuple[slice, slice]]:
         """Lines of seats that are all of them together: where in the bytes of a ``SeatMap``, and where in the form."""
