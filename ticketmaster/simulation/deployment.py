@@ -14,7 +14,7 @@ from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, RoleProcess, Surroundings
-from ticketmaster.ticket.access import EVERYBODY
+from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.problems import Headers
 from ticketmaster.ticket.routes import PEER_PREFIX
@@ -37,14 +37,11 @@ class Reply(NamedTuple):
     body: bytes
 
 
-class _NoHeaders:
-    """The headers of a request that has none."""
+class _Headers(dict[str, str]):
+    """The headers of a request, each once."""
 
-    def get_all(self, _name: str) -> list[str]:
-        return []
-
-    def __contains__(self, _name: str) -> bool:
-        return False
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
 
 
 class _Scope(NamedTuple):
@@ -53,7 +50,8 @@ class _Scope(NamedTuple):
     method: str
     path: str
     query_string: str = ""
-    headers: _NoHeaders = _NoHeaders()
+    headers: _Headers = _Headers()
+    caller: Caller = EVERYBODY
 
 
 class _Responder:
@@ -189,7 +187,17 @@ class Deployment:
 
     # Messages.
 
-    async def ask(self, one: RoleProcess, method: str, path: str, body: bytes = b"", query: str = "") -> Reply | None:
+    async def ask(
+        self,
+        one: RoleProcess,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        query: str = "",
+        if_match: str = "",
+        caller: Caller = EVERYBODY,
+    ) -> Reply | None:
         """A client's request and its answer; None: there was none. A process that is well and does not answer breaks a rule."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
@@ -202,7 +210,10 @@ class Deployment:
                 answered.set_result(reply)
 
         await asyncio.sleep(self.random.choice((0.0, 0.001, 0.01)))
-        self._deliver(one, _Scope(method, path, query), body, _Responder(on_answer, self.journal, f"{method} {path} at {one.name}"))
+        headers = _Headers({"if-match": if_match} if if_match else {})
+        self._deliver(
+            one, _Scope(method, path, query, headers, caller), body, _Responder(on_answer, self.journal, f"{method} {path} at {one.name}")
+        )
         try:
             async with asyncio.timeout(deadline_s):
                 reply = await answered
@@ -236,9 +247,9 @@ class Deployment:
             if one.ended:
                 return
             if scope.method == "GET":
-                one.dispatcher.get(scope, scope.path, EVERYBODY, responder)
+                one.dispatcher.get(scope, scope.path, scope.caller, responder)
                 return
-            target = one.dispatcher.target(scope, scope.path, scope.headers, len(body), EVERYBODY)
+            target = one.dispatcher.target(scope, scope.path, scope.headers, len(body), scope.caller)
             assert callable(target)
             one.dispatcher.post(scope, target, body, responder)
 
