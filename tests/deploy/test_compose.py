@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from scripts.kafka.clusters import free_ports
+from tests.process.client import Lost, connected
+from tests.process.server import COMMAND, Program, environment
 from tests.support.command_line import parsed
 from tests.support.tools import lacking
 from ticketmaster.config.telemetry import read_telemetry
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILE: Final = ROOT / "docker-compose.yml"
+TOKENS: Final = ROOT / "deploy" / "compose" / "tokens.yml"
+# However busy the machine is, a process listens by then.
+READY_S: Final = 60.0
 ROLES: Final = ("ticket", "reservation", "event")
 OURS: Final = (*ROLES, "topics")
 BROKERS: Final = ("kafka-1", "kafka-2", "kafka-3")
@@ -47,11 +56,7 @@ def compose() -> list[str]:
 @pytest.fixture(scope="session")
 def model(compose: list[str]) -> dict[str, Any]:
     """The whole file as Compose understands it."""
-    checked = answer([*compose, str(FILE)])
-    assert checked.returncode == 0, checked.stderr
-    # The plugin writes a dollar sign as it would stand in a file.
-    model: dict[str, Any] = json.loads(checked.stdout.replace("$$", "$"))
-    return model
+    return merged(compose)
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +94,16 @@ def seconds(duration: str) -> float:
     """Of a duration as Compose writes it: 45s, 1m30s."""
     units = {"h": 3600, "m": 60, "s": 1}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", duration))
+
+
+def merged(compose: list[str], *more: Path) -> dict[str, Any]:
+    """The file with others behind it, as Compose understands them together."""
+    option = compose[-1:] if compose[-1] == "--file" else []
+    checked = answer([*compose, str(FILE), *(part for file in more for part in (*option, str(file)))])
+    assert checked.returncode == 0, checked.stderr
+    # The plugin writes a dollar sign as it would stand in a file.
+    model: dict[str, Any] = json.loads(checked.stdout.replace("$$", "$"))
+    return model
 
 
 # --- Compose ---------------------------------------------------------------------------------------------------------------
@@ -318,3 +333,61 @@ def test_the_configuration_and_the_user_interface_name_the_brokers_and_the_regis
     assert set(config["bootstrap.servers"].split(",")) == set(interface["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"].split(",")) == addresses
     registry = f"http://schema-registry:{services['schema-registry']['environment']['QUARKUS_HTTP_PORT']}/apis/ccompat/v7"
     assert config["schema.registry.url"] == interface["KAFKA_CLUSTERS_0_SCHEMAREGISTRY"] == registry
+
+
+# --- With tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_with_the_file_of_tokens_only_the_gateways_change_and_see_the_folder_that_is_documented(
+    compose: list[str], services: dict[str, dict[str, Any]]
+) -> None:
+    changed: dict[str, dict[str, Any]] = merged(compose, TOKENS)["services"]
+
+    assert {name for name in services if services[name] != changed[name]} == {"ticket"}
+    assert set(changed) == set(services)
+    before, ticket = services["ticket"], changed["ticket"]
+    assert {name for name in ticket if ticket[name] != before[name]} == {"environment", "volumes"}
+    (volume,) = [mount for mount in ticket["volumes"] if mount not in before["volumes"]]
+    # Relative to the first file, whichever file names it.
+    assert (volume["type"], ROOT.joinpath(volume["source"]), volume.get("read_only")) == ("bind", ROOT / "doors", True)
+
+
+def test_a_gateway_that_compose_starts_with_tokens_asks_for_them(compose: list[str], tmp_path: Path) -> None:
+    made = re.search(r"^mkdir -m 0750 doors\n(?:.*\n)*?(?=sudo )", (ROOT / "docs" / "containers.md").read_text(), re.MULTILINE)
+    assert made
+    lines = f'ticketmaster() {{ {shlex.join(COMMAND)} "$@"; }}\n{made[0]}'
+    run_lines = ["/bin/bash", "-eu", "-c", lines]
+    done = subprocess.run(run_lines, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    token = done.stdout.split()[-1]
+    ticket = merged(compose, TOKENS)["services"]["ticket"]
+    # Of several files Compose's library makes a list.
+    given = ticket["environment"]
+    variables = given.items() if isinstance(given, dict) else (text.split("=", 1) for text in given)
+    told = {name: value.replace("/etc/ticketmaster-doors", str(tmp_path / "doors")) for name, value in variables}
+    places = {"/etc/ticketmaster/": f"{ROOT / 'appconfig'}/", "/var/lib/ticketmaster": str(tmp_path / "state"), "=0.0.0.0": "=127.0.0.1"}
+    (port, metrics_port), options = free_ports(2), " ".join(arguments(ticket, tmp_path))
+    for place, here in {**places, "--port=8080": f"--port={port}", "--metrics-port=9464": f"--metrics-port={metrics_port}"}.items():
+        assert place in options
+        options = options.replace(place, here)
+    tokens_only = {name: value for name, value in told.items() if name.startswith("TICKETMASTER_")}
+    program = Program(tmp_path / "output", *options.split(), cwd=tmp_path, env=tokens_only)
+    try:
+        # There is no Kafka here, which is waited for: the door is there from the start.
+        assert asyncio.run(statuses(port, token)) == [401, 401, 503]
+    finally:
+        program.kill()
+
+
+async def statuses(port: int, token: str) -> list[int]:
+    """What the list of events is answered with, as soon as something listens: without a token, with a wrong one, with this one."""
+    found = []
+    async with asyncio.timeout(READY_S):
+        for header in ({}, {"authorization": f"Bearer {token}0"}, {"authorization": f"Bearer {token}"}):
+            while True:
+                with suppress(Lost):
+                    async with connected(f"127.0.0.1:{port}") as connection:
+                        found.append((await connection.request("GET", "/v1/event", headers=header)).status)
+                        break
+                await asyncio.sleep(0.1)
+    return found

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from itertools import cycle
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.chaos.fleet import READY_S, Fleet
 from tests.e2e.site import announce, problem, seats
 from tests.support.certificates import make_certificate, trusting
 from tests.support.doors import bearing, line
 from ticketmaster.ticket.access import Scope
+from ticketmaster.ticket.sockets import watchable
 
 MANY = 40
+WORKERS = 3
+# Of so many, each worker gets some.
+NEW_CONNECTIONS = 40
+RENEWED_S = 90.0
 LINES = (
     line("organiser", Scope.ORGANISER),
     line("seller", Scope.SELLER),
@@ -59,5 +66,61 @@ async def test_any_gateway_serves_any_reservation_behind_its_doors(fleet: Fleet,
             inside = f"/internal/v1/reservation/{asked.text}"
             assert problem(await client.get(inside, headers=bearing("organiser"))) == (404, "no_such_path")
     assert fleet.logged("peer_refused") == []
+    fleet.stop_all()
+    fleet.audit()
+
+
+async def certificates_of(address: str) -> set[bytes]:
+    """Those that new connections are shown, of which each worker gets some."""
+    host, _, port = address.rpartition(":")
+    found: set[bytes] = set()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for _ in range(NEW_CONNECTIONS):
+        _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        found.add(shown)
+        writer.close()
+        await writer.wait_closed()
+    return found
+
+
+def der_of(certificate: Path) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate.read_text())
+
+
+# Only Linux tells which connections a process has, without which a certificate is not renewed.
+@pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
+async def test_workers_of_one_port_speak_tls_and_all_use_a_certificate_that_is_renewed(fleet: Fleet, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    first = der_of(certificate)
+    options = ("-a", str(WORKERS), "--tls-certificate", str(certificate), "--tls-key", str(key))
+    for program in (fleet.start("reservation"), fleet.start("event"), fleet.start("ticket", *options)):
+        await asyncio.to_thread(program.wait_ready_line, READY_S)
+    (address,) = fleet.addresses()
+
+    async def sell(name: str) -> None:
+        """Each request on a connection of its own: by whichever worker, and of whichever the reservation is."""
+        context = trusting(certificate)
+        for number in range(MANY):
+            async with httpx.AsyncClient(base_url=f"https://{address}", verify=context, timeout=20) as client:
+                if number == 0:
+                    await announce(client, name, rows=10, cols=20)
+                asked = await client.post(f"/v1/event/{name}/reservation", json=seats())
+            async with httpx.AsyncClient(base_url=f"https://{address}", verify=context, timeout=20) as client:
+                assert (await client.get(f"/v1/reservation/{asked.text}")).json()["state"] == "RESERVED"
+
+    assert await certificates_of(address) == {first}
+    await sell("before")
+    make_certificate(tmp_path)
+    second = der_of(certificate)
+    async with asyncio.timeout(RENEWED_S):
+        while await certificates_of(address) != {second}:
+            await asyncio.sleep(0.1)
+    await sell("after")
+    # A worker tells it when the server before has come to its end.
+    async with asyncio.timeout(RENEWED_S):
+        while len(fleet.logged("reloaded")) < WORKERS:
+            await asyncio.sleep(0.1)
     fleet.stop_all()
     fleet.audit()

@@ -8,13 +8,19 @@ from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
 from ticketmaster.broker.port import Pair
+from ticketmaster.domain import rules
 from ticketmaster.domain.life import ended_by_event
-from ticketmaster.domain.rules import EventRules
+from ticketmaster.domain.rules import ANY_REVISION, EventRules, changed
+from ticketmaster.event import events
 from ticketmaster.event.events import Events
 from ticketmaster.reservation import limits, lives
 from ticketmaster.reservation.cancelling import CancelledEvents
 from ticketmaster.reservation.limits import UserLimits
+from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.reservation.rules import KnownRules
+from ticketmaster.ticket import routes
+from ticketmaster.ticket.gateway import Gateway
+from ticketmaster.ticket.organising import EventChanges
 from ticketmaster.wire.reservations import processing
 from ticketmaster.wire.rules import AreaRules
 
@@ -139,3 +145,74 @@ def _untold() -> AbstractContextManager[Any]:
             outputs.pop(source, None)
 
     return replaced(Events, "change", change_alone)
+
+
+@mutant("a change of an event is made whatever revision it names")
+def _any_revision() -> AbstractContextManager[Any]:
+    refused = rules._refusal
+    return replaced(rules, "_refusal", lambda known, change: refused(known, change._replace(revision=ANY_REVISION)))
+
+
+@mutant("a change that is refused counts as a revision")
+@contextmanager
+def _refusals_counted() -> Any:
+    def change_and_count(known: EventRules, change: Any) -> EventRules:
+        new = changed(known, change)
+        return new._replace(revision=new.revision + 1) if new is not known and new.change_refusal else new
+
+    with replaced(events, "changed", change_and_count):
+        yield
+
+
+@mutant("an organiser is told that a change is made which was refused")
+@contextmanager
+def _told_as_made() -> Any:
+    answer = EventChanges._answer
+    with replaced(EventChanges, "_answer", lambda self, pending, _refusal: answer(self, pending, "")):
+        yield
+
+
+@mutant("a gateway overlooks the revision that a change names")
+def _unconditional() -> AbstractContextManager[Any]:
+    return replaced(routes, "revision_of", lambda _headers: ANY_REVISION)
+
+
+@mutant("a box office is held to windows and pauses")
+def _box_office_held() -> AbstractContextManager[Any]:
+    refusal = KnownRules.refusal
+
+    def refuse_all(self: KnownRules, known: EventRules, time_ms: int, *, box_office: bool) -> str:
+        return refusal(self, known, time_ms, box_office=box_office and False)
+
+    return replaced(KnownRules, "refusal", refuse_all)
+
+
+@mutant("a box office is refused by the area of a sale that is paused")
+def _box_office_paused() -> AbstractContextManager[Any]:
+    refusal = AreaRules.refusal
+    return replaced(AreaRules, "refusal", lambda self, checked: refusal(self, checked._replace(box_office=False)))
+
+
+@mutant("the seats of a box office count for its user's limit")
+@contextmanager
+def _box_office_counted() -> Any:
+    look = ReservationProcessor._looked_at
+
+    def look_as_at_all(self: Any, *arguments: Any, box_office: bool) -> Any:
+        refusal, checked = look(self, *arguments, box_office=False)
+        return (refusal if refusal.startswith("[USER_LIMIT]") else ""), checked._replace(box_office=box_office)
+
+    with replaced(ReservationProcessor, "_looked_at", look_as_at_all):
+        yield
+
+
+@mutant("everybody sells as a box office does")
+@contextmanager
+def _all_box_offices() -> Any:
+    post = Gateway.post_reservation
+
+    def post_as_box_office(self: Gateway, *arguments: Any, box_office: bool) -> None:
+        post(self, *arguments, box_office=True)
+
+    with replaced(Gateway, "post_reservation", post_as_box_office):
+        yield

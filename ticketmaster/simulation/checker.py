@@ -20,10 +20,12 @@ from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
+from ticketmaster.simulation.revisions import Revisions
 from ticketmaster.ticket.bodies import reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.wire import topics
 from ticketmaster.wire.binary import UNREADABLE
+from ticketmaster.wire.frames import FRAMES
 from ticketmaster.wire.lives import Standing, standing
 
 # What each store is a copy of.
@@ -48,9 +50,12 @@ class Checker:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.books = Books(in_order=True)
+        self.revisions = Revisions(journal)
         # What the log has of each reservation, from its decision on.
         self.decisions: dict[bytes, list[bytes]] = {}
         self.commands: set[bytes] = set()
+        # Those of box offices.
+        self._from_box_offices: set[bytes] = set()
         self._areas: dict[bytes, bytes] = {}
         self.records = 0
         self.forged: list[bytes] = []
@@ -73,6 +78,7 @@ class Checker:
             self.records += len(batch.records)
             told.append(f"{source.topic}-{source.partition}@{batch.next_offset}")
             self.books.take(self._without_forged(batch) if source.topic == topics.RESERVATION_RESULT.name else batch)
+            self.revisions.take(batch)
             if source.topic in LOGS.values():
                 self._logs[source] += zip(batch.offsets, batch.records, strict=True)
             if source.topic == topics.USER_RESERVATION.name:
@@ -85,6 +91,9 @@ class Checker:
                 self._areas.update((key, value) for key, value in batch.records if value is not None)
             elif source.topic == topics.CREATE_RESERVATION.name:
                 self.commands.update(key for key, _ in batch.records)
+                self._from_box_offices.update(
+                    key for key, value in batch.records if value and value.startswith(FRAMES.create_reservation_2)
+                )
         for (group, source), offset in write.offsets.items():
             self._check_offset(group, source, offset)
         if told:
@@ -153,6 +162,12 @@ class Checker:
         lost = [name for name in crowd.acknowledged if name.encode() not in self.commands]
         if lost:
             self._journal.violation(f"acknowledged, and not in the log: {lost[:_SHOWN_MAX]}")
+        box_offices = {name for name in crowd.acknowledged if name.encode() in self._from_box_offices}
+        if wrong_rights := box_offices ^ crowd.box_offices:
+            self._journal.violation(f"sold as by a box office or not, and asked for by another: {sorted(wrong_rights)[:_SHOWN_MAX]}")
+        for event, revision, artist in crowd.organisers.made:
+            if (found := self.revisions.artist(event, revision)) != artist:
+                self._journal.violation(f"{event}: revision {revision} was acknowledged with {artist}, the log has {found}")
         for name, told in crowd.told.items():
             values = self.decisions.get(name.encode(), [])
             if wrong := told.keys() - {reservation_json(value) for value in values}:

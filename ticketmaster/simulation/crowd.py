@@ -15,8 +15,9 @@ from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.errors import Retriable
 from ticketmaster.simulation.deployment import Deployment, Reply
 from ticketmaster.simulation.lives import Lives
-from ticketmaster.simulation.organisers import NOT_SOLD, Organisers
+from ticketmaster.simulation.organisers import PAST_BY_BOX_OFFICES, Organisers
 from ticketmaster.simulation.roles import RoleProcess
+from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.wire import topics
 from ticketmaster.wire.reservations import encode_create, encode_seats, encode_who_and_where, refused, succeeded
 
@@ -53,6 +54,7 @@ class Crowd:
         # What was asked for by the id that was acknowledged, and what somebody was told of it, in this order, each once.
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.told: dict[str, dict[bytes, None]] = {}
+        self.box_offices: set[str] = set()
         self.lives = Lives(deployment, self._one, self._note_told, self._send_change, self._note_change)
         # Commands with ids of their own, written to the topic by others.
         self.foreign: dict[bytes, bytes] = {}
@@ -152,13 +154,15 @@ class Crowd:
         self._left -= 1
 
     async def _order(self, random: Random) -> str | None:
-        return await self._order_that(self._body(random))
+        body = self._body(random)
+        return await self._order_that(body, self.organisers.seller(body["eventId"]))
 
-    async def _order_that(self, body: dict[str, Any]) -> str | None:
-        reply = await self._deployment.ask(await self._one(), "POST", f"/v1/event/{body['eventId']}/reservation", _JSON(body))
+    async def _order_that(self, body: dict[str, Any], caller: Caller = EVERYBODY) -> str | None:
+        event = body["eventId"]
+        reply = await self._deployment.ask(await self._one(), "POST", f"/v1/event/{event}/reservation", _JSON(body), caller=caller)
         if reply is None or reply.status == 503:
             return None
-        if reply.status == 409 and self.organisers.is_ruled(body["eventId"]) and msgspec.json.decode(reply.body)["code"] in NOT_SOLD:
+        if reply.status == 409 and self.organisers.may_refuse(event, msgspec.json.decode(reply.body)["code"], caller):
             return None
         if reply.status != 200:
             self._deployment.journal.violation(f"{body} was answered with {reply}")
@@ -167,6 +171,8 @@ class Crowd:
         if reservation_id in self.acknowledged:
             self._deployment.journal.violation(f"{reservation_id} was handed out twice")
         self.acknowledged[reservation_id] = body
+        if caller.is_box_office:
+            self.box_offices.add(reservation_id)
         return reservation_id
 
     async def await_decision(self, reservation_id: str) -> None:
@@ -195,6 +201,8 @@ class Crowd:
         told[reply.body] = None
         asked, found = self.acknowledged[reservation_id], msgspec.json.decode(reply.body)
         state = found["state"]
+        if reservation_id in self.box_offices and found.get("failedReason", "").startswith(PAST_BY_BOX_OFFICES):
+            violation(f"{reservation_id}: a box office was told {found}")
         if state not in ("RESERVED", "FAILED", "PAID", "CANCELLED") or any(found[name] != asked[name] for name in asked if name != "seats"):
             violation(f"{reservation_id}: asked for {asked}, told {found}")
         if state in ("RESERVED", "PAID") and (

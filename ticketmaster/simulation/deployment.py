@@ -14,7 +14,7 @@ from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, OnStored, RoleProcess, Surroundings
-from ticketmaster.ticket.access import EVERYBODY
+from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.problems import Headers
 from ticketmaster.ticket.routes import PEER_PREFIX
@@ -41,14 +41,11 @@ def _nobody_looks(_process: str, _application_id: str, _partition: int, _positio
     """Nobody compares stores with their logs."""
 
 
-class _NoHeaders:
-    """The headers of a request that has none."""
+class _Headers(dict[str, str]):
+    """The headers of a request, each once."""
 
-    def get_all(self, _name: str) -> list[str]:
-        return []
-
-    def __contains__(self, _name: str) -> bool:
-        return False
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
 
 
 class _Scope(NamedTuple):
@@ -57,7 +54,8 @@ class _Scope(NamedTuple):
     method: str
     path: str
     query_string: str = ""
-    headers: _NoHeaders = _NoHeaders()
+    headers: _Headers = _Headers()
+    caller: Caller = EVERYBODY
 
 
 class _Responder:
@@ -195,7 +193,17 @@ class Deployment:
 
     # Messages.
 
-    async def ask(self, one: RoleProcess, method: str, path: str, body: bytes = b"", query: str = "") -> Reply | None:
+    async def ask(
+        self,
+        one: RoleProcess,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        query: str = "",
+        if_match: str = "",
+        caller: Caller = EVERYBODY,
+    ) -> Reply | None:
         """A client's request and its answer; None: there was none. A process that is well and does not answer breaks a rule."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
@@ -208,7 +216,10 @@ class Deployment:
                 answered.set_result(reply)
 
         await asyncio.sleep(self.random.choice((0.0, 0.001, 0.01)))
-        self._deliver(one, _Scope(method, path, query), body, _Responder(on_answer, self.journal, f"{method} {path} at {one.name}"))
+        headers = _Headers({"if-match": if_match} if if_match else {})
+        self._deliver(
+            one, _Scope(method, path, query, headers, caller), body, _Responder(on_answer, self.journal, f"{method} {path} at {one.name}")
+        )
         try:
             async with asyncio.timeout(deadline_s):
                 reply = await answered
@@ -242,9 +253,9 @@ class Deployment:
             if one.ended:
                 return
             if scope.method == "GET":
-                one.dispatcher.get(scope, scope.path, EVERYBODY, responder)
+                one.dispatcher.get(scope, scope.path, scope.caller, responder)
                 return
-            target = one.dispatcher.target(scope, scope.method, scope.path, scope.headers, len(body), EVERYBODY)
+            target = one.dispatcher.target(scope, scope.method, scope.path, scope.headers, len(body), scope.caller)
             assert callable(target)
             one.dispatcher.post(scope, target, body, responder)
 
