@@ -21,7 +21,7 @@ TIMEOUT_S = 300
 # A build begins with the layers that it has in common with an earlier one.
 LAYERS_KEPT_H = 72
 OUTPUT_CHARS_MAX = 4_000
-START_S = 10.0
+START_S = 60.0
 POLL_S = 0.01
 # The system becomes the root of a mount namespace, not only of a process: who joins a container comes out at its namespace's root.
 # Of control groups it sees the newer kind only: crun refuses a system with both, even where it makes none.

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from itertools import chain
 
 import pytest
+import pytest_asyncio
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
 
 from scripts.docs.exchanges import EXCHANGES, Exchange
-from tests.e2e.site import TIMEOUT_S, Site, announce, client_of
+from tests.e2e.conftest import LIMITS
+from tests.e2e.site import TIMEOUT_S, announce, client_of, site
 from tests.fuzz.answers import Answer, parse_answer
 from ticketmaster.ticket.operations import OperationRoutes
 from ticketmaster.ticket.responding import TEXT
@@ -27,18 +29,21 @@ RUNS = [
 RESET = Answer(0, {}, b"")
 
 
-@pytest.fixture
-async def ports(small_site: Site, settings: ServerSettings) -> AsyncIterator[tuple[int, int]]:
-    """The port of the service, and the one of its operators."""
-    async with client_of(small_site.address, 1) as client:
-        await announce(client)
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[True, False], ids=["notes", "rsgi"])
+async def ports(request: pytest.FixtureRequest) -> AsyncIterator[tuple[int, int]]:
+    """The port of the service, and the one of its operators: of one site for all exchanges, as a site has many clients."""
+    settings = ServerSettings(port=0, notes=request.param)
     operators = HttpServer(OperationRoutes(lambda: True, lambda responder: responder.response_bytes(200, TEXT, b"up 1\n")), settings)
-    try:
-        yield small_site.port, await operators.start()
-    finally:
-        await operators.stop()
+    async with site(LIMITS, settings) as one:
+        async with client_of(one.address, 1) as client:
+            await announce(client)
+        try:
+            yield one.port, await operators.start()
+        finally:
+            await operators.stop()
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("exchange", "version"), RUNS)
 async def test_an_exchange_is_as_the_document_says(ports: tuple[int, int], exchange: Exchange, version: str) -> None:
     async with asyncio.timeout(TIMEOUT_S):

@@ -54,15 +54,14 @@ async def open_connections(port: int, count: int, first: bytes) -> AsyncIterator
         yield [reader for reader, _ in opened]
 
 
-async def ended(reader: asyncio.StreamReader, within_s: float) -> float | None:
-    """After how many seconds a connection was closed."""
-    started_s = time.monotonic()
+async def ended(reader: asyncio.StreamReader, within_s: float) -> bool:
+    """Whether a connection is closed by then."""
     try:
         async with asyncio.timeout(within_s):
             await reader.read()
     except TimeoutError:
-        return None
-    return time.monotonic() - started_s
+        return False
+    return True
 
 
 def closed(one: Site) -> dict[str, int]:
@@ -77,9 +76,8 @@ async def test_a_connection_without_a_whole_request_is_closed_in_time_and_counte
         await asyncio.sleep(0.3)
         # What comes in drops gains nothing.
         writer.write(first[-9:])
-        took_s = await ended(reader, 5)
-        assert took_s is not None
-        assert took_s < 4.5
+        # Long before what holds without these options.
+        assert await ended(reader, 20)
         assert sum(closed(one).values()) == 1
         assert set(closed(one)) <= {"no_request", "slow_request", "stalled"}
 
@@ -97,7 +95,7 @@ async def test_an_idle_connection_is_kept_as_long_as_the_option_says(settings: S
             ports.add(response.extensions["network_stream"].get_extra_info("client_addr"))
         assert len(ports) == 1
         assert closed(one) == {}
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(TIMEOUT_S):
             while not closed(one):
                 await asyncio.sleep(0.05)
         assert closed(one) == {"idle": 1}
@@ -116,7 +114,7 @@ async def test_a_client_that_takes_no_answer_is_closed(settings: ServerSettings)
             await announce(client, rows=300, cols=300)
         async with raw(one.port) as (_, writer):
             writer.write(head("GET", "/v1/event/concert/area/A") * 40)
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(TIMEOUT_S):
                 while closed(one) != {"stalled": 1}:
                     await asyncio.sleep(0.05)
 

@@ -34,7 +34,7 @@ SMALL = ("--runs", "2", "--standalone-requests", "500", "--reservations", "600",
 ALONE = ("run", "--part", "standalone", "--part", "steps")
 
 
-def bench(*arguments: str | Path, timeout_s: float = 120, env: Mapping[str, str] = NO_ENV) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str | Path, timeout_s: float = 300, env: Mapping[str, str] = NO_ENV) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **env}
     command = [sys.executable, BENCH, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
@@ -180,7 +180,7 @@ def test_the_parts_on_kafka_take_every_figure(tmp_path: Path) -> None:
     sizes = {"runs": 1, "requests": 200, "warm-up": 200, "reservations": 2_000, "in-memory": 500, "rate-s": 1, "waiters": 300}
     options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
     done = bench(
-        "run", *(text for part in ("one", "four", "quiet", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=280
+        "run", *(text for part in ("one", "four", "quiet", "polls") for text in ("--part", part)), *options, "--json", file, timeout_s=500
     )
 
     assert done.returncode == 0, done.stderr
