@@ -324,14 +324,23 @@ def stored_checkpoints(path: Path) -> dict[int, int]:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
 
 
-def _pieces(changes: Iterable[_Change]) -> Iterator[list[_Change]]:
+def _pieces(changes: Sequence[_Change]) -> Iterator[Sequence[_Change]]:
     """What one step writes, each time."""
+    for start in range(0, len(changes), _STEP_ROWS_MAX):
+        rows = changes[start : start + _STEP_ROWS_MAX]
+        if sum([len(value or b"") for _, value in rows]) < _STEP_BYTES_MAX:
+            yield rows
+        else:
+            yield from _large_pieces(rows)
+
+
+def _large_pieces(changes: Sequence[_Change]) -> Iterator[Sequence[_Change]]:
     piece: list[_Change] = []
     size = 0
     for change in changes:
         piece.append(change)
         size += len(change[1] or b"")
-        if len(piece) == _STEP_ROWS_MAX or size >= _STEP_BYTES_MAX:
+        if size >= _STEP_BYTES_MAX:
             yield piece
             piece, size = [], 0
     if piece:

@@ -43,6 +43,8 @@ class IdMint:
         # Those that ids are minted for; any, if these are none.
         self._wanted: frozenset[int] = frozenset()
         self._last = 0
+        # How ids of this millisecond begin.
+        self._head, self._head_ms = b"", -1
         self._pool: Iterator[int] = iter(())
 
     def own(self, partitions: Collection[int]) -> None:
@@ -98,14 +100,11 @@ class IdMint:
             stamp = self._last + 1
         self._last = stamp
         milliseconds, number = stamp >> _COUNTER_BITS, self._random()
-        # time_high, time_low, version and counter, variant and 14 random bits, 48 random bits.
-        return b"%08x-%04x-7%03x-%04x-%012x" % (
-            milliseconds >> 16,
-            milliseconds & 0xFFFF,
-            stamp & _COUNTER_MASK,
-            _VARIANT | number >> 50,
-            number >> 2 & _NODE_MASK,
-        )
+        if milliseconds != self._head_ms:
+            # time_high, time_low, version: the same for all ids of a millisecond, of which a spike mints many.
+            self._head, self._head_ms = b"%08x-%04x-7" % (milliseconds >> 16, milliseconds & 0xFFFF), milliseconds
+        # Behind them the counter, variant and 14 random bits, 48 random bits.
+        return b"%b%03x-%04x-%012x" % (self._head, stamp & _COUNTER_MASK, _VARIANT | number >> 50, number >> 2 & _NODE_MASK)
 
     def _random(self) -> int:
         """64 bits. Asking the operating system for each id would cost more than all the rest of it."""
