@@ -60,9 +60,11 @@ async def sold(fleet: Fleet, sale: Sale, event: str, seconds: float) -> None:
     buyers = Buyers(sale, fleet, BUYERS)
     buying = asyncio.create_task(buyers.buy())
     await asyncio.sleep(seconds)
+    async with asyncio.timeout(READY_S):
+        while len(buyers.seen_s) <= BUYERS:
+            await asyncio.sleep(0.05)
     buyers.stop()
     await buying
-    assert len(buyers.seen_s) > BUYERS
     for address in addresses:
         await sale.check(address)
 
