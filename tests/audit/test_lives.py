@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.audit.sale import ANSWERS, COMMANDS, DECISIONS, HOLDERS, LOG, OF_LIVES, QUESTIONS, STATUS, Sale, question_of
-from tests.support.records import Seat, create_reservation, release_seats, success
+from tests.audit.sale import ANSWERS, COMMANDS, DECISIONS, EVENTS, HOLDERS, LOG, OF_LIVES, QUESTIONS, STATUS, Sale, question_of
+from tests.support.records import Seat, create_event, create_reservation, release_seats, success
 from ticketmaster.audit.books import Books
 from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Rule
@@ -41,7 +41,8 @@ class HeldSale(Sale):
         self.now_ms = GIVEN_MS
         self._times: dict[At, int] = {}
         self._taken: set[Seat] = {(0, 0), (1, 1)}
-        self.add(RULES, b"show#A", AreaRules(Hold(HOLD_S, HOLD_MAX_S)).encoded())
+        self.put(EVENTS, b"show", create_event("show", [("A", 10, 2, 2)], (HOLD_S, HOLD_MAX_S)))
+        self.add(RULES, b"show", AreaRules(Hold(HOLD_S, HOLD_MAX_S)).encoded())
         self.add(STATE_EVENT, b"show", EVENT_WITH_HOLD)
         for key, seats in ((b"r1", [(0, 0)]), (b"r2", [(1, 1)])):
             self.put(ANSWERS, key, success(key.decode(), seats, (HOLD_S, HOLD_MAX_S)))
@@ -283,7 +284,7 @@ def planted_deadline(sale: HeldSale) -> dict[Rule, list[At]]:
 
 
 def planted_rules(sale: HeldSale) -> dict[Rule, list[At]]:
-    rules = sale.add(RULES, b"show#A", AreaRules(Hold(HOLD_S, HOLD_MAX_S + 1)).encoded())
+    rules = sale.add(RULES, b"show", AreaRules(Hold(HOLD_S, HOLD_MAX_S + 1)).encoded())
     return {Rule.EVENT_RULES: [rules, sale.at(STATE_EVENT, b"show")]}
 
 
@@ -294,19 +295,18 @@ def _becomes(sale: HeldSale, status: Status) -> tuple[At, bytes]:
 
 
 def planted_cancelled_event(sale: HeldSale) -> dict[Rule, list[At]]:
-    sale.add(RULES, b"show#A", _becomes(sale, Status.CANCELLED)[1])
+    sale.add(RULES, b"show", _becomes(sale, Status.CANCELLED)[1])
     return {Rule.EVENT_ALIVE: [sale.at(DECISIONS, key) for key in (b"r1", b"r2", b"h1")]}
 
 
 def test_a_cancellation_is_under_way_until_its_partition_remembers_that_it_is_done(sale: HeldSale) -> None:
-    change = sale.add(topics.CHANGE_EVENT.name, b"show", b"asked")
     told = sale.add(topics.CANCEL_EVENT.name, b"show", encode_cancel("show"))
-    sale.add(RULES, b"show#A", _becomes(sale, Status.CANCELLED)[1])
+    sale.add(RULES, b"show", _becomes(sale, Status.CANCELLED)[1])
     alive = [b"r1", b"r2", b"h1"]
 
     # A kill may come before the record is read, and while the reservations are gone through.
     unread = sale.books()
-    assert set(unread.next_steps()) >= {(key, step) for key in alive for step in (change, told)}
+    assert set(unread.next_steps()) >= {(key, told) for key in alive}
     assert list(unread.being_cancelled()) == []
     assert unread.close(alive).sound
 
@@ -319,34 +319,43 @@ def test_a_cancellation_is_under_way_until_its_partition_remembers_that_it_is_do
 
 
 def test_an_area_that_has_not_read_the_rules_of_its_event_is_under_way(sale: HeldSale) -> None:
-    change = sale.add(topics.CHANGE_EVENT.name, b"show", b"asked")
-    told = sale.add(topics.RULED_AREA_REPARTITION.name, b"show#A", b"rules")
+    told = sale.add(topics.RULED_AREA_REPARTITION.name, b"show", b"rules")
     _, rules = _becomes(sale, Status.PAUSED)
 
     books = sale.books()
-    assert [step for key, step in books.next_steps() if key == b"show#A"] == [told, change]
+    assert [step for key, step in books.next_steps() if key == b"show#A"] == [told]
     assert books.close([b"show#A"]).sound
     assert [finding.rule for finding in books.close().findings] == [str(Rule.EVENT_RULES)]
 
-    sale.add(RULES, b"show#A", rules)
+    sale.add(RULES, b"show", rules)
     assert [step for key, step in sale.books().next_steps() if key == b"show#A"] == []
 
 
 def planted_area_that_sells_a_paused_event(sale: HeldSale) -> dict[Rule, list[At]]:
     paused, _ = _becomes(sale, Status.PAUSED)
-    return {Rule.EVENT_RULES: [sale.at(RULES, b"show#A"), paused]}
+    return {Rule.EVENT_RULES: [sale.at(RULES, b"show"), paused]}
 
 
 def ruled(sale: HeldSale, **more: int) -> None:
     rules = EventRules(hold_seconds=HOLD_S, hold_seconds_max=HOLD_MAX_S, revision=1, checked_revision=1, **more)  # type: ignore[arg-type]
     sale.add(STATE_EVENT, b"show", encode_rules("show", rules))
-    sale.add(RULES, b"show#A", area_rules(rules).encoded())
+    sale.add(RULES, b"show", area_rules(rules).encoded())
 
 
 def planted_window(sale: HeldSale) -> dict[Rule, list[At]]:
     # What was asked for in the very second of the closing is another one's.
     ruled(sale, opening_ms=GIVEN_MS + 1, closing_ms=GIVEN_MS + 90_000)
     return {Rule.SOLD_OUTSIDE: [sale.at(topic, key) for key in (b"r1", b"r2", b"h1") for topic in (COMMANDS, DECISIONS)]}
+
+
+def test_what_an_area_sold_before_its_event_had_rules_is_not_held_against_them(sale: HeldSale) -> None:
+    planted_window(sale)
+    assert not sale.report().sound
+
+    # Announced without any, and with some later.
+    sale.put(EVENTS, b"show", create_event("show", [("A", 10, 2, 2)]))
+
+    assert sale.report().sound
 
 
 def planted_limit(sale: HeldSale) -> dict[Rule, list[At]]:

@@ -26,7 +26,7 @@ WINDOW = EventRules(opening_ms=1_000, closing_ms=2_000)
 
 
 def asked(change_id: str = "c1", revision: int = ANY_REVISION, **values: object) -> EventChange:
-    return EventChange(change_id, "show", revision, ("A",), values)
+    return EventChange(change_id, "show", revision, values)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.support.records import Seat, area_status, create_event, failure, rese
 from tests.support.stores import done, write
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
+from ticketmaster.event.kept_rules import KeptRules
 from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, LiveArea, event_topology
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
@@ -258,7 +259,7 @@ def cached(role: Role) -> list[bytes]:
 
 
 def test_an_area_releases_those_seats_that_it_has_and_that_are_taken() -> None:
-    area = LiveArea(b"show#A", area_status(2, 3, {(0, 0), (0, 1), (1, 2)}))
+    area = LiveArea(b"show#A", area_status(2, 3, {(0, 0), (0, 1), (1, 2)}), KeptRules())
 
     released = area.release([(0, 1), (0, 2), (1, 2), (0, 1), (2, 0), (0, 3), (-1, 0)])
 
@@ -269,7 +270,7 @@ def test_an_area_releases_those_seats_that_it_has_and_that_are_taken() -> None:
 
 
 def test_a_released_seat_is_given_away_again() -> None:
-    area = LiveArea(b"show#A", area_status(2, 2))
+    area = LiveArea(b"show#A", area_status(2, 2), KeptRules())
     commands = [reserve_seat(f"r{number}", count=2) for number in range(4)]
     first, second, refused, again = ((command, read_reserve(command)) for command in commands)
     assert area.reserve(*first) == (success("r0", [(0, 0), (0, 1)]), True)

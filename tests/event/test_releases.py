@@ -9,7 +9,7 @@ from tests.support.records import area_status, create_event, failure, release_se
 from tests.support.stores import done
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.event.processor import EVENTS, HOLDERS, RULES, EventProcessor
+from ticketmaster.event.processor import EVENTS, HOLDERS, EventProcessor
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.holders import CLOSED
@@ -131,7 +131,7 @@ def test_an_event_with_a_hold_is_told_and_its_areas_travel_with_it() -> None:
     outputs = announced(role, HOLD)
 
     at = TopicPartition(topics.RULED_AREA_REPARTITION.name, partition_of(b"show#A", PARTITIONS))
-    assert outputs == {at: [(b"show#A", ruled_area(RULED, area_status(1, 2)))]}
+    assert outputs[at] == [(b"show", RULED.encoded()), (b"show#A", ruled_area(RULED, area_status(1, 2)))]
     event = role.overlays[EVENTS].get(b"show")
     assert event
     fields = avro.decode("Event", event)
@@ -174,16 +174,6 @@ def test_seats_of_such_an_area_are_held_for_a_while(*, restarted: bool) -> None:
 
     given, refused = success("r1", [(0, 0), (0, 1)], HOLD), failure("r2", "NOT_AVAILABLE", "no continuous 1 seats at area A in event show")
     assert sorted(results) == sorted([given, refused, given])
-
-
-def test_an_area_that_exists_keeps_the_rules_that_it_has() -> None:
-    role = Role()
-    role.open(1, 2)
-
-    role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(RULED, area_status(1, 2)))]))
-
-    assert role.overlays[RULES].get(b"show#A") is None
-    assert role.reserve(reserve_seat("r1")) == [success("r1", [(0, 0)])]
 
 
 def test_what_is_no_area_with_rules_is_put_aside() -> None:

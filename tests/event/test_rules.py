@@ -9,7 +9,7 @@ import pytest
 from tests.event.role import PARTITIONS, STATUSES, Role
 from tests.support.records import area_status, failure, reserve_seat, success
 from ticketmaster.broker.partitioner import partition_of
-from ticketmaster.broker.port import TopicPartition
+from ticketmaster.broker.port import Pair, TopicPartition
 from ticketmaster.domain.event import Area, Event
 from ticketmaster.domain.rules import (
     ANY_REVISION,
@@ -25,7 +25,7 @@ from ticketmaster.event.events import Budget
 from ticketmaster.event.processor import EVENTS, RULES, EventProcessor
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
-from ticketmaster.wire.events import encode_cancel, encode_change, encode_event, read_change, read_rules_of
+from ticketmaster.wire.events import encode_cancel, encode_change, encode_event, read_rules_of
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.reservations import refused_by_rule
 from ticketmaster.wire.rules import AreaRules, ruled_area
@@ -34,8 +34,8 @@ RULED = TopicPartition(topics.RULED_AREA_REPARTITION.name, partition_of(b"show#A
 PLAIN = TopicPartition(topics.AREA_REPARTITION.name, partition_of(b"show#A", PARTITIONS))
 
 
-def asked(change_id: str = "c1", revision: int = ANY_REVISION, areas: tuple[str, ...] = ("A",), **values: object) -> EventChange:
-    return EventChange(change_id, "show", revision, areas, values)
+def asked(change_id: str = "c1", revision: int = ANY_REVISION, **values: object) -> EventChange:
+    return EventChange(change_id, "show", revision, values)
 
 
 def ask(role: Role, *changes: EventChange) -> Outputs:
@@ -54,8 +54,20 @@ def announce(role: Role, **more: Any) -> Outputs:  # noqa: ANN401 - what an Even
     return role.run((topics.CREATE_EVENT, [(b"show", encode_event(Event(**fields)))]))
 
 
-def tell(role: Role, rules: AreaRules, area: bytes = b"") -> Outputs:
-    return role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(rules, area))]))
+def tell(role: Role, rules: AreaRules) -> Outputs:
+    return role.run((topics.RULED_AREA_REPARTITION, [(b"show", rules.encoded())]))
+
+
+def told(rules: AreaRules, *areas: Pair) -> dict[TopicPartition, list[Pair]]:
+    """What every partition is told of an event's rules, and that of area A of its areas."""
+    told: dict[TopicPartition, list[Pair]] = {TopicPartition(RULED.topic, at): [(b"show", rules.encoded())] for at in range(PARTITIONS)}
+    told[RULED] += areas
+    return told
+
+
+def move(role: Role, outputs: Outputs) -> Outputs:
+    """The areas read what the events have sent them."""
+    return role.run(*((topic, outputs[at]) for topic, at in ((topics.RULED_AREA_REPARTITION, RULED), (topics.AREA_REPARTITION, PLAIN))))
 
 
 def reserve(reservation_id: str, revision: int = 0, *, box_office: bool = False) -> bytes:
@@ -69,7 +81,9 @@ def reserve(reservation_id: str, revision: int = 0, *, box_office: bool = False)
 def test_the_areas_of_a_new_event_with_a_window_or_a_limit_want_reservations_that_were_looked_at(more: dict[str, int]) -> None:
     role = Role()
 
-    assert announce(role, **more) == {RULED: [(b"show#A", ruled_area(AreaRules(checked_revision=1), area_status(1, 2)))]}
+    rules = AreaRules(checked_revision=1)
+
+    assert announce(role, **more) == told(rules, (b"show#A", ruled_area(rules, area_status(1, 2))))
     assert (rules_of(role).revision, rules_of(role).checked_revision) == (1, 1)
 
 
@@ -84,13 +98,13 @@ def test_an_event_whose_window_is_over_is_announced_as_one_without() -> None:
     assert role.overlays[EVENTS].get(b"show") is None
 
 
-def test_a_change_is_written_and_told_to_the_areas() -> None:
+def test_a_change_is_written_and_told_to_every_partition() -> None:
     role = Role()
     announce(role, hold_seconds=60, hold_seconds_max=90)
 
     outputs = ask(role, asked(closing_ms=2_000, status=Status.PAUSED))
 
-    assert outputs == {RULED: [(b"show#A", ruled_area(AreaRules(Hold(60, 90), 2, Status.PAUSED, 2), b""))]}
+    assert outputs == told(AreaRules(Hold(60, 90), 2, Status.PAUSED, 2))
     rules = rules_of(role)
     assert (rules.status, rules.closing_ms, rules.revision, rules.change_id, rules.change_refusal) == (Status.PAUSED, 2_000, 2, "c1", "")
 
@@ -100,7 +114,7 @@ def test_an_event_that_has_no_rules_gets_its_first_ones() -> None:
 
     outputs = ask(role, asked(revision=0, status=Status.PAUSED))
 
-    assert outputs == {RULED: [(b"show#A", ruled_area(AreaRules(status=Status.PAUSED), b""))]}
+    assert outputs == told(AreaRules(status=Status.PAUSED))
     assert rules_of(role) == EventRules(status=Status.PAUSED, revision=1, change_id="c1")
 
 
@@ -112,7 +126,7 @@ def test_a_refused_change_is_answered_and_told_to_nobody() -> None:
     assert rules_of(role) == EventRules(change_id="c1", change_refusal="revision_conflict")
 
 
-def test_a_repeated_change_tells_the_areas_again_and_changes_nothing() -> None:
+def test_a_repeated_change_is_told_again_and_changes_nothing() -> None:
     role = Role()
     first = ask(role, asked(revision=0, closing_ms=5))
     before = rules_of(role)
@@ -134,24 +148,15 @@ def test_of_two_changes_each_is_answered_in_a_transaction_of_its_own() -> None:
     assert (rules_of(role).change_id, rules_of(role).start_ms, rules_of(role).revision) == ("c2", 2, 2)
 
 
-def test_a_change_of_many_areas_is_told_in_bounded_transactions() -> None:
-    role, areas = Role(), tuple(f"A{number}" for number in range(10))
-    role.processor = EventProcessor(3, PARTITIONS, transaction_bytes_max=40)
-    value: bytes | None = encode_change(asked(areas=areas, status=Status.PAUSED))
-    told, transactions = list[bytes](), 0
+def test_many_changes_are_told_in_bounded_transactions() -> None:
+    role, outputs = Role(), Outputs()
+    role.processor = EventProcessor(3, PARTITIONS, transaction_bytes_max=1)
+    changes = [(name, encode_change(asked(status=Status.PAUSED)._replace(event_id=name.decode()))) for name in (b"a", b"b")]
 
-    while value is not None:
-        outputs = Outputs()
-        role.processor.process(topics.CHANGE_EVENT.name, [(b"show", value)], role.overlays, outputs)
-        role.processor.end_transaction(role.overlays, outputs)
-        told += [key for records in outputs.values() for key, _ in records]
-        value = outputs.left[1] if outputs.left else None
-        transactions += 1
-        assert value is None or read_change(value).change_id == "c1"
+    role.processor.process(topics.CHANGE_EVENT.name, changes, role.overlays, outputs)
 
-    assert sorted(told) == sorted(f"show#{area}".encode() for area in areas)
-    assert transactions > 2
-    assert rules_of(role).revision == 1
+    assert outputs.left == (1, None)
+    assert outputs[RULED] == [(b"a", AreaRules(status=Status.PAUSED).encoded())]
 
 
 def test_a_cancelled_event_is_told_to_every_partition() -> None:
@@ -197,23 +202,79 @@ def test_what_is_no_change_is_put_aside() -> None:
         (AreaRules(Hold(60, 60)), reserve_seat("r1"), ""),
     ],
 )
-@pytest.mark.parametrize("told", ["announced", "later", "before", "restarted"])
-def test_an_area_sells_by_the_rules_that_it_was_told(rules: AreaRules, command: bytes, reason: str, told: str) -> None:
-    role = Role()
-    if told == "announced":
-        tell(role, rules, area_status(1, 2))
-    elif told == "before":
+@pytest.mark.parametrize("way", ["announced", "later", "before", "restarted", "evicted"])
+def test_an_area_sells_by_the_rules_of_its_event(rules: AreaRules, command: bytes, reason: str, way: str) -> None:
+    role = Role(cached_bytes_max=0 if way == "evicted" else 1 << 20)
+    if way == "announced":
+        role.run((topics.RULED_AREA_REPARTITION, [(b"show#A", ruled_area(rules, area_status(1, 2)))]))
+    elif way == "before":
         tell(role, rules)
         role.open(1, 2)
     else:
         role.open(1, 2)
+        if way == "evicted":
+            role.open(1, 2, area="B")
         assert tell(role, rules) == {}
-    if told == "restarted":
+    if way == "restarted":
         role.processor = EventProcessor(3, PARTITIONS)
 
     hold = (60, 60) if rules.hold.seconds else None
     expected = refused_by_rule(b"r1", reason) if reason else success("r1", [(0, 0)], hold)
     assert role.reserve(command, command) == [expected, expected]
+
+
+def test_an_area_that_opens_after_a_change_of_its_event_goes_by_the_change() -> None:
+    role = Role()
+    announced = announce(role, hold_seconds=60, hold_seconds_max=60)
+    changed = ask(role, asked(status=Status.CANCELLED))
+
+    # Its task stood still: it reads both at once. It reads the announcement again, too, as if committed offsets were lost.
+    role.run((topics.RULED_AREA_REPARTITION, [*announced[RULED], *changed[RULED], *announced[RULED]]))
+
+    assert role.reserve(reserve_seat("r1")) == [refused_by_rule(b"r1", EVENT_CANCELLED)]
+    assert role.overlays[RULES].get(b"show") == AreaRules(Hold(60, 60), status=Status.CANCELLED, revision=2).encoded()
+
+
+def test_an_area_goes_by_what_its_event_was_told_before_it_was_announced() -> None:
+    role = Role()
+    announced = announce(role)
+    move(role, ask(role, asked(status=Status.PAUSED)))
+
+    move(role, announced)
+
+    assert role.reserve(reserve_seat("r1")) == [refused_by_rule(b"r1", SALE_PAUSED)]
+
+
+def test_all_areas_of_an_event_go_by_the_same_rules_and_those_of_others_by_theirs() -> None:
+    role = Role()
+    for area in ("A", "B"):
+        role.open(1, 2, area=area)
+    role.run((topics.AREA_REPARTITION, [(b"other#A", area_status(1, 2, event="other"))]))
+
+    tell(role, AreaRules(status=Status.PAUSED))
+    role.open(1, 2, area="C")
+
+    for area in ("A", "B", "C"):
+        command = reserve_seat(f"r{area}", area=area)
+        assert role.reserve(command, area=area) == [refused_by_rule(f"r{area}".encode(), SALE_PAUSED)]
+    sold = role.run((topics.RESERVE_SEAT, [(b"other#A", reserve_seat("r2", event="other"))]))
+    assert [(b"r2", success("r2", [(0, 0)]))] in sold.values()
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_first_rules_of_an_event_that_was_announced_without_any_hold_in_the_areas_that_it_had(*, opened: bool) -> None:
+    role = Role()
+    first = announce(role)
+    if opened:
+        move(role, first)
+    more = announce(role, hold_seconds=60, hold_seconds_max=90, areas=(Area("B", 10, 1, 2),))
+
+    assert more[RULED][0] == (b"show", AreaRules(Hold(60, 90)).encoded())
+    move(role, more)
+    if not opened:
+        move(role, first)
+
+    assert role.reserve(reserve_seat("r1")) == [success("r1", [(0, 0)], (60, 90))]
 
 
 def test_rules_that_are_older_than_those_of_the_area_change_nothing() -> None:
@@ -224,7 +285,7 @@ def test_rules_that_are_older_than_those_of_the_area_change_nothing() -> None:
     tell(role, AreaRules(revision=2))
 
     assert role.reserve(reserve_seat("r1")) == [refused_by_rule(b"r1", SALE_PAUSED)]
-    assert role.overlays[RULES].get(b"show#A") == AreaRules(status=Status.PAUSED, revision=3).encoded()
+    assert role.overlays[RULES].get(b"show") == AreaRules(status=Status.PAUSED, revision=3).encoded()
 
 
 def test_a_resumed_sale_goes_on() -> None:

@@ -22,7 +22,6 @@ from ticketmaster.ticket.ids import IdMint
 from ticketmaster.wire import reservations
 from ticketmaster.wire.area_status import AreaImage
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.rules import NO_AREA_RULES
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -36,7 +35,7 @@ def _created_again() -> AbstractContextManager[Any]:
         for at, (key, value) in enumerate(records):
             try:
                 if value is not None:
-                    self._changed[key] = self._cache(key, value, NO_AREA_RULES)
+                    self._changed[key] = self._cache(key, value, stores)
             except UNREADABLE as reason:
                 outputs.reject(at, f"{reason}")
 

@@ -12,7 +12,7 @@ from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.area_status import AreaImage
-from ticketmaster.wire.events import read_areas
+from ticketmaster.wire.events import read_announcement
 from ticketmaster.wire.registry import SCHEMA_IDS, frame
 from ticketmaster.wire.reservations import (
     encode_create,
@@ -134,7 +134,7 @@ def test_a_golden_area_status_is_parsed_and_written_again(record: dict[str, Any]
 def test_the_golden_event_announces_the_golden_areas() -> None:
     (record,) = (record for record in RECORDS if record["schema"] == "CreateEvent")
 
-    name, areas = read_areas(value_of(record))
+    name, areas, _ = read_announcement(value_of(record))
 
     assert name == record["key"] == "golden"
     opened = {

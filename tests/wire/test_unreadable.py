@@ -13,7 +13,7 @@ from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.area_status import AreaHeader, AreaImage, area_names
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.events import read_areas
+from ticketmaster.wire.events import read_announcement
 from ticketmaster.wire.reservations import check_id, decided, processing, read_create, read_reserve
 
 LONG = "x" * 100
@@ -31,7 +31,7 @@ READERS: list[tuple[str, Callable[[bytes], object], list[bytes]]] = [
         lambda value: decided(STARTED, value),
         [success("id", [(1, 2), (70, 3)]), failure("id", "NOT_AVAILABLE", LONG), failure("id", "INTERNAL_ERROR", "")],
     ),
-    ("CreateEvent", read_areas, [create_event("show", [("A", 1, 2, 3), (LONG, 1, 2, 3)])]),
+    ("CreateEvent", read_announcement, [create_event("show", [("A", 1, 2, 3), (LONG, 1, 2, 3)])]),
     ("AreaStatus", AreaImage.parse, [area_status(2, 3), area_status(1, 70, {(0, 5)})]),
 ]
 CASES = [(record, read, value) for record, read, values in READERS for value in values]
@@ -82,7 +82,7 @@ def test_a_table_of_areas_reads_no_other_frame(read: Callable[[bytes], object]) 
 @pytest.mark.parametrize(("rows", "cols"), [(0, 5), (-1, 1), (1 << 20, 1 << 20), (1_001, 1_000)])
 def test_an_area_of_an_impossible_size_is_unreadable(rows: int, cols: int) -> None:
     with pytest.raises(InvalidRecord):
-        read_areas(create_event("show", [("A", 1, rows, cols)]))
+        read_announcement(create_event("show", [("A", 1, rows, cols)]))
 
 
 @pytest.mark.parametrize("key", [b"", b"\xff\xfe"])

@@ -14,14 +14,14 @@ from ticketmaster.audit.report import At
 from ticketmaster.audit.rules import Findings, Rule, text_of
 from ticketmaster.broker.port import Batch, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR, area_key
-from ticketmaster.domain.rules import NO_RULES, EventRules, Status
+from ticketmaster.domain.rules import NO_RULES, EventRules, Status, announced
 from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import area_names, read_seat_map
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.events import read_areas, read_rules_of
+from ticketmaster.wire.events import read_announcement, read_rules_of
 from ticketmaster.wire.frames import FRAME_BYTES
-from ticketmaster.wire.holds import NO_HOLD, Hold
+from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.reservations import read_names
 from ticketmaster.wire.rules import NO_AREA_RULES, AreaRules, area_rules, read_rules
 
@@ -30,6 +30,7 @@ _EVENTS, _RULES = topics.EVENT.name, topics.AREA_RULES_CHANGELOG.name
 _TELLING = topics.RULED_AREA_REPARTITION.name
 _OPENING = (topics.AREA_REPARTITION.name, _TELLING)
 _SEATS_NAMED_MAX = 5
+_SEPARATOR = KEY_SEPARATOR.encode()
 
 Seat = tuple[int, int]
 
@@ -103,9 +104,10 @@ class History:
 
 
 class Announced(NamedTuple):
-    """An area as an event has it that was announced, and where."""
+    """An area as an event has it that was announced, whether it came with rules, and where."""
 
     shape: Shape
+    is_ruled: bool
     at: At | None
 
 
@@ -127,12 +129,11 @@ class Areas:
         self._histories: dict[str, dict[bytes, History]] = {_STATUS: {}, _CHANGELOG: {}}
         self.statuses, self._changelog = self._histories[_STATUS], self._histories[_CHANGELOG]
         self._freed: dict[tuple[str, bytes], _Freed] = {}
-        # The rules of events by their names, and those that areas keep by their keys; and where that is said.
+        # The rules of events, and what each partition keeps of them for the areas on it; and where that is said.
         self._events: dict[bytes, tuple[EventRules, At]] = {}
-        self._kept: dict[bytes, tuple[AreaRules, At]] = {}
-        # The last record by which each area was told of rules, and the last change of each event that was asked for.
-        self._told: dict[bytes, At] = {}
-        self._changes: dict[bytes, At] = {}
+        self._kept: dict[tuple[bytes, int], tuple[AreaRules, At]] = {}
+        # The last record by which each partition was told of an event's rules.
+        self._told: dict[tuple[bytes, int], At] = {}
         self.put_aside = 0
 
     def take(self, batch: Batch) -> bool:
@@ -140,16 +141,14 @@ class Areas:
         topic, partition = batch.source
         if topic == topics.CREATE_EVENT.name:
             for offset, (_, value) in zip(batch.offsets, batch.records, strict=True):
-                self._take_event(value, At(topic, partition, offset))
+                self._take_event(value, At(topic, partition, offset), batch.timestamp_ms)
         elif topic in _OPENING:
             for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
                 at = At(topic, partition, offset)
-                self._repartitioned.setdefault(key, at)
-                if topic == _TELLING:
-                    self._told[key] = at
-        elif topic == topics.CHANGE_EVENT.name:
-            for offset, (key, _) in zip(batch.offsets, batch.records, strict=True):
-                self._changes[key] = At(topic, partition, offset)
+                if topic == _TELLING and _SEPARATOR not in key:
+                    self._told[key, partition] = at
+                else:
+                    self._repartitioned.setdefault(key, at)
         elif topic in self._histories:
             for offset, (key, value) in zip(batch.offsets, batch.records, strict=True):
                 self._take_status(topic, key, value, packed(partition, offset))
@@ -160,18 +159,19 @@ class Areas:
             return False
         return True
 
-    def _take_event(self, value: bytes | None, at: At) -> None:
+    def _take_event(self, value: bytes | None, at: At, time_ms: int) -> None:
         if value is None:
             return
         try:
-            event_id, areas = read_areas(value)
+            event_id, areas, rules = read_announcement(value)
         except UNREADABLE:
             self.put_aside += 1
             return
+        is_ruled = announced(rules, time_ms).any
         for area in areas:
             # The first announcement is the one that counts.
             shape = Shape(area.row_count, area.col_count, area.price)
-            self.announced.setdefault(area_key(event_id, area.area_id).encode(), Announced(shape, at))
+            self.announced.setdefault(area_key(event_id, area.area_id).encode(), Announced(shape, is_ruled, at))
 
     def _take_rules(self, topic: str, key: bytes, value: bytes | None, at: At) -> None:
         name = f"the rules of {text_of(key)}"
@@ -182,7 +182,7 @@ class Areas:
             if topic == _EVENTS:
                 self._events[key] = read_rules_of(value), at
             else:
-                self._kept[key] = read_rules(value), at
+                self._kept[key, at.partition] = read_rules(value), at
         except UNREADABLE as reason:
             self._findings.add(Rule.UNREADABLE, f"{name}: {reason}", at)
 
@@ -196,7 +196,7 @@ class Areas:
         except UNREADABLE as reason:
             self._findings.add(Rule.UNREADABLE, f"{name}: {reason}", here)
             return
-        named = KEY_SEPARATOR.encode().join(read_names(area_names(value)))
+        named = _SEPARATOR.join(read_names(area_names(value)))
         if named != key:
             self._findings.add(Rule.MISPLACED, f"a status of {text_of(named)} has the key {text_of(key)}", here)
         if header.available != seats.available:
@@ -236,10 +236,9 @@ class Areas:
         return self._repartitioned.get(key) or self.announced[key].at
 
     def hold_of(self, key: bytes) -> Hold | None:
-        """For how long an area gives its seats; None: that was changed, or may have been."""
-        if self._rules_of(key)[0].change_id:
-            return None
-        return self._kept[key][0].hold if key in self._kept else NO_HOLD
+        """For how long an area gives its seats; None: that has changed, or may have."""
+        rules, at = self._rules_of(key)
+        return self._kept_of(key)[0].hold if at is None or self.unchanged_rules(key) is rules else None
 
     def check(self, findings: Findings, places: Places, under_way: frozenset[bytes], given_back: Mapping[tuple[bytes, Seat], int]) -> None:
         """Compares the topics with each other, now that all are read. ``given_back``: how often seats were that came free."""
@@ -267,7 +266,7 @@ class Areas:
 
     def _check_rules(self, key: bytes, findings: Findings) -> None:
         """An area keeps what its event says; and there is an event that says it."""
-        kept, at = self._kept.get(key, (NO_AREA_RULES, None))
+        kept, at = self._kept_of(key)
         rules, told_at = self._rules_of(key)
         if not self._keeps_rules(key):
             findings.add(Rule.EVENT_RULES, f"area {text_of(key)}: {kept}, its event: {area_rules(rules)}", at, told_at)
@@ -276,25 +275,29 @@ class Areas:
         """The rules of an area's event, and the record that says so."""
         return self._events.get(event_of(key), (NO_RULES, None))
 
-    def _keeps_rules(self, key: bytes) -> bool:
-        kept, _ = self._kept.get(key, (NO_AREA_RULES, None))
-        # The revision counts changes, too, of which no area is told.
-        return kept._replace(revision=0) == area_rules(self._rules_of(key)[0])._replace(revision=0)
+    def _kept_of(self, key: bytes) -> tuple[AreaRules, At | None]:
+        """What is kept of an area's rules where it lives, and the record that says so."""
+        return self._kept.get(self._lives_at(key), (NO_AREA_RULES, None))
 
-    def change_of(self, key: bytes) -> At | None:
-        """The last change of an area's event that was asked for. While it is worked off, not all have been told."""
-        return self._changes.get(event_of(key))
+    def _lives_at(self, key: bytes) -> tuple[bytes, int]:
+        """The event of an area, and its partition; -1 of one that has no status."""
+        history = self.statuses.get(key) or self._changelog.get(key)
+        return event_of(key), history.source.partition if history else -1
+
+    def _keeps_rules(self, key: bytes) -> bool:
+        return self._kept_of(key)[0] == area_rules(self._rules_of(key)[0])
 
     def next_steps(self) -> Iterator[tuple[bytes, At]]:
         """Areas that do not keep the rules of their event, and the records that may not be worked off yet."""
         for key in self.statuses:
-            if not self._keeps_rules(key):
-                yield from ((key, step) for step in (self._told.get(key), self.change_of(key)) if step)
+            if not self._keeps_rules(key) and (step := self._told.get(self._lives_at(key))):
+                yield key, step
 
     def unchanged_rules(self, key: bytes) -> EventRules:
-        """The rules of the event of an area, if they are those that it was announced with."""
+        """The rules of the event of an area, if they are those that the area was announced with."""
         rules, _ = self._rules_of(key)
-        return NO_RULES if rules.change_id else rules
+        first = self.announced.get(key)
+        return NO_RULES if rules.change_id or (first and not first.is_ruled) else rules
 
     def is_cancelled(self, key: bytes) -> bool:
         """Whether the event of an area is cancelled."""
@@ -306,9 +309,9 @@ class Areas:
                 self._check_place(findings, places, key, history.last_at, f"area {text_of(key)}")
         for key, at in self._repartitioned.items():
             self._check_place(findings, places, key, at, f"area {text_of(key)}")
-        for key, announced in self.announced.items():
+        for key, first in self.announced.items():
             event = event_of(key)
-            self._check_place(findings, places, event, announced.at, f"the announcement of {text_of(event)}")
+            self._check_place(findings, places, event, first.at, f"the announcement of {text_of(event)}")
 
     @staticmethod
     def _check_place(findings: Findings, places: Places, key: bytes, at: At | None, name: str) -> None:
@@ -316,12 +319,12 @@ class Areas:
             findings.add(Rule.MISPLACED, f"{name} has a record elsewhere than on partition {places.belongs_on(key)}, where it belongs", at)
 
     def _check_announced(self, key: bytes, status: History, findings: Findings) -> None:
-        announced = self.announced.get(key)
-        if announced is None:
+        first = self.announced.get(key)
+        if first is None:
             findings.add(Rule.NOT_ANNOUNCED, text_of(key), status.last_at)
-        elif announced.shape != status.shape:
-            text = f"area {text_of(key)}: announced with {announced.shape}, it has {status.shape}"
-            findings.add(Rule.AREA_CHANGED, text, announced.at, status.last_at)
+        elif first.shape != status.shape:
+            text = f"area {text_of(key)}: announced with {first.shape}, it has {status.shape}"
+            findings.add(Rule.AREA_CHANGED, text, first.at, status.last_at)
 
 
 def _differing(status: History, changelog: History, places: Places, *, came_back: bool) -> tuple[At | None, At | None] | None:
@@ -344,4 +347,4 @@ def _freed(before: SeatMap, now: SeatMap) -> list[Seat]:
 
 def event_of(area: bytes) -> bytes:
     """The name of the event in the key of an area."""
-    return area.partition(KEY_SEPARATOR.encode())[0]
+    return area.partition(_SEPARATOR)[0]

@@ -122,9 +122,8 @@ class Books:
             if step:
                 yield key, step
         for key, row in self._of_cancelled_events():
-            area = self._reservations.area_keys[self._reservations.area[row]]
-            steps = self._deadlines.cancel_of(*self._partition_and_event(row)), self._areas.change_of(area)
-            yield from ((key, step) for step in steps if step)
+            if step := self._deadlines.cancel_of(*self._partition_and_event(row)):
+                yield key, step
         yield from self._areas.next_steps()
         yield from self._reservations.overdue()
 

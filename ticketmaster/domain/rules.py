@@ -106,8 +106,6 @@ class EventChange(NamedTuple):
     event_id: str
     # The only one that it may change; ANY_REVISION: whichever it is.
     revision: int
-    # The areas that are told.
-    area_ids: tuple[str, ...]
     # New values by the names of EventRules' fields, those that may be changed.
     values: Mapping[str, Any]
 

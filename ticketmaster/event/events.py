@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Pair, partitions_of
 from ticketmaster.domain.event import area_key
-from ticketmaster.domain.rules import NO_RULES, EventChange, EventRules, Status, announced, changed
+from ticketmaster.domain.rules import NO_RULES, EventRules, Status, announced, changed
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.streams.topology import Outputs, State
 from ticketmaster.wire import events, topics
@@ -32,7 +32,7 @@ class Budget:
 
 
 class Events:
-    """The events whose names belong to one partition. Each area of theirs is told on the partition it lives on."""
+    """The events whose names belong to one partition. Their areas live on all: every partition is told of their rules."""
 
     def __init__(self, partitions: int, budget: Budget) -> None:
         self._partitions = partitions
@@ -51,7 +51,7 @@ class Events:
         """Sends each area of an event to the partition it lives on; what is too much for a transaction is left to the next one.
 
         A crash in between sends the first areas again, which changes nothing: they are there already. An event's rules stay as they
-        were announced first, or are by now.
+        were announced first, or are by now. First ones may come to areas that were announced before without any.
         """
         for at, (_, value) in enumerate(records):
             if value is None:
@@ -68,6 +68,7 @@ class Events:
             has_rules = there is not None or rules.any
             if there is None and has_rules:
                 known.put(name, events.encode_rules(event_id, rules))
+                self._tell(name, rules, outputs)
             kept = area_rules(rules)
             for place, area in enumerate(areas):
                 if self._budget.is_spent:
@@ -88,7 +89,7 @@ class Events:
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
-            if key in self._answered:
+            if key in self._answered or self._budget.is_spent:
                 outputs.leave(at)
                 return
             try:
@@ -104,21 +105,18 @@ class Events:
             if new is not rules:
                 known.put(key, events.encode_rules(change.event_id, new))
                 self._answered.add(key)
-            if not new.change_refusal and not self._tell(at, key, change, new, outputs):
-                return
+            if new.change_refusal:
+                continue
+            # Also if it is repeated, or comes to nothing.
+            self._tell(key, new, outputs)
+            if new.status is Status.CANCELLED:
+                cancel = events.encode_cancel(change.event_id)
+                for source in self._cancels:
+                    outputs[source].append((key, cancel))
 
-    def _tell(self, at: int, key: bytes, change: EventChange, rules: EventRules, outputs: Outputs) -> bool:
-        """Tells the areas, and of a cancelled event everybody, also if a change is repeated; False: the next transaction has the rest."""
-        kept = ruled_area(area_rules(rules), b"")
-        for place, area_id in enumerate(change.area_ids):
-            if self._budget.is_spent:
-                outputs.leave(at, events.encode_change(change._replace(area_ids=change.area_ids[place:])))
-                return False
-            area = area_key(change.event_id, area_id).encode()
-            outputs[self._ruled_repartition[partition_of(area, self._partitions)]].append((area, kept))
-            self._budget.written_bytes += len(area) + len(kept)
-        if rules.status is Status.CANCELLED:
-            cancel = events.encode_cancel(change.event_id)
-            for source in self._cancels:
-                outputs[source].append((key, cancel))
-        return True
+    def _tell(self, name: bytes, rules: EventRules, outputs: Outputs) -> None:
+        """Tells every partition: nobody knows all areas of an event, and one that is announced opens when its task comes to it."""
+        kept = area_rules(rules).encoded()
+        for source in self._ruled_repartition:
+            outputs[source].append((name, kept))
+        self._budget.written_bytes += len(self._ruled_repartition) * (len(name) + len(kept))

@@ -11,10 +11,11 @@ from ticketmaster.domain.reservation import ErrorCode, Refusal, ReservationType
 from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_random, unknown_area
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.event.events import Budget, Events
+from ticketmaster.event.kept_rules import KeptRules, RulesByEvent
 from ticketmaster.state.port import StateTable
 from ticketmaster.streams.topology import Look, Outputs, Processor, State, Store, Stores, Topology
 from ticketmaster.wire import topics
-from ticketmaster.wire.area_status import AreaHeader, AreaImage
+from ticketmaster.wire.area_status import AreaHeader, AreaImage, area_names
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import Release, read_release, released_id
 from ticketmaster.wire.frames import FRAMES
@@ -31,7 +32,7 @@ from ticketmaster.wire.reservations import (
     refused_by_rule,
     succeeded,
 )
-from ticketmaster.wire.rules import NO_AREA_RULES, NOT_CHECKED, AreaRules, Checked, read_ruled_area, read_rules, without_check
+from ticketmaster.wire.rules import NOT_CHECKED, Checked, read_ruled_area, without_check
 
 _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be read")
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
@@ -45,21 +46,15 @@ _TRANSACTION_BYTES_MAX = 2 << 20
 
 
 class LiveArea:
-    """An area in memory: its seats, the record they make, and the rules of its event."""
+    """An area in memory: its seats, the record they make, and the rules of its event, which it shares with the other areas."""
 
-    __slots__ = ("hold", "image", "may_refuse", "name", "rules", "seats", "size_bytes")
+    __slots__ = ("image", "kept", "name", "seats", "size_bytes")
 
-    def __init__(self, key: bytes, value: bytes, rules: AreaRules = NO_AREA_RULES) -> None:
+    def __init__(self, key: bytes, value: bytes, kept: KeptRules) -> None:
         self.name = key.decode()
-        self.keep(rules)
+        self.kept = kept
         self.image, self.seats = AreaImage.parse(value)
         self.size_bytes = len(value) + len(self.seats.free)
-
-    def keep(self, rules: AreaRules) -> None:
-        """Sells by these rules from now on."""
-        self.rules = rules
-        # At hand, as each command asks for them.
-        self.hold, self.may_refuse = rules.hold, rules.may_refuse
 
     def reserve(self, value: bytes, command: Command) -> tuple[bytes, bool]:
         """(the result of a ``ReserveSeat``, whether seats were taken)."""
@@ -103,6 +98,7 @@ class EventProcessor(Processor):
         self._cached_bytes_max = cached_bytes_max
         self._budget = Budget(transaction_bytes_max)
         self._events = Events(partitions, self._budget)
+        self._rules = RulesByEvent()
         # Areas by key, those first that were longest neither read from the state nor changed.
         self._areas: OrderedDict[bytes, LiveArea] = OrderedDict()
         self._cached_bytes = 0
@@ -124,48 +120,33 @@ class EventProcessor(Processor):
             self._events.change(records, stores[EVENTS], outputs)
 
     def _open_ruled_areas(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
-        """As :meth:`_open_areas`, of areas that come with rules; and rules alone, of areas that are there."""
+        """As :meth:`_open_areas`, of areas that come with the rules of their event; and the rules of an event alone, by its name."""
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue
             try:
                 rules, status = read_ruled_area(value)
-                if not status:
-                    self._keep_rules(key, rules, stores)
-                    continue
+                self._rules.tell(_event_of(status) if status else key, rules, stores[RULES])
             except UNREADABLE as reason:
                 outputs.reject(at, f"no area with rules: {reason}")
                 continue
-            if not self._open(at, key, status, rules, stores, outputs):
+            if status and not self._open(at, key, status, stores, outputs):
                 return
-
-    def _keep_rules(self, key: bytes, rules: bytes, stores: Stores) -> None:
-        """An area is told of new rules; it may not be announced yet. UNREADABLE: those that it has are."""
-        kept, new = stores[RULES].get(key), read_rules(rules)
-        if kept is None or read_rules(kept).revision <= new.revision:
-            stores[RULES].put(key, rules)
-            if area := self._areas.get(key):
-                area.keep(new)
 
     def _open_areas(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """An area that exists stays as it is, whatever is announced: sold seats stay sold."""
         for at, (key, value) in enumerate(records):
-            if value is not None and not self._open(at, key, value, b"", stores, outputs):
+            if value is not None and not self._open(at, key, value, stores, outputs):
                 return
 
-    def _open(self, at: int, key: bytes, value: bytes, rules: bytes, stores: Stores, outputs: Outputs) -> bool:
+    def _open(self, at: int, key: bytes, value: bytes, stores: Stores, outputs: Outputs) -> bool:
         """Whether the transaction has room for the area that was announced at this place, if there is none yet."""
         if self._budget.is_spent:
             outputs.leave(at)
             return False
         try:
             if self._area(key, stores) is None:
-                area = self._changed[key] = self._cache(key, value, NO_AREA_RULES)
-                if rules:
-                    self._keep_rules(key, rules, stores)
-                # Rules may have come before the area, by another topic.
-                if kept := stores[RULES].get(key):
-                    area.keep(read_rules(kept))
+                area = self._changed[key] = self._cache(key, value, stores)
                 # Once as state, once for those who follow it.
                 self._budget.written_bytes += 2 * area.size_bytes
         except UNREADABLE as reason:
@@ -209,15 +190,15 @@ class EventProcessor(Processor):
         area = self._areas.get(key) or self._area(key, stores)
         if area is None:
             result = refused(command.who, unknown_area(key.decode()))
-        elif area.may_refuse and (reason := area.rules.refusal(checked)):
+        elif area.kept.may_refuse and (reason := area.kept.rules.refusal(checked)):
             result = refused_by_rule(command.who, reason)
         else:
             result, taken = area.reserve(value, command)
             if taken:
                 if key not in self._changed:
                     self._note_changed(key, area)
-                if area.hold.seconds:
-                    result = for_now(result, area.hold)
+                if area.kept.hold.seconds:
+                    result = for_now(result, area.kept.hold)
         # A refusal too: the area may be announced later, or name another seat that is not free.
         stores[HOLDERS].put(command.who, holder(command, result))
         return result
@@ -287,14 +268,18 @@ class EventProcessor(Processor):
         if area is None:
             value = stores[AREAS].get(key)
             if value is not None:
-                rules = stores[RULES].get(key)
-                area = self._cache(key, value, NO_AREA_RULES if rules is None else read_rules(rules))
+                area = self._cache(key, value, stores)
         return area
 
-    def _cache(self, key: bytes, value: bytes, rules: AreaRules) -> LiveArea:
-        area = self._areas[key] = LiveArea(key, value, rules)
+    def _cache(self, key: bytes, value: bytes, stores: Stores) -> LiveArea:
+        area = self._areas[key] = LiveArea(key, value, self._rules.of(_event_of(value), stores[RULES]))
         self._cached_bytes += area.size_bytes
         return area
+
+
+def _event_of(status: bytes) -> bytes:
+    """The event that an area is of. UNREADABLE: it is no area."""
+    return read_names(area_names(status))[0]
 
 
 def _held(release: Release, given: bytes | None) -> Sequence[tuple[int, int]]:

@@ -106,13 +106,8 @@ class Catalog:
         """The rules of an event."""
         return self._rules.get(event_id, NO_RULES)
 
-    def area_ids(self, event_id: str) -> tuple[str, ...]:
-        """The areas of an event that are known; none: it is not."""
-        event = self._events.get(event_id)
-        return tuple(event.areas) if event else ()
-
-    def has_areas(self, event_id: str, area_ids: Sequence[str]) -> bool:
-        """Whether all these areas are known."""
+    def has_areas(self, event_id: str, area_ids: Sequence[str] = ()) -> bool:
+        """Whether an event is known, and all these areas of it."""
         event = self._events.get(event_id)
         return event is not None and all(area_id in event.areas for area_id in area_ids)
 

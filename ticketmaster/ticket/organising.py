@@ -132,10 +132,10 @@ class EventChanges:
 
     def take(self, event_id: str, values: Mapping[str, Any], revision: int, responder: Responder) -> None:
         """Makes a change, and answers with the event as it is then."""
-        area_ids, rules = self._catalog.area_ids(event_id), self._catalog.rules(event_id)
+        rules = self._catalog.rules(event_id)
         if refusal := self._refusal() if FRAMES.has_all else problems.HOLDS_UNAVAILABLE:
             refuse(responder, refusal)
-        elif not area_ids and rules is NO_RULES:
+        elif rules is NO_RULES and not self._catalog.has_areas(event_id):
             refuse(responder, problems.NO_SUCH_EVENT)
         elif not values:
             refused = revision not in (ANY_REVISION, rules.revision)
@@ -143,7 +143,7 @@ class EventChanges:
         else:
             change_id, key = new_change_id(self._clock), event_id.encode()
             self._waiting.add(change_id, _Pending(event_id, responder), asyncio.get_running_loop().time() + self._wait_s)
-            command = encode_change(EventChange(change_id.decode(), event_id, revision, area_ids, values))
+            command = encode_change(EventChange(change_id.decode(), event_id, revision, values))
             source = self._sources[partition_of(key, self._partitions)]
             self._commands.add(source, key, command, _Appended(self._fail, change_id))
 

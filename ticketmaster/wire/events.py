@@ -11,7 +11,6 @@ from ticketmaster.domain.rules import CHANGEABLE, EventChange, EventRules, Statu
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.wire import avro
 from ticketmaster.wire.frames import FRAME_BYTES, FRAMES
-from ticketmaster.wire.holds import Hold
 
 _NS_PER_MS = 1_000_000
 # Whatever the limits of the gateway that took the event: an AreaStatus of more would fit no record.
@@ -106,18 +105,6 @@ def read_rules_of(event: bytes) -> EventRules:
     )
 
 
-def read_hold(event: bytes) -> Hold:
-    """The hold of a framed ``Event``. InvalidRecord where it is none."""
-    rules = read_rules_of(event)
-    return Hold(rules.hold_seconds, rules.hold_seconds_max)
-
-
-def read_areas(value: bytes) -> tuple[str, list[Area]]:
-    """(event name, its areas) of a framed ``CreateEvent`` in any form. InvalidRecord where it is none."""
-    fields = avro.decode(_form_of(value), value)
-    return fields["eventName"], _areas(fields)
-
-
 def _form_of(value: bytes) -> str:
     frame = value[:FRAME_BYTES]
     return "CreateEvent.3" if frame == FRAMES.create_event_3 else "CreateEvent.2" if frame == FRAMES.create_event_2 else "CreateEvent"
@@ -143,7 +130,7 @@ def encode_change(change: EventChange) -> bytes:
     values = {field: change.values.get(name) for name, field in CHANGEABLE.items()}
     if change.values.get("status") is not None:
         values["status"] = change.values["status"].name
-    head = {"changeId": change.change_id, "eventName": change.event_id, "revision": change.revision, "areaIds": list(change.area_ids)}
+    head = {"changeId": change.change_id, "eventName": change.event_id, "revision": change.revision}
     return avro.encode("ChangeEvent", {**values, **head})
 
 
@@ -156,7 +143,7 @@ def read_change(value: bytes) -> EventChange:
             raise InvalidRecord(f"{CHANGEABLE[name]} is {values[name]}")
     if not fields["changeId"]:
         raise InvalidRecord("it has no changeId")
-    return EventChange(fields["changeId"], fields["eventName"], fields["revision"], tuple(fields["areaIds"]), values)
+    return EventChange(fields["changeId"], fields["eventName"], fields["revision"], values)
 
 
 def encode_cancel(event_id: str) -> bytes:

@@ -19,7 +19,7 @@ _LAYOUT, _LAYOUT_WITH_STATUS = b"\x01", b"\x02"
 
 
 class AreaRules(NamedTuple):
-    """The rules that an area keeps."""
+    """The rules of an event that its areas keep."""
 
     hold: Hold = NO_HOLD
     # As EventRules have them.
@@ -46,8 +46,9 @@ class AreaRules(NamedTuple):
         return self.checked_revision > 0 or self.status is not Status.OPEN
 
 
-NO_AREA_RULES = AreaRules()
-_HOLD_ALONE = NO_AREA_RULES[1:]
+# Older than any.
+NO_AREA_RULES = AreaRules(revision=0)
+_HOLD_ALONE = AreaRules()[1:]
 
 
 def area_rules(rules: EventRules) -> AreaRules:
@@ -64,12 +65,12 @@ def read_rules(value: bytes) -> AreaRules:
 
 
 def ruled_area(rules: AreaRules, status: bytes) -> bytes:
-    """An announced area with its rules: as :meth:`AreaRules.encoded`, then its ``AreaStatus``; nothing behind them for one that exists."""
+    """An announced area with the rules of its event: as :meth:`AreaRules.encoded`, then its ``AreaStatus``."""
     return rules.encoded() + status
 
 
 def read_ruled_area(value: bytes) -> tuple[bytes, bytes]:
-    """(the rules as :meth:`AreaRules.encoded` has them, the ``AreaStatus`` or nothing). UNREADABLE: it is none."""
+    """(the rules as :meth:`AreaRules.encoded` has them, the ``AreaStatus``; nothing of an event's rules alone). UNREADABLE: it is none."""
     _, at = _rules_at_start(value)
     return value[:at], value[at:]
 

@@ -16,6 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from scripts.perf.bench_suite.figures import Step
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.clock import SystemClock
+from ticketmaster.event.kept_rules import KeptRules
 from ticketmaster.event.processor import LiveArea
 from ticketmaster.reservation.area_cache import KnownArea
 from ticketmaster.state.port import Update
@@ -57,7 +58,7 @@ def measure_steps() -> Iterator[Step]:
     yield _step("reservation", "the event role asked", lambda: reserve_seat(key, create, command.names_at))
     yield _step("event", "a command read", lambda: read_reserve(asked))
     yield _step("event", "seats picked, and the area's bytes patched", _reserving(status, asked))
-    yield _step("event", "an area's status as bytes", lambda: LiveArea(b"show#A", status).image.value(400))
+    yield _step("event", "an area's status as bytes", lambda: LiveArea(b"show#A", status, KeptRules()).image.value(400))
     yield _step("reservation", "a result taken in", lambda: decided(waiting, result))
     yield _step("reservation, ticket", "a value into SQLite, of 4,000 at once", _storing(decision), of=_STORED)
     yield _step("ticket", "a decision to JSON", lambda: reservation_json(decision))
@@ -89,7 +90,7 @@ def _batched(key: bytes, value: bytes) -> Callable[[], object]:
 
 def _reserving(status: bytes, asked: bytes) -> Callable[[], object]:
     command = read_reserve(asked)
-    areas = itertools.chain.from_iterable(itertools.repeat(LiveArea(b"show#A", status), 200) for _ in itertools.count())
+    areas = itertools.chain.from_iterable(itertools.repeat(LiveArea(b"show#A", status, KeptRules()), 200) for _ in itertools.count())
 
     def work() -> object:
         # 200 pairs of seats sell an area out; then comes a fresh one.
