@@ -91,6 +91,15 @@ def test_a_status_that_is_behind_is_told_when_nothing_follows() -> None:
     assert role.buys(9_000, "r1")
 
 
+def test_records_that_are_a_little_older_than_a_deadline_wait_as_well() -> None:
+    role = Paced()
+    role.buys(100, "r0")
+    role.at(500)
+
+    assert not role.buys(450, "r1")
+    assert role.processor.deadline_ms == 1_000
+
+
 def test_a_small_area_is_written_with_each_change() -> None:
     role = Paced(StatusPace())
 

@@ -76,8 +76,8 @@ class Lagging:
     def changes(self, key: bytes, size_bytes: int, seats: SeatMap, now_ms: int) -> bytes | None:
         """What has changed since the status, if that may wait; None: it is to be written with this transaction."""
         rest_ms, shown = self._pace.rest_ms(size_bytes), self._shown.get(key)
-        # Times of records may go back.
-        if not rest_ms or shown is None or not shown.at_ms <= now_ms < shown.at_ms + rest_ms:
+        # Records are older than the clock by which a deadline came; and their times may go back by anything.
+        if not rest_ms or shown is None or abs(now_ms - shown.at_ms) >= rest_ms:
             return None
         value = encode_changes(*_differences(shown.free, seats))
         if len(value) > max(size_bytes // _CHANGES_PARTS, _CHANGES_BYTES_MIN):
