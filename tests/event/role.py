@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tests.support import role
 from tests.support.records import area_status
 from ticketmaster.broker.port import Pair, TopicPartition
-from ticketmaster.event.processor import EventProcessor, against_repeating, event_topology
+from ticketmaster.event.processor import EventProcessor, event_topology
+from ticketmaster.event.stores import against_repeating
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateTable
 from ticketmaster.streams.topology import Outputs

@@ -15,7 +15,8 @@ from tests.support.stores import done, write
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.event.kept_rules import KeptRules
-from ticketmaster.event.processor import AREAS, HOLDERS, EventProcessor, LiveArea, event_topology
+from ticketmaster.event.processor import EventProcessor, LiveArea, event_topology
+from ticketmaster.event.stores import AREAS, HOLDERS
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import Update

@@ -9,7 +9,8 @@ from tests.support.records import area_status, create_event, failure, release_se
 from tests.support.stores import done
 from ticketmaster.broker.partitioner import partition_of
 from ticketmaster.broker.port import TopicPartition
-from ticketmaster.event.processor import EVENTS, HOLDERS, EventProcessor
+from ticketmaster.event.processor import EventProcessor
+from ticketmaster.event.stores import EVENTS, HOLDERS
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.holders import CLOSED

@@ -22,7 +22,8 @@ from ticketmaster.domain.rules import (
     Status,
 )
 from ticketmaster.event.events import Budget
-from ticketmaster.event.processor import EVENTS, RULES, EventProcessor
+from ticketmaster.event.processor import EventProcessor
+from ticketmaster.event.stores import EVENTS, RULES
 from ticketmaster.streams.topology import Outputs
 from ticketmaster.wire import avro, topics
 from ticketmaster.wire.events import encode_cancel, encode_change, encode_event, read_rules_of

@@ -12,7 +12,8 @@ from ticketmaster.domain import life as domain
 from ticketmaster.domain.life import Change, Kind, Life, Moved
 from ticketmaster.domain.reservation import State
 from ticketmaster.domain.seat_map import SeatMap
-from ticketmaster.event.processor import HOLDERS, RULES, EventProcessor, LiveArea
+from ticketmaster.event.processor import EventProcessor, LiveArea
+from ticketmaster.event.stores import HOLDERS, RULES
 from ticketmaster.reservation import lives
 from ticketmaster.reservation.lives import DEADLINES, Lives
 from ticketmaster.reservation.processor import ReservationProcessor

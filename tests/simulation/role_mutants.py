@@ -9,13 +9,17 @@ from typing import Any
 
 from tests.simulation.planting import Mutants, replaced
 from ticketmaster.broker.port import Pair
+from ticketmaster.domain.seat_map import SeatMap
 from ticketmaster.event import processor as event_role
-from ticketmaster.event.processor import HOLDERS, EventProcessor
+from ticketmaster.event.lagging import Lagging
+from ticketmaster.event.processor import EventProcessor
+from ticketmaster.event.stores import HOLDERS
 from ticketmaster.reservation import processor as reservation_role
 from ticketmaster.reservation.lives import RESERVATIONS
 from ticketmaster.reservation.processor import ReservationProcessor
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.task import Task
+from ticketmaster.streams.topology import Outputs
 from ticketmaster.ticket.commands import Commands
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.ids import IdMint
@@ -124,13 +128,36 @@ def _one_too_few() -> AbstractContextManager[Any]:
 
 @mutant("a status is not told now and then")
 def _status_lost() -> AbstractContextManager[Any]:
-    write_changed, told = EventProcessor._write_changed, [0]
+    write, told = EventProcessor._write, [0]
 
-    def write_some(self: EventProcessor, state: Any, statuses: list[Pair]) -> None:
+    def write_some(self: EventProcessor, key: bytes, area: Any, stores: Any, outputs: Outputs) -> None:
         told[0] += 1
-        write_changed(self, state, statuses if told[0] % 5 else [])
+        write(self, key, area, stores, outputs if told[0] % 5 else Outputs())
 
-    return replaced(EventProcessor, "_write_changed", write_some)
+    return replaced(EventProcessor, "_write", write_some)
+
+
+@mutant("a large area whose status is behind is taken as its status shows it")
+def _changes_forgotten() -> AbstractContextManager[Any]:
+    return replaced(event_role, "catch_up", lambda _seats, _image, _changes: None)
+
+
+@mutant("a status that is behind stays so until the next reservation")
+def _status_stays_behind() -> AbstractContextManager[Any]:
+    return replaced(EventProcessor, "deadline_ms", None)
+
+
+@mutant("changes are those since the last transaction, not since the status")
+def _changes_of_one_transaction() -> AbstractContextManager[Any]:
+    changes = Lagging.changes
+
+    def since_last(self: Lagging, key: bytes, size_bytes: int, seats: SeatMap, now_ms: int) -> bytes | None:
+        found = changes(self, key, size_bytes, seats, now_ms)
+        if found is not None:
+            self._shown[key] = self._shown[key]._replace(free=bytes(seats.free))
+        return found
+
+    return replaced(Lagging, "changes", since_last)
 
 
 # The gateway.

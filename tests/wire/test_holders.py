@@ -7,7 +7,8 @@ import pytest
 from tests.support.records import area_status, create_reservation
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.errors import InvalidRecord
-from ticketmaster.event.processor import AREAS, HOLDERS, RULES, EventProcessor
+from ticketmaster.event.processor import EventProcessor
+from ticketmaster.event.stores import AREAS, HOLDERS, RULES
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.streams.topology import Outputs

@@ -24,6 +24,8 @@ from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.holds import Hold
 from ticketmaster.wire.reservations import read_names
 from ticketmaster.wire.rules import NO_AREA_RULES, AreaRules, area_rules, read_rules
+from ticketmaster.wire.seat_changes import KEYS, read_changes
+from ticketmaster.wire.seat_changes import area_of as area_of_changes
 
 _STATUS, _CHANGELOG = topics.AREA_STATUS.name, topics.AREA_CHANGELOG.name
 _EVENTS, _RULES = topics.EVENT.name, topics.AREA_RULES_CHANGELOG.name
@@ -134,6 +136,8 @@ class Areas:
         self._kept: dict[tuple[bytes, int], tuple[AreaRules, At]] = {}
         # The last record by which each partition was told of an event's rules.
         self._told: dict[tuple[bytes, int], At] = {}
+        # Of areas whose status is behind: what has become of their seats since.
+        self.behind: dict[bytes, bytes] = {}
         self.put_aside = 0
 
     def take(self, batch: Batch) -> bool:
@@ -173,7 +177,29 @@ class Areas:
             shape = Shape(area.row_count, area.col_count, area.price)
             self.announced.setdefault(area_key(event_id, area.area_id).encode(), Announced(shape, is_ruled, at))
 
+    def _take_changes(self, key: bytes, value: bytes | None, at: At) -> None:
+        area = area_of_changes(key)
+        self.behind.pop(area, None)
+        if value is None:
+            # The status has it all.
+            return
+        try:
+            read_changes(value)
+            self.behind[area] = value
+        except UNREADABLE as reason:
+            self._findings.add(Rule.UNREADABLE, f"what has changed of {text_of(area)}: {reason}", at)
+
+    def catch_up(self) -> None:
+        """Brings areas to what has become of their seats since their last status. The status is read whole by now, whatever came first."""
+        for key, changes in self.behind.items():
+            taken, freed = read_changes(changes)
+            for history in (table[key] for table in self._histories.values() if key in table):
+                history.seats = history.seats.changed(taken, freed)
+
     def _take_rules(self, topic: str, key: bytes, value: bytes | None, at: At) -> None:
+        if topic == _RULES and key.startswith(KEYS):
+            self._take_changes(key, value, at)
+            return
         name = f"the rules of {text_of(key)}"
         if value is None:
             self._findings.add(Rule.DELETED, name, at)

@@ -68,6 +68,10 @@ class Books:
         """Keys of announced areas without a status: none is left, once the roles have worked everything off."""
         return list(self._areas.unopened())
 
+    def behind(self) -> list[bytes]:
+        """Keys of large areas whose status lacks what has become of their seats since: none is left a second later."""
+        return list(self._areas.behind)
+
     def releasing(self) -> list[bytes]:
         """Cancelled reservations whose seats may still come back: none is left, once the roles have worked everything off."""
         return [key for key, _ in self._releases.holding()]
@@ -131,6 +135,7 @@ class Books:
         """What it all comes to, as of now. ``under_way``: keys of commands and areas that may come to their end later."""
         findings, excused = self._findings.copy(), frozenset(under_way)
         rows = self._reservations
+        self._areas.catch_up()
         rows.check(findings, self._places, excused)
         rows.lives.check(findings, self._places, rows.rows, excused)
         self._releases.check(findings, self._places, excused)

@@ -107,6 +107,15 @@ class SeatMap:
                     search_from[count] = start
             longest = max(longest, end - start)
 
+    def changed(self, taken: Iterable[tuple[int, int]], freed: Iterable[tuple[int, int]]) -> SeatMap:
+        """Another map, with these seats taken and those free, as far as the area has them; whatever they were before."""
+        free = bytearray(self.free)
+        for seats, value in ((taken, TAKEN), (freed, FREE[0])):
+            for row, col in seats:
+                if self.has(row, col):
+                    free[row * self.stride + col] = value
+        return SeatMap.from_free(self.rows, self.cols, free)
+
     def count_free(self) -> int:
         """Free seats, counted in the map: what ``available`` must equal."""
         return len(self.free.translate(None, b"\x00"))

@@ -12,10 +12,12 @@ from ticketmaster.domain.seat_picking import UNKNOWN_TYPE, pick_chosen, pick_ran
 from ticketmaster.errors import InvalidRecord
 from ticketmaster.event.events import Budget, Events
 from ticketmaster.event.kept_rules import KeptRules, RulesByEvent
-from ticketmaster.state.port import StateTable
-from ticketmaster.streams.topology import Look, Outputs, Processor, State, Store, Stores, Topology
+from ticketmaster.event.lagging import Lagging, StatusPace, catch_up
+from ticketmaster.event.stores import AREAS, EVENTS, HOLDERS, RULES, against_repeating
+from ticketmaster.state.port import StateTable, Steps
+from ticketmaster.streams.topology import Outputs, Processor, Store, Stores, Topology
 from ticketmaster.wire import topics
-from ticketmaster.wire.area_status import AreaHeader, AreaImage, area_names
+from ticketmaster.wire.area_status import AreaImage, area_names
 from ticketmaster.wire.binary import UNREADABLE
 from ticketmaster.wire.changes import Release, read_release, released_id
 from ticketmaster.wire.frames import FRAMES
@@ -33,16 +35,17 @@ from ticketmaster.wire.reservations import (
     succeeded,
 )
 from ticketmaster.wire.rules import NOT_CHECKED, Checked, read_ruled_area, without_check
+from ticketmaster.wire.seat_changes import KEYS, area_of, changes_key
 
 _UNREADABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's state can't be read")
 _UNWRITABLE_AREA = Refusal(ErrorCode.INTERNAL_ERROR, "the area's new state can't be written")
-AREAS, HOLDERS, RULES, EVENTS = "AreaStatus", "Holder", "AreaRules", "Event"
 _CACHED_BYTES_MAX = 64 << 20
 # So many holders are looked at in one go.
 _LOOKED_AT_ONCE = 1_000
 # Bytes of areas that a transaction writes, about: an event of 10,000,000 seats comes to be in some 75 transactions, between which
 # others are served, and a sale of areas of 100,000 seats holds nobody up.
 _TRANSACTION_BYTES_MAX = 2 << 20
+STATUS_PACE = StatusPace()
 
 
 class LiveArea:
@@ -91,6 +94,7 @@ class EventProcessor(Processor):
         partitions: int,
         cached_bytes_max: int = _CACHED_BYTES_MAX,
         transaction_bytes_max: int = _TRANSACTION_BYTES_MAX,
+        status_pace: StatusPace = STATUS_PACE,
     ) -> None:
         self._partitions = partitions
         self._statuses = TopicPartition(topics.AREA_STATUS.name, partition)
@@ -103,9 +107,43 @@ class EventProcessor(Processor):
         self._areas: OrderedDict[bytes, LiveArea] = OrderedDict()
         self._cached_bytes = 0
         self._changed: dict[bytes, LiveArea] = {}
+        self._lagging = Lagging(status_pace)
+        # The log's time of what is processed.
+        self._now_ms = 0
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the next status must be written that is behind."""
+        return self._lagging.deadline_ms
+
+    def restored(self, tables: Mapping[str, StateTable]) -> Steps:
+        """Finds the areas whose status was behind when a predecessor ended."""
+        after: bytes | None = KEYS
+        while after is not None:
+            found, after = tables[RULES].scan(after, b"", _LOOKED_AT_ONCE)
+            for key, _ in found:
+                self._lagging.found(area_of(key))
+            yield
+
+    def on_time(self, now_ms: int, stores: Stores, _outputs: Outputs) -> None:
+        """Has each status written that has been behind for long enough; the rest of them follows in the next transaction."""
+        self._now_ms = now_ms
+        for key in self._lagging.due(now_ms):
+            if self._budget.is_spent:
+                return
+            try:
+                area = self._area(key, stores)
+            except UNREADABLE:
+                # Its commands are put aside, and say so.
+                area = None
+            if area is None:
+                self._lagging.forget(key)
+            else:
+                self._note_changed(key, area)
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to take seats and to give them back, areas that are announced or told of rules, events to announce and change."""
+        self._now_ms = outputs.time_ms
         if topic == topics.RESERVE_SEAT.name:
             self._reserve(records, stores, outputs)
         elif topic == topics.RELEASE_SEATS.name:
@@ -244,35 +282,52 @@ class EventProcessor(Processor):
         outputs[self._results[partition_of(command.who, self._partitions)]].append((command.who, result))
 
     def end_transaction(self, stores: Stores, outputs: Outputs) -> None:
-        """Writes each changed area once, and keeps no more areas than fit."""
+        """Writes each changed area once, a large one now and then and else what has changed of it, and keeps no more areas than fit."""
         self._budget.written_bytes = 0
         self._events.end_transaction()
-        if self._changed:
-            self._write_changed(stores[AREAS], outputs[self._statuses])
+        self._write_changed(stores, outputs)
         # Areas that only refuse take memory too, though nothing has changed. A changed one is in the state by now.
         while self._cached_bytes > self._cached_bytes_max and len(self._areas) > 1:
-            self._cached_bytes -= self._areas.popitem(last=False)[1].size_bytes
+            key, area = self._areas.popitem(last=False)
+            if key in self._lagging:
+                self._write(key, area, stores, outputs)
+            self._lagging.forget(key)
+            self._cached_bytes -= area.size_bytes
 
-    def _write_changed(self, state: State, statuses: list[Pair]) -> None:
+    def _write_changed(self, stores: Stores, outputs: Outputs) -> None:
         for key, area in self._changed.items():
             available = area.seats.available
             assert available == area.seats.count_free(), f"{area.name}: {available} seats are said to be free"
-            value = area.image.value(available)
-            state.put(key, value)
-            statuses.append((key, value))
+            changes = self._lagging.changes(key, area.size_bytes, area.seats, self._now_ms)
+            if changes is None:
+                self._write(key, area, stores, outputs)
+            else:
+                stores[RULES].put(changes_key(key), changes)
             self._areas.move_to_end(key)
         self._changed.clear()
+
+    def _write(self, key: bytes, area: LiveArea, stores: Stores, outputs: Outputs) -> None:
+        """As state and for those who follow it, in one transaction: they are always the same."""
+        value = area.image.value(area.seats.available)
+        stores[AREAS].put(key, value)
+        outputs[self._statuses].append((key, value))
+        if self._lagging.written(key, area.size_bytes, area.seats, self._now_ms):
+            stores[RULES].put(changes_key(key), None)
 
     def _area(self, key: bytes, stores: Stores) -> LiveArea | None:
         area = self._areas.get(key)
         if area is None:
             value = stores[AREAS].get(key)
             if value is not None:
-                area = self._cache(key, value, stores)
+                area = self._cache(key, value, stores, stores[RULES].get(changes_key(key)))
         return area
 
-    def _cache(self, key: bytes, value: bytes, stores: Stores) -> LiveArea:
-        area = self._areas[key] = LiveArea(key, value, self._rules.of(_event_of(value), stores[RULES]))
+    def _cache(self, key: bytes, value: bytes, stores: Stores, changes: bytes | None = None) -> LiveArea:
+        area = LiveArea(key, value, self._rules.of(_event_of(value), stores[RULES]))
+        if changes is not None:
+            catch_up(area.seats, area.image, changes)
+            self._lagging.found(key)
+        self._areas[key] = area
         self._cached_bytes += area.size_bytes
         return area
 
@@ -293,31 +348,7 @@ def _held(release: Release, given: bytes | None) -> Sequence[tuple[int, int]]:
     return seats
 
 
-def against_repeating(tables: Mapping[str, StateTable], sources: Sequence[str]) -> Look:
-    """Why commands to take seats must not be read again: the holders of some seats are not known."""
-    if topics.RESERVE_SEAT.name not in sources:
-        return ""
-    taken = held = 0
-    try:
-        for _, value in tables[AREAS].items():  # noqa: PERF102 - no dictionary
-            area = AreaHeader(value)
-            taken += area.rows * area.cols - area.available
-            yield
-        for number, (key, value) in enumerate(tables[HOLDERS].items()):
-            held += 0 if value == CLOSED else len(read_holder(key, value)[2])
-            if number % _LOOKED_AT_ONCE == 0:
-                yield
-    except UNREADABLE as reason:
-        return f"its state can't be read: {reason}"
-    if taken == held:
-        return ""
-    return (
-        f"{taken - held} of {taken} taken seats have no known holder (they were sold by another program, or by an earlier release), so "
-        "commands that are read again could take seats again. Stop all roles, run `ticketmaster topics refill`, and start them"
-    )
-
-
-def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BYTES_MAX) -> Topology:
+def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BYTES_MAX, status_pace: StatusPace = STATUS_PACE) -> Topology:
     """The event role on topics of ``partitions`` partitions."""
     return Topology(
         application_id=topics.EVENT_SERVICE,
@@ -336,6 +367,8 @@ def event_topology(partitions: int, transaction_bytes_max: int = _TRANSACTION_BY
             # Its changelog is the table that the other roles read.
             Store(EVENTS, topics.EVENT.name),
         ),
-        new_processor=lambda partition: EventProcessor(partition, partitions, transaction_bytes_max=transaction_bytes_max),
+        new_processor=lambda partition: EventProcessor(
+            partition, partitions, transaction_bytes_max=transaction_bytes_max, status_pace=status_pace
+        ),
         against_repeating=against_repeating,
     )

@@ -14,7 +14,7 @@ from ticketmaster.broker.port import Batch, Pair, TopicPartition
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.life import REFUNDED
 from ticketmaster.domain.reservation import LIVE
-from ticketmaster.event.processor import AREAS, EVENTS, HOLDERS, RULES
+from ticketmaster.event.stores import AREAS, EVENTS, HOLDERS, RULES
 from ticketmaster.reservation.limits import USER_SEATS
 from ticketmaster.reservation.lives import DEADLINES, RESERVATIONS
 from ticketmaster.simulation.crowd import Crowd

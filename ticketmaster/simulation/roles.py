@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ticketmaster.broker.port import Membership
 from ticketmaster.errors import Retriable, TicketmasterError
+from ticketmaster.event.lagging import StatusPace
 from ticketmaster.event.processor import event_topology
 from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.processor import reservation_topology
@@ -46,6 +47,8 @@ SETTINGS = StreamSettings(
 )
 # A few areas.
 TRANSACTION_BYTES_MAX = 400
+# Simulated areas are small, and these wait like large ones.
+STATUS_PACE = StatusPace(bytes_min=1, bytes_per_ms=0.2)
 _CONNECT_AGAIN_S = 0.5
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
@@ -185,7 +188,7 @@ class RoleProcess:
         return work
 
     def _event(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._added(self._worker(event_topology(self._around.partitions, TRANSACTION_BYTES_MAX))).run()]
+        return [self._added(self._worker(event_topology(self._around.partitions, TRANSACTION_BYTES_MAX, STATUS_PACE))).run()]
 
     def _reservation(self) -> list[Coroutine[Any, Any, None]]:
         areas, rules = AreaCache(self._around.partitions, lambda: statuses.fresh), KnownRules(lambda: events.fresh)

@@ -178,7 +178,8 @@ class _Run:
         books = self._checker.books
         while loop.time() < deadline and not self.journal.violations:
             ready = all(one.ready for one in self._deployment.live)
-            if buying.done() and ready and not (books.undecided() or books.open_holds or books.releasing() or books.cancelling()):
+            under_way = books.undecided() or books.open_holds or books.releasing() or books.cancelling() or books.behind()
+            if buying.done() and ready and not under_way:
                 buying.result()
                 return True
             await asyncio.sleep(_LOOK_S)
@@ -188,6 +189,7 @@ class _Run:
             people = "have been told" if buying.done() else "still wait"
             self.journal.violation(
                 f"not at rest: undecided {undecided[:5]}, {books.open_holds} holds, to be released {ends[:5]}, "
+                f"statuses behind {books.behind()[:5]}, "
                 f"not serving {waiting}, people {people}"
             )
         return False
