@@ -11,12 +11,13 @@ from ticketmaster.broker.port import Pair
 from ticketmaster.domain.life import ended_by_event
 from ticketmaster.domain.rules import EventRules
 from ticketmaster.event.events import Events
+from ticketmaster.event.kept_rules import RulesByEvent
 from ticketmaster.reservation import limits, lives
 from ticketmaster.reservation.cancelling import CancelledEvents
 from ticketmaster.reservation.limits import UserLimits
 from ticketmaster.reservation.rules import KnownRules
 from ticketmaster.wire.reservations import processing
-from ticketmaster.wire.rules import AreaRules
+from ticketmaster.wire.rules import AreaRules, read_rules
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -139,3 +140,15 @@ def _untold() -> AbstractContextManager[Any]:
             outputs.pop(source, None)
 
     return replaced(Events, "change", change_alone)
+
+
+@mutant("areas that are not in memory do not hear of a change of their event")
+def _heard_by_some() -> AbstractContextManager[Any]:
+    tell = RulesByEvent.tell
+
+    def tell_those_in_memory(self: RulesByEvent, event: bytes, rules: bytes, known: Any) -> None:
+        # Without their first rules they would not be open.
+        if event in self._shared or read_rules(rules).revision == 1:
+            tell(self, event, rules, known)
+
+    return replaced(RulesByEvent, "tell", tell_those_in_memory)
