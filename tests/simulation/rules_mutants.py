@@ -13,6 +13,7 @@ from ticketmaster.domain.life import ended_by_event
 from ticketmaster.domain.rules import ANY_REVISION, EventRules, changed
 from ticketmaster.event import events
 from ticketmaster.event.events import Events
+from ticketmaster.event.kept_rules import RulesByEvent
 from ticketmaster.reservation import limits, lives
 from ticketmaster.reservation.cancelling import CancelledEvents
 from ticketmaster.reservation.limits import UserLimits
@@ -22,7 +23,7 @@ from ticketmaster.ticket import routes
 from ticketmaster.ticket.gateway import Gateway
 from ticketmaster.ticket.organising import EventChanges
 from ticketmaster.wire.reservations import processing
-from ticketmaster.wire.rules import AreaRules
+from ticketmaster.wire.rules import AreaRules, read_rules
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -216,3 +217,15 @@ def _all_box_offices() -> Any:
 
     with replaced(Gateway, "post_reservation", post_as_box_office):
         yield
+
+
+@mutant("areas that are not in memory do not hear of a change of their event")
+def _heard_by_some() -> AbstractContextManager[Any]:
+    tell = RulesByEvent.tell
+
+    def tell_those_in_memory(self: RulesByEvent, event: bytes, rules: bytes, known: Any) -> None:
+        # Without their first rules they would not be open.
+        if event in self._shared or read_rules(rules).revision == 1:
+            tell(self, event, rules, known)
+
+    return replaced(RulesByEvent, "tell", tell_those_in_memory)
