@@ -39,12 +39,15 @@ class KafkaProxy:
         self._held: list[_Held] = []
         self._jobs: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.StreamWriter] = []
+        self._is_closed = False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Until the test ends."""
         connect: Callable[..., object] = client.create_conn
 
         async def through(host: str, port: int, **options: object) -> object:
+            if self._is_closed:
+                raise OSError("the proxy is gone")
             server = await asyncio.start_server(lambda reader, writer: self._relay(reader, writer, host, port), "127.0.0.1", 0)
             try:
                 return await connect("127.0.0.1", server.sockets[0].getsockname()[1], **options)  # type: ignore[misc]
@@ -64,6 +67,10 @@ class KafkaProxy:
         self._writers.append(writer)
         from_broker, to_broker = await asyncio.open_connection(host, port)
         self._writers.append(to_broker)
+        if self._is_closed:
+            writer.close()
+            to_broker.close()
+            return
         lost: set[int] = set()
         self._jobs.append(asyncio.create_task(self._answers(from_broker, writer, lost)))
         try:
@@ -98,7 +105,8 @@ class KafkaProxy:
             writer.close()
 
     async def close(self) -> None:
-        """Ends what still relays: both ends of a connection see it break."""
+        """Ends what still relays: both ends of a connection see it break, and who then connects again is refused."""
+        self._is_closed = True
         for writer in self._writers:
             writer.close()
         await asyncio.gather(*self._jobs, *(writer.wait_closed() for writer in self._writers), return_exceptions=True)

@@ -291,7 +291,7 @@ async def test_the_end_of_a_transaction_may_be_asked_for_again_and_who_is_fenced
 
     def refused(answer: object) -> int:
         # Coordinators refuse when they have written it down, too.
-        return refusals.pop(0) if refusals and type(answer).__name__.startswith("EndTxn") else read(answer)
+        return refusals.pop(0) if refusals and type(answer).__name__.startswith(("EndTxn", "Ended")) else read(answer)
 
     monkeypatch.setattr(protocol, "code_of", refused)
     committing = producer.commit({source: [PAIR]}, {source: 7}, name)
