@@ -242,5 +242,6 @@ class _Run:
             decided=len(self._checker.decisions),
             records=self._checker.records,
             faults=self.journal.faults,
-            violations=self.journal.violations,
+            # What the dead do while they are unwound is nobody's business.
+            violations=list(self.journal.violations),
         )
