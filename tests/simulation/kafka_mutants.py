@@ -158,7 +158,7 @@ def _sought_too_far() -> AbstractContextManager[Any]:
 
 @mutant("topics are created by asking for them")
 def _created_by_asking() -> AbstractContextManager[Any]:
-    return replaced(private, "_MetadataRequest", type(None))
+    return replaced(private, "MetadataRequest", type(None))
 
 
 # The group.
@@ -261,7 +261,7 @@ def _stale() -> AbstractContextManager[Any]:
 
     @contextmanager
     def both() -> Iterator[None]:
-        late = replaced(KafkaBroker, "group_consumer", lambda *how: _Late(group_consumer(*how)))
+        late = replaced(KafkaBroker, "group_consumer", lambda *how, **more: _Late(group_consumer(*how, **more)))
         with late, replaced(Following, "takes", lambda *_: True):
             yield
 
@@ -277,7 +277,9 @@ def _no_holder() -> AbstractContextManager[Any]:
 def _note_swallowed() -> AbstractContextManager[Any]:
     group_consumer = KafkaBroker.group_consumer
 
-    def deaf(self: KafkaBroker, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership) -> Any:
+    def deaf(
+        self: KafkaBroker, group: str, topics: Collection[str], listener: RebalanceListener, membership: Membership, **more: Any
+    ) -> Any:
         failed = [False]
 
         def on_joined(member_id: str) -> None:
@@ -295,7 +297,7 @@ def _note_swallowed() -> AbstractContextManager[Any]:
                 if not failed[0]:
                     listener.on_assigned(assignment)
 
-        return group_consumer(self, group, topics, Listener(), membership._replace(on_joined=on_joined))
+        return group_consumer(self, group, topics, Listener(), membership._replace(on_joined=on_joined), **more)
 
     return replaced(KafkaBroker, "group_consumer", deaf)
 
