@@ -66,6 +66,23 @@ def taken(*pairs: int) -> set[tuple[int, int]]:
     return {(0, col) for pair in pairs for col in (2 * pair, 2 * pair + 1)}
 
 
+def test_a_status_that_is_due_is_written_though_records_leave_no_room_for_it() -> None:
+    role = Paced()
+    role.at(0, (topics.AREA_REPARTITION, [(b"show#B", area_status(ROWS, COLS, area="B"))]))
+    assert not role.buys(10, "one")
+    # Whatever comes spends all of it.
+    role.processor._budget.bytes_max = 1
+
+    outputs = Outputs()
+    outputs.time_ms = 600
+    role.processor.process(topics.RESERVE_SEAT.name, [(b"show#B", reserve_seat("two", count=2))], role.overlays, outputs)
+    role.processor.on_time(600, role.overlays, outputs)
+    role.processor.end_transaction(role.overlays, outputs)
+
+    assert {key for key, _ in outputs[STATUSES]} == {b"show#A", b"show#B"}
+    assert role.changes is None
+
+
 def test_the_status_of_a_large_area_is_written_at_first_and_then_once_in_a_while() -> None:
     role = Paced()
 

@@ -11,8 +11,9 @@ from tests.support.stores import write
 from ticketmaster.broker.embedded import superseded
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.consumer import Reader
+from ticketmaster.broker.embedded.log import PartitionLog
 from ticketmaster.broker.embedded.producers import LogTransactions
-from ticketmaster.broker.port import NO_RECORD_HEADERS, Pair, TopicPartition
+from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, TopicPartition
 from ticketmaster.errors import Retriable, TaskCorrupted
 from ticketmaster.simulation.disk import SimulatedStores, _File
 from ticketmaster.simulation.network import LinkedBroker
@@ -254,6 +255,15 @@ def _told_early() -> AbstractContextManager[Any]:
         begin(self, broker, positions, ahead=True)
 
     return replaced(Reader, "__init__", ahead)
+
+
+@mutant("what is read ahead begins behind what is durable, whether that was read or not")
+def _ahead_of_a_gap() -> AbstractContextManager[Any]:
+    def read_ahead(self: PartitionLog, offset: int, bytes_max: int, storage: Any) -> tuple[list[Batch], int]:
+        found, size = self.read(offset, bytes_max, storage)
+        return [*found, *(batch for batch, _ in self.ahead if batch.offsets[0] >= offset)], size
+
+    return replaced(PartitionLog, "read_ahead", read_ahead)
 
 
 @mutant("a store is written before its log is durable")

@@ -57,8 +57,8 @@ class Lagging:
         return min(self._due_ms.values(), default=None)
 
     def due(self, now_ms: int) -> Iterator[bytes]:
-        """The areas whose status must be written now."""
-        return iter([key for key, due_ms in self._due_ms.items() if due_ms <= now_ms])
+        """The areas whose status must be written now, those first that have been behind for longest."""
+        return iter(sorted((key for key, due_ms in self._due_ms.items() if due_ms <= now_ms), key=self._due_ms.__getitem__))
 
     def __contains__(self, key: bytes) -> bool:
         """Whether an area's status is behind."""

@@ -128,8 +128,10 @@ class EventProcessor(Processor):
     def on_time(self, now_ms: int, stores: Stores, _outputs: Outputs) -> None:
         """Has each status written that has been behind for long enough; the rest of them follows in the next transaction."""
         self._now_ms = now_ms
+        told = False
         for key in self._lagging.due(now_ms):
-            if self._budget.is_spent:
+            # One at least, the longest behind: where much comes, records leave no room in any transaction.
+            if told and self._budget.is_spent:
                 return
             try:
                 area = self._area(key, stores)
@@ -138,8 +140,9 @@ class EventProcessor(Processor):
                 area = None
             if area is None:
                 self._lagging.forget(key)
-            else:
+            elif key not in self._changed:
                 self._note_changed(key, area)
+                told = True
 
     def process(self, topic: str, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Commands to take seats and to give them back, areas that are announced or told of rules, events to announce and change."""

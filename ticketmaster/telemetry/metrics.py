@@ -90,7 +90,7 @@ TRANSACTION_DURATION: Final = Instrument(
     f"{_P}transaction_duration_seconds",
     Kind.HISTOGRAM,
     (),
-    "How long a commit took, from the first request to the last answer.",
+    "How long a commit took: on Kafka from the first request to the last answer, in one process until it is in the log, not on the disk.",
     "s",
     _SECONDS,
 )

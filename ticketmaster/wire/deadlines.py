@@ -20,7 +20,10 @@ EVENT_KEY = b"\xff"
 
 
 class Deadline(NamedTuple):
-    """The value of the store ``Deadline``. ``change_id`` is that of an early cancellation; ``at_ms`` of an event when it was cancelled."""
+    """The value of the store ``Deadline``. ``change_id`` is that of an early cancellation.
+
+    ``at_ms`` of a cancelled event is when the last of its reservations was cancelled.
+    """
 
     kind: int
     at_ms: int

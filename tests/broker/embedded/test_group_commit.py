@@ -13,7 +13,7 @@ from tests.support.storages import GatedStorage
 from ticketmaster.broker.embedded.broker import EmbeddedBroker, Pace
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.storage import MemoryStorage
-from ticketmaster.broker.port import Assignment, Consumer, Pair, TopicPartition, TopicSpec
+from ticketmaster.broker.port import Assignment, Batch, Consumer, Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import Fatal
 
@@ -121,6 +121,33 @@ async def test_who_reads_ahead_is_given_records_before_they_are_durable(broker: 
     await asyncio.gather(*sending)
     # Nothing comes twice when it is durable.
     await take_nothing(member)
+
+
+class _StopsEarly(GatedStorage):
+    """Counts more bytes than a broker does, as SQLite's rows have more."""
+
+    def read(self, source: TopicPartition, offset: int, bytes_max: int) -> list[Batch]:
+        return super().read(source, offset, bytes_max)[:3]
+
+
+async def test_who_reads_ahead_is_given_all_that_is_durable_first() -> None:
+    storage = _StopsEarly()
+    broker = EmbeddedBroker(storage, SystemClock(), tail_bytes_max=0)
+    await broker.start()
+    await broker.create_topics([TopicSpec("t", 2)])
+    for number in range(10):
+        await broker.append({SOURCE: record(number)})
+    member = await member_ahead(broker)
+    storage.gate.clear()
+    sending = asyncio.create_task(broker.producer().send({SOURCE: record(10)}))
+    await steps()
+
+    batches = await take(member, 11)
+
+    assert [pair for batch in batches for pair in batch.records] == [pair for number in range(11) for pair in record(number)]
+    storage.gate.set()
+    await sending
+    await broker.close()
 
 
 async def test_reading_ahead_may_begin_in_the_middle_of_what_is_not_durable(broker: EmbeddedBroker, storage: GatedStorage) -> None:

@@ -88,7 +88,9 @@ class PartitionLog:
     def read_ahead(self, offset: int, bytes_max: int, storage: Storage) -> tuple[list[Batch], int]:
         """As :meth:`read`, and behind what is durable what is not yet."""
         found, size = self.read(offset, bytes_max, storage)
-        if self.ahead and size < bytes_max:
+        # Only behind all that is durable: a read may end before that, by the storage's own count of bytes.
+        reached = found[-1].next_offset if found else offset
+        if self.ahead and size < bytes_max and reached >= self.durable_end:
             more, more_bytes = _from(self.ahead, offset, bytes_max - size)
             if more:
                 more[0] = trimmed(more[0], offset)
