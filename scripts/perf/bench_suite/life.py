@@ -129,7 +129,8 @@ class Wave(NamedTuple):
 
 def _note_wave(wave: Wave, notes: Notebook) -> None:
     before = [took_ms for at_s, took_ms in wave.payments if at_s < 0]
-    meanwhile = [took_ms for at_s, took_ms in wave.payments if 0 <= at_s <= wave.free_s]
+    # Begun before it or in it, and not over by then: a small wave is shorter than a payment.
+    meanwhile = [took_ms for at_s, took_ms in wave.payments if at_s <= wave.free_s and at_s + took_ms / 1_000 >= 0]
     notes.note("second wave: from the end of the holds until all seats are free", wave.free_s)
     notes.note("second wave: payments before it, p99", percentile(before, 99))
     for percent in (50, 99):
@@ -151,13 +152,13 @@ async def _wave(port: int, plan: Plan) -> Wave:
         raise BenchError(f"{held:,} of {plan.wave_holds:,} seats are held {before_s:.1f} s before it counts: take a longer --wave-s")
     await asyncio.sleep(before_s)
     # Opened now: a connection without a request is soon closed.
-    payments: list[tuple[float, float]] = []
+    payments, is_over = list[tuple[float, float]](), asyncio.Event()
     try:
         async with shops(port, 1) as (looking,), shops(port, _PAYING) as paying, asyncio.TaskGroup() as group:
-            payers = [group.create_task(_keep_paying(shop, number, ends_s, payments)) for number, shop in enumerate(paying)]
+            payers = [group.create_task(_keep_paying(shop, number, ends_s, payments, is_over)) for number, shop in enumerate(paying)]
             free_s = await _freed_s(looking, seats, ends_s)
-            for payer in payers:
-                payer.cancel()
+            is_over.set()
+            await asyncio.gather(*payers)
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return Wave(free_s, payments)
@@ -174,8 +175,11 @@ async def _hold(shop: Shop, numbers: Iterator[int], ends_s: int) -> None:
         await shop.extend(reservation, seconds)
 
 
-async def _keep_paying(shop: Shop, number: int, ends_s: int, payments: list[tuple[float, float]]) -> None:
+async def _keep_paying(shop: Shop, number: int, ends_s: int, payments: list[tuple[float, float]], is_over: asyncio.Event) -> None:
+    """Pays one reservation after the other, the last one when it is over."""
     for area in itertools.cycle(range(number, _PAYING_AREAS, _PAYING)):
+        if is_over.is_set():
+            return
         took_ms = await _pay(shop, "paid", area)
         payments.append((time.time() - took_ms / 1_000 - ends_s, took_ms))
 
