@@ -29,7 +29,10 @@ from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.topics import create_topics
 from ticketmaster.broker.port import Pair, TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
+from ticketmaster.domain.life import Life
+from ticketmaster.domain.reservation import State
 from ticketmaster.streams.dead_letters import dead_letter_topic
+from ticketmaster.wire.lives import standing, stands
 from ticketmaster.wire.registry import frame
 from ticketmaster.wire.reservations import failed_at_once, processing
 from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION, HOLDER_CHANGELOG, RESERVATION_RESULT, RESERVE_SEAT, USER_RESERVATION
@@ -245,6 +248,7 @@ async def test_after_a_system_that_keeps_state_topics_by_time_they_are_refilled_
     found = {result["topic"]: result for result in json.loads(refilled.stdout)}
     assert found[USER_RESERVATION.name]["written"] >= len(sale.answered)
     assert all(found[name]["written"] == found[name]["keys"] > 0 for name in forgotten)
+    assert found[USER_RESERVATION.name]["unreadable"] == 0
     # The event role has kept its holders itself.
     assert (found[HOLDER_CHANGELOG.name]["keys"] > 0, found[HOLDER_CHANGELOG.name]["written"]) == (True, 0)
     assert [result["written"] for result in json.loads(again.stdout)] == [0, 0, 0]
@@ -259,6 +263,10 @@ def test_a_reservation_that_is_not_decided_is_not_for_its_state_topic() -> None:
 
     assert not is_decided(processing(b"id", create))
     assert is_decided(failed_at_once(b"id", create, "because"))
+    # Of the second form, too: what is held, paid or cancelled.
+    where = standing(processing(b"id", create))
+    for state in (State.RESERVED, State.PAID, State.CANCELLED):
+        assert is_decided(stands(processing(b"id", create), where.seats_end, state, b"", Life(change_id=b"c")))
 
 
 async def test_two_processes_of_a_role_share_one_state_directory(fleet: Fleet) -> None:

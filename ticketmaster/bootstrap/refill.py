@@ -27,9 +27,8 @@ from ticketmaster.errors import UsageError
 from ticketmaster.wire import topics
 from ticketmaster.wire.area_status import AreaHeader
 from ticketmaster.wire.binary import UNREADABLE
-from ticketmaster.wire.frames import FRAMES
 from ticketmaster.wire.holders import holder_of
-from ticketmaster.wire.reservations import check_frame, read_reservation
+from ticketmaster.wire.lives import standing
 
 _POLL_MS: Final = 200
 _SENT_RECORDS_MAX: Final = 1_000
@@ -43,8 +42,7 @@ def _is_status(value: bytes) -> bool:
 
 def is_decided(reservation: bytes) -> bool:
     """Whether a ``Reservation`` has its decision. UNREADABLE where it is none."""
-    check_frame(reservation, FRAMES.reservation)
-    return read_reservation(reservation).state != State.PROCESSING
+    return standing(reservation).state != State.PROCESSING
 
 
 class _Table(NamedTuple):
