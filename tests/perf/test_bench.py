@@ -30,7 +30,7 @@ from tests.support.tools import skipped
 from ticketmaster.broker.partitioner import partition_of
 
 BENCH = Path(__file__).parents[2] / "scripts" / "perf" / "bench"
-SMALL = ("--runs", "2", "--standalone-requests", "500", "--reservations", "600", "--single-requests", "20")
+SMALL = ("--runs", "2", "--standalone-requests", "1000", "--reservations", "600", "--single-requests", "20")
 ALONE = ("run", "--part", "standalone", "--part", "steps")
 
 
@@ -57,7 +57,7 @@ def test_every_figure_is_taken_in_each_run_and_shown(tmp_path: Path) -> None:
     assert len(results["steps"]) > 10
     assert all(step["us"] > 0 for step in results["steps"])
     (first, _) = results["timelines"]
-    assert sum(first["decided"]) == 500
+    assert sum(first["decided"]) == 1_000
     assert sum(first["cpu_s"].get("standalone", [0.1])) > 0
     text = page.read_text()
     # Three for each sale, and the steps.
