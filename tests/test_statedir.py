@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.systems import is_root
 from tests.support.unwritable import unwritable
 from ticketmaster.errors import UsageError
 from ticketmaster.statedir import Slot, held_slot, take_dead_members
@@ -189,7 +190,7 @@ def test_a_store_that_has_another_name_elsewhere_is_refused(tmp_path: Path) -> N
         pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away: others can make no file of another user to look at")
+@is_root
 @pytest.mark.parametrize("place", PLACES)
 def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path, place: str) -> None:
     slot_folder(tmp_path / "state")
@@ -202,9 +203,7 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path, place: str) ->
             take_dead_members(tmp_path / "state", APP)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can become somebody else: others can neither make such a volume nor become its user"
-)
+@is_root
 def test_a_volume_that_is_roots_and_open_to_its_group_can_be_used() -> None:
     # As Kubernetes mounts one with fsGroup. pytest's own folders are closed to others.
     with tempfile.TemporaryDirectory() as folder:

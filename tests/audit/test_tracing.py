@@ -12,7 +12,7 @@ from ticketmaster.wire import topics
 
 
 async def told(sale: HeldSale) -> list[str]:
-    """What is told of h1 by the topics, without what the reservation role has in its changelog."""
+    """The story of h1 by the topics, without what the reservation role has in its changelog."""
     broker = EmbeddedBroker(MemoryStorage(), SystemClock())
     await broker.start()
     try:

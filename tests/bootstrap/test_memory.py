@@ -30,7 +30,7 @@ class Site:
         self.client = client
 
     async def told(self, schema: Any) -> str | None:  # noqa: ANN401 - JSON
-        """What is said where the sample has the id of this schema; of None, one that nobody gave out."""
+        """The complaint about a sample that has the id of this schema; of None, one that nobody gave out."""
         number = 7_777 if schema is None else self.registry.put("any", schema)
         return await forgotten(self.client, [Seen(TOPIC, number, TopicPartition(TOPIC.name, 3), 17)])
 

@@ -19,7 +19,7 @@ LOOK_S = 0.01
 
 
 class Used:
-    """What is in force."""
+    """The contents in force."""
 
     def __init__(self) -> None:
         self.contents: Contents = ()

@@ -1,4 +1,4 @@
-"""What is wrong with topics is told with the very command that mends it."""
+"""Each fault of a topic is told with the very command that mends it."""
 
 from __future__ import annotations
 

@@ -15,9 +15,8 @@ import pytest
 from scripts.deploy.cloud import lifting_protection
 from tests.deploy.test_terraform import ROOT, TERRAFORM, documented
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("terraform") is None, reason="no terraform here, which only the cloud needs: test_terraform.py checks the files without it"
-)
+# Only a deployment in the cloud needs it: test_terraform.py checks the files without it.
+pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here")  # test_terraform.py needs none
 ACCOUNTS: Final = ("ticket", "reservation", "event", "topics", "reader")
 VARIABLES: Final = {
     "confluent_cloud_api_key": "key",

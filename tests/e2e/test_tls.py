@@ -14,9 +14,9 @@ import pytest
 from tests.e2e.conftest import LIMITS
 from tests.e2e.site import TIMEOUT_S, Site, announce, seats, site
 from tests.support.certificates import make_certificate, trusting
+from tests.support.systems import renews_certificates
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket.settings import Certificate, ServerSettings
-from ticketmaster.ticket.sockets import watchable
 
 # A client's next answer closes its connection for so long.
 LAME_DUCK_MS = 100
@@ -109,9 +109,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-# Only Linux tells which connections a process has. Elsewhere a serving process refuses the renewal, goes on with the certificate before,
-# and logs that it must be started again.
-@pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
+@renews_certificates
 @pytest.mark.parametrize("version", [1, 2], ids=["http1", "http2"])
 async def test_a_certificate_is_renewed_while_clients_wait_and_none_is_refused(
     secure: Site, files: Certificate, tmp_path: Path, version: int
@@ -156,9 +154,7 @@ async def test_a_certificate_is_renewed_while_clients_wait_and_none_is_refused(
     assert not secure.ended
 
 
-# Only Linux tells which connections a process has. Elsewhere a serving process refuses the renewal, goes on with the certificate before,
-# and logs that it must be started again.
-@pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
+@renews_certificates
 async def test_a_certificate_that_the_server_can_not_use_leaves_the_one_before(secure: Site, files: Certificate, tmp_path: Path) -> None:
     first = tmp_path / "first.pem"
     first.write_bytes(files.certificate.read_bytes())

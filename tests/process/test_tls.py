@@ -13,7 +13,7 @@ import pytest
 
 from tests.process.server import one_clear_line, run, serving, wait_until
 from tests.support.certificates import make_certificate, trusting
-from ticketmaster.ticket.sockets import watchable
+from tests.support.systems import renews_certificates
 
 OPTIONS = ("--tls-certificate", "tls.pem", "--tls-key", "tls.key")
 
@@ -37,9 +37,7 @@ def test_a_port_speaks_tls_and_is_told_as_such(tmp_path: Path) -> None:
         assert json.dumps(server.lines()).count("BEGIN") == 0
 
 
-# Only Linux tells which connections a process has. Elsewhere a serving process refuses the renewal, goes on with the certificate before,
-# and logs that it must be started again.
-@pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
+@renews_certificates
 def test_a_certificate_that_is_renewed_is_used_and_one_that_is_none_is_not(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     with serving(tmp_path / "data", *OPTIONS) as (server, url):

@@ -8,14 +8,13 @@ from itertools import cycle
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.chaos.fleet import READY_S, Fleet
 from tests.e2e.site import announce, problem, seats
 from tests.support.certificates import make_certificate, trusting
 from tests.support.doors import bearing, line
+from tests.support.systems import renews_certificates
 from ticketmaster.ticket.access import Scope
-from ticketmaster.ticket.sockets import watchable
 
 MANY = 40
 WORKERS = 3
@@ -89,8 +88,7 @@ def der_of(certificate: Path) -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.read_text())
 
 
-# Only Linux tells which connections a process has, without which a certificate is not renewed.
-@pytest.mark.skipif(not watchable(), reason="a certificate is renewed on Linux only")
+@renews_certificates
 async def test_workers_of_one_port_speak_tls_and_all_use_a_certificate_that_is_renewed(fleet: Fleet, tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     first = der_of(certificate)

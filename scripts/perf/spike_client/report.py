@@ -33,7 +33,7 @@ class Latency(msgspec.Struct):
 
 
 class Second(msgspec.Struct):
-    """What was decided in one second of a spike."""
+    """The decisions of one second of a spike."""
 
     second: int
     decided: int

@@ -1,4 +1,4 @@
-"""What is asked of the server: the event, and for each request an area and a number of seats."""
+"""The requests to the server: the event, and for each request an area and a number of seats."""
 
 from __future__ import annotations
 
