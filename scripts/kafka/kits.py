@@ -97,7 +97,7 @@ def java() -> str:
 
 
 def java_options() -> list[str]:
-    """What the brokers and the registry are started with besides, from the environment."""
+    """More options for the brokers and the registry, from the environment."""
     return os.environ.get(JAVA_OPTIONS, "").split()
 
 

@@ -380,7 +380,7 @@ def test_a_gateway_that_compose_starts_with_tokens_asks_for_them(compose: list[s
 
 
 async def statuses(port: int, token: str) -> list[int]:
-    """What the list of events is answered with, as soon as something listens: without a token, with a wrong one, with this one."""
+    """The answers to the list of events, as soon as something listens: without a token, with a wrong one, with this one."""
     found = []
     async with asyncio.timeout(READY_S):
         for header in ({}, {"authorization": f"Bearer {token}0"}, {"authorization": f"Bearer {token}"}):

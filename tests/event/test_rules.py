@@ -60,7 +60,7 @@ def tell(role: Role, rules: AreaRules) -> Outputs:
 
 
 def told(rules: AreaRules, *areas: Pair) -> dict[TopicPartition, list[Pair]]:
-    """What every partition is told of an event's rules, and that of area A of its areas."""
+    """The records that tell every partition of an event's rules, and that of area A of its areas."""
     told: dict[TopicPartition, list[Pair]] = {TopicPartition(RULED.topic, at): [(b"show", rules.encoded())] for at in range(PARTITIONS)}
     told[RULED] += areas
     return told

@@ -296,7 +296,7 @@ def test_a_cancelled_event_is_forgotten_when_a_week_later_another_one_is_cancell
 
     marks = sale.role.overlays[DEADLINES]
     assert [marks.get(event_key(event)) is None for event in (b"show", b"second", b"third")] == [True, False, False]
-    # What is known of it is in the table of events from now on.
+    # The table of events has all that is known of it from now on.
     assert COMMANDS in sale.create(9)
     sale.know(EventRules(status=Status.CANCELLED, revision=3))
     assert decisions(sale.create(9, key=b"other")) == {b"other": ("FAILED", EVENT_CANCELLED)}

@@ -55,7 +55,7 @@ def size_for(name: str) -> Size:
 
 @cache
 def _broken_without(seed: int, size: Size) -> list[str]:
-    """What a run without any planted bug breaks: many bugs ask for the same one."""
+    """The rules that a run without any planted bug breaks: many bugs ask for the same one."""
     return simulate(seed, size).violations
 
 

@@ -1,4 +1,4 @@
-"""What the program makes of its arguments, in the process of the tests."""
+"""The program with its arguments, run in the process of the tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
 
 
 def run_here(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """What `tests.process.server.run` gives, without the half second of CPU time that a process takes to begin: for commands that read."""
+    """The result of `tests.process.server.run`, without the half second of CPU time that a process takes to begin. For reading."""
     given = {name: None for name in os.environ if name.startswith(f"{PREFIX}_")} | dict(env or {})
     # The folder of temporary files is looked up once in a process.
     with chdir(cwd), patch.object(tempfile, "tempdir", None):

@@ -302,7 +302,7 @@ class Areas:
         return self._events.get(event_of(key), (NO_RULES, None))
 
     def _kept_of(self, key: bytes) -> tuple[AreaRules, At | None]:
-        """What is kept of an area's rules where it lives, and the record that says so."""
+        """The rules that an area's partition keeps, and the record that says so."""
         return self._kept.get(self._lives_at(key), (NO_AREA_RULES, None))
 
     def _lives_at(self, key: bytes) -> tuple[bytes, int]:

@@ -1,7 +1,7 @@
 """The broker port: partitions of records with offsets, consumer groups, transactions. Its semantics are Kafka's.
 
-What :meth:`Producer.send` acknowledges is durable; what is delivered is committed, and durable where nothing else was asked for. One
-contract suite (``tests/contract``) holds every adapter to this text.
+Records that :meth:`Producer.send` acknowledges are durable; those that are delivered are committed, and durable unless a member reads
+ahead. One contract suite (``tests/contract``) holds every adapter to this text.
 """
 
 from __future__ import annotations

@@ -88,9 +88,9 @@ def bind(text: str, default: str | None = None) -> Callable[[Any], Any]:
     return click.option("--bind", default=default, callback=_checked_host, help=text)
 
 
-def limit(name: str, default: int, text: str) -> Callable[[Any], Any]:
-    """A limit of at least 1."""
-    return click.option(f"--{name}", default=default, type=AT_LEAST_1, metavar="N", help=text)
+def limit(name: str, default: int, text: str, most: int | None = None) -> Callable[[Any], Any]:
+    """A limit of at least 1, and of ``most``."""
+    return click.option(f"--{name}", default=default, type=click.IntRange(1, most), metavar="N", help=text)
 
 
 LOG_LEVEL = click.option(
@@ -120,13 +120,7 @@ GATEWAY_LIMITS = combined(
     limit("seats-per-area-max", 100_000, "Maximum seats of an area."),
     limit("seats-per-event-max", 10_000_000, "Maximum seats of an event."),
     limit("seats-per-reservation-max", 1_000, "Maximum seats of a reservation."),
-    click.option(
-        "--seats-per-user-max",
-        default=1_000,
-        type=click.IntRange(1, 10_000),
-        metavar="N",
-        help="Maximum seatsPerUserMax of an event. What a user has of it is one record.",
-    ),
+    limit("seats-per-user-max", 1_000, "Maximum seatsPerUserMax of an event. All seats of a user at it are one record.", 10_000),
     limit("waiting-requests-max", 200_000, "Maximum requests that wait for a decision or a change."),
     limit("commands-in-flight-max", 50_000, "Maximum commands that wait for the log."),
     limit("connections-max", 10_000, "Maximum open connections."),
@@ -202,20 +196,10 @@ LIST_OPTIONS = combined(
 
 
 RESERVATION_LIMITS = combined(
-    click.option(
-        "--cancel-reservations-max",
-        default=200,
-        type=click.IntRange(1, 5_000),
-        metavar="N",
-        help="Most reservations of a cancelled event that one transaction cancels: payments wait for it.",
+    limit(
+        "cancel-reservations-max", 200, "Most reservations of a cancelled event that one transaction cancels: payments wait for it.", 5_000
     ),
-    click.option(
-        "--cancel-rows-max",
-        default=5_000,
-        type=click.IntRange(1, 100_000),
-        metavar="N",
-        help="Most reservations that one transaction looks at to find those of a cancelled event.",
-    ),
+    limit("cancel-rows-max", 5_000, "Most reservations that one transaction looks at to find those of a cancelled event.", 100_000),
     limit(
         "rules-wait-ms",
         60_000,

@@ -24,7 +24,7 @@ class KeptRules:
 
 
 class RulesByEvent:
-    """Of one partition. What is in memory is there as long as an area is that has it."""
+    """Of one partition. Rules stay in memory as long as an area of their event does."""
 
     def __init__(self) -> None:
         self._shared: WeakValueDictionary[bytes, KeptRules] = WeakValueDictionary()

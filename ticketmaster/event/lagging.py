@@ -74,7 +74,7 @@ class Lagging:
         self._due_ms.pop(key, None)
 
     def changes(self, key: bytes, size_bytes: int, seats: SeatMap, now_ms: int) -> bytes | None:
-        """What has changed since the status, if that may wait; None: it is to be written with this transaction."""
+        """The changes since the status, if they may wait; None: it is to be written with this transaction."""
         rest_ms, shown = self._pace.rest_ms(size_bytes), self._shown.get(key)
         # Records are older than the clock by which a deadline came; and their times may go back by anything.
         if not rest_ms or shown is None or abs(now_ms - shown.at_ms) >= rest_ms:

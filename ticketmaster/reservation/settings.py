@@ -1,4 +1,4 @@
-"""What one transaction of the reservation role takes on."""
+"""Bounds of one transaction of the reservation role."""
 
 from __future__ import annotations
 

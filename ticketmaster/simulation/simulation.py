@@ -242,6 +242,6 @@ class _Run:
             decided=len(self._checker.decisions),
             records=self._checker.records,
             faults=self.journal.faults,
-            # What the dead do while they are unwound is nobody's business.
+            # The dead are unwound later, and may break any rule then.
             violations=list(self.journal.violations),
         )

@@ -60,7 +60,7 @@ class Alarm:
             self.set(self._deadline_ms)
 
     def worked_off(self) -> None:
-        """What a deadline brought is in the log."""
+        """The consequences of a deadline are in the log."""
         self._refused_rest_s = 0.0
         self._rest(_REST_S)
 

@@ -17,7 +17,7 @@ from ticketmaster.wire.reservations import end_of_seats
 
 _STATES = {SMALL_INTS[state][0]: state for state in State}
 _NO_TEXT = b"\x00"
-# What a held reservation ends in that nobody has changed: no reference, no change, no refusal; and how much comes before it, at most.
+# The end of a held reservation that nobody has changed: no reference, no change, no refusal; and how much comes before it, at most.
 _UNCHANGED = 3 * _NO_TEXT
 _UNCHANGED_BYTES_MAX = 23
 
@@ -60,7 +60,7 @@ def standing(reservation: bytes) -> Standing:
 
 
 def _read_life(data: bytes) -> Life:
-    """What a reservation of the second form has behind its reason. UNREADABLE: it is not that, to its last byte."""
+    """The life of a reservation, behind its reason in the second form. UNREADABLE: it is not that, to its last byte."""
     expires_ms, at = read_int(data, 0)
     expires_max_ms, at = read_int(data, at)
     reference, at = read_string(data, at)

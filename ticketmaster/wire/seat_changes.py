@@ -1,4 +1,4 @@
-"""What has become of a large area's seats since its status was last written: values of the event role's store ``AreaRules``.
+"""The changes of a large area's seats since its status was last written: values of the event role's store ``AreaRules``.
 
 Not Avro, as nobody but this system reads it. The key is a byte 255 and the area's key. The value is a byte that tells the layout, then the
 seats that were taken and those that came free (two Avro arrays of ``Seat``), all of them since the last status: the last value is enough.

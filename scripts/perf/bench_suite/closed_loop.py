@@ -1,4 +1,4 @@
-"""What a server costs over HTTP/1.1 with few clients, of which each asks, waits for the decision, and asks again: as ratios.
+"""The cost of a server over HTTP/1.1 with few clients, each of which asks, waits for the decision, and asks again: as ratios.
 
 To the bulk of the same run, which comes over a few HTTP/2 connections, thousands under way; and to two GETs of the health check on as many
 connections, which is what HTTP alone costs there.
@@ -38,7 +38,7 @@ def kinds(name: str) -> list[Kind]:
 
 
 def measure(server: Standalone, name: str, bulk_us: float, requests_max: int, notes: Notebook, say: Say) -> None:
-    """``bulk_us``: what a reservation costs in bulk, in this run."""
+    """``bulk_us`` is the cost of a reservation in bulk, in this run."""
     for clients, requests, _, _ in _LOOPS:
         what, count = f"{name}, {clients} clients over HTTP/1.1", min(requests, requests_max)
         say(f"{clients} clients over HTTP/1.1, {count:,} reservations one after the other")
@@ -56,7 +56,7 @@ def sell_closed(server: Standalone, clients: int, requests: int) -> Sale:
 
 
 def _checks_us(server: Standalone, connections: int) -> float:
-    """What two health checks cost."""
+    """The cost of two health checks."""
     before_s = sum(server.cpus_s().values())
     asyncio.run(_check(server.port, connections, 2 * _CHECKS))
     return (sum(server.cpus_s().values()) - before_s) / _CHECKS * 1e6

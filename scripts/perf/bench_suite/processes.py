@@ -42,7 +42,7 @@ def resident_mib(process: psutil.Process) -> float:
 
 
 def written_bytes(process: psutil.Process) -> int:
-    """What a process has given to the operating system to write so far, pages of files that are written again included."""
+    """The bytes that a process has given to the operating system to write so far, pages of files that are written again included."""
     return int(process.io_counters().write_chars)
 
 

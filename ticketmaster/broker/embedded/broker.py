@@ -1,7 +1,7 @@
 """The embedded broker: appends become durable in groups, one storage write for all that came since the last.
 
 A transaction's records enter the log when it commits, in the same write as its offsets. So the log holds neither markers nor
-aborted records, and a record that is durable is committed. What is appended is on its way to the disk in the order of the log: a crash
+aborted records, and a record that is durable is committed. Appends reach the disk in the order of the log: a crash
 takes a suffix of it. So those who do nothing but transactions on it read ahead, and a reservation passes all roles in one write.
 """
 

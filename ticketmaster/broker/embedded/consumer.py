@@ -40,7 +40,7 @@ class Reader:
     """Reads given partitions, each from its position on."""
 
     def __init__(self, broker: Readable, positions: Mapping[TopicPartition, int], *, ahead: bool = False) -> None:
-        """``ahead``: what is not durable yet is delivered as well."""
+        """``ahead``: records that are not durable yet are delivered, too."""
         self._broker = broker
         self.ahead = ahead
         self.positions = dict(positions)

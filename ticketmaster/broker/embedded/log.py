@@ -34,7 +34,7 @@ class PartitionLog:
         self.end = extent.end
         self.durable_end = extent.end
         self.size_bytes = extent.size_bytes
-        # What is appended and not durable, and the newest of what is, with their bytes.
+        # Batches that are not durable yet, and the newest that are, with their bytes.
         self.ahead: deque[tuple[Batch, int]] = deque()
         self.tail: deque[tuple[Batch, int]] = deque()
         # Before here each key is held once. What an earlier run of the process left behind it is looked at together with what comes.

@@ -10,7 +10,7 @@ from ticketmaster.errors import Retriable, TaskMigrated, TicketmasterError
 
 
 class Writable(Protocol):
-    """What a producer needs of the broker."""
+    """The broker as its producers use it."""
 
     async def append(self, outputs: Mapping[TopicPartition, Sequence[Pair]], headers: RecordHeaders = NO_RECORD_HEADERS) -> None:
         """Appends in one write; returns once that is durable, and with it all that was appended before."""
@@ -21,7 +21,7 @@ class Writable(Protocol):
         """Appends and commits in one write; returns, before it is durable, the ends of the logs behind the records."""
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """What a group has committed, durably."""
+        """The offsets that a group has committed, durably."""
 
     def fence(self, transactional_id: str) -> int:
         """The epoch of a new producer: from here on older ones can't commit."""
@@ -54,7 +54,7 @@ class LogTransactions:
 
     async def start(self) -> None:
         self._epoch = self._broker.fence(self._id)
-        # What the predecessor committed is on its way to the disk: wait, so that offsets and ends read now are final.
+        # The predecessor's commits are on their way to the disk: wait, so that offsets and ends read now are final.
         await self._broker.append({})
 
     async def commit(

@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 VERSION: Final = 11
-# Who asks is no replica; at most so long and so many bytes; read committed or not; no session of incremental fetches.
+# A client, no replica, asks; at most so long and so many bytes; read committed or not; no session of incremental fetches.
 _HEAD: Final = Struct(">iiiibii")
 _NO_REPLICA, _NO_SESSION, _NO_EPOCH, _NO_OFFSET = -1, 0, -1, -1
 _COUNT: Final = Struct(">i")
@@ -64,7 +64,7 @@ class Fetch:
         return b"".join(parts)
 
     def answer(self, frame: bytes) -> Answer:
-        """What is in the frame of the answer. struct.error: it breaks off."""
+        """The answer in a frame. struct.error: it breaks off."""
         topics: list[tuple[str, list[Fetched]]] = []
         (count,) = _COUNT.unpack_from(frame, _BODY_AT)
         at = _BODY_AT + _COUNT.size

@@ -1,4 +1,4 @@
-"""What our connections do otherwise than aiokafka's: the names of aiokafka that this takes are in ``private.py``, with all others.
+"""Connections of ours differ from aiokafka's in these points: the names of aiokafka that this takes are in ``private.py``, with all others.
 
 A request costs the most when little else goes on: each step of Python is cold then. aiokafka takes an answer apart by a task of each
 connection, which is woken for its length and again for the rest, waits for it by a coroutine with a timer of its own, and encodes field by
@@ -109,7 +109,7 @@ class _Frames(asyncio.Protocol):
                 answer.set_exception(CorrelationIdError(f"an answer to another request than {number}"))
             connection.close(reason=private.OUT_OF_SYNC)
             return
-        # Who asked may have given up.
+        # The asker may have given up.
         if not answer.done():
             answer.set_result(_read(asked, frame))
         connection._last_action = self._loop.time()  # noqa: SLF001
@@ -182,7 +182,7 @@ def connect_by(client: Client, wrapped: Callable[[GetConnection], GetConnection]
 
     async def send(node: Any, request: Any, *, group: Any = private.CONNECTION_DEFAULT) -> Any:
         connection = client._conns.get((node, group))  # noqa: SLF001
-        # What is not to be answered aiokafka sends in a way of its own.
+        # Requests without an answer aiokafka sends in a way of its own.
         if connection is None or not connection.connected() or "send" not in vars(connection) or not getattr(request, "required_acks", 1):
             return await connect_and_send(node, request, group=group)
         return await connection.send(request)

@@ -95,7 +95,7 @@ class _OneVersion(RequestStruct):  # type: ignore[misc]
         return self
 
     def answer(self, frame: bytes) -> Any:
-        """What is in the frame of the answer."""
+        """The answer in a frame."""
         if self.read:
             with suppress(compact.Unusual):
                 return self.read(frame)
