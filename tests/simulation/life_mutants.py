@@ -33,7 +33,7 @@ class _Store:
 
     def __init__(self, store: Any, *, keeps: Callable[[bytes | None], bool] = bool, sees: Callable[[bytes], bool] = bool) -> None:
         self._store = store
-        self.scan, self.read_ahead = store.scan, store.read_ahead
+        self.scan, self.prefetch = store.scan, store.prefetch
         self._keeps = keeps
         self._sees = sees
 
@@ -121,12 +121,12 @@ def _end_not_told() -> AbstractContextManager[Any]:
     return replaced(Lives, "_end", end_silently)
 
 
-@mutant("what is read ahead of the ends of holds is taken for the newest")
-def _read_ahead_hides() -> AbstractContextManager[Any]:
-    def read_ahead(self: Overlay, keys: Sequence[bytes]) -> None:
+@mutant("what was prefetched for the ends of holds is taken for the newest")
+def _prefetched_hides() -> AbstractContextManager[Any]:
+    def prefetch(self: Overlay, keys: Sequence[bytes]) -> None:
         self._newer.update(self.table.get_all(keys))
 
-    return replaced(Overlay, "read_ahead", read_ahead)
+    return replaced(Overlay, "prefetch", prefetch)
 
 
 @mutant("an area forgets that its seats are held for a while only")

@@ -53,7 +53,7 @@ def _repeated() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, state: Any) -> None:
             self.put = state.put
-            self.scan, self.read_ahead = state.scan, state.read_ahead
+            self.scan, self.prefetch = state.scan, state.prefetch
 
         def get(self, _: bytes) -> None:
             return None
@@ -87,7 +87,7 @@ def _holders_unknown() -> AbstractContextManager[Any]:
     class Forgetful:
         def __init__(self, holders: Any) -> None:
             self.put = holders.put
-            self.scan, self.read_ahead = holders.scan, holders.read_ahead
+            self.scan, self.prefetch = holders.scan, holders.prefetch
 
         def get(self, _: bytes) -> None:
             return None

@@ -105,7 +105,7 @@ class Few:
 
     def __init__(self, store: Any) -> None:
         self._store = store
-        self.get, self.put, self.read_ahead = store.get, store.put, store.read_ahead
+        self.get, self.put, self.prefetch = store.get, store.put, store.prefetch
 
     def scan(self, after: bytes, part: bytes, rows_max: int) -> Any:
         found = self._store.scan(after, part, rows_max)

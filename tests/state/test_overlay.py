@@ -132,9 +132,9 @@ def test_a_deleted_key_is_gone_whatever_lies_below(overlay: OnlyOverlay, store: 
     assert list(store.items()) == []
 
 
-def test_what_was_read_ahead_is_not_asked_for_again_until_the_next_write(overlay: OnlyOverlay, store: NotedStore) -> None:
+def test_a_key_that_was_prefetched_is_not_asked_for_again_until_the_next_write(overlay: OnlyOverlay, store: NotedStore) -> None:
     store.fill({b"a": b"1", b"b": b"1"}, 1)
-    overlay.read_ahead([b"a", b"b", b"none"])
+    overlay.prefetch([b"a", b"b", b"none"])
 
     assert [overlay.get(key) for key in (b"a", b"b", b"none")] == [b"1", b"1", None]
     assert store.asked == [b"none"]
@@ -154,11 +154,11 @@ def test_reading_ahead_hides_nothing_that_is_newer_than_the_store(overlay: OnlyO
     overlay.commit(3)
     overlay.put(b"open", b"x")
 
-    overlay.read_ahead(keys)
+    overlay.prefetch(keys)
 
     assert [overlay.get(key) for key in keys] == [b"s", b"o", None, b"x"]
     overlay.write_all()
-    overlay.read_ahead(keys)
+    overlay.prefetch(keys)
     assert [overlay.get(key) for key in keys] == [b"s", b"o", None, b"s"]
 
 

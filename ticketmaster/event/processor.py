@@ -251,7 +251,7 @@ class EventProcessor(Processor):
     def _release(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Frees what a reservation holds, once, however often it is told to give it back."""
         holders, budget = stores[HOLDERS], self._budget
-        holders.read_ahead([released_id(value) for _, value in records if value is not None])
+        holders.prefetch([released_id(value) for _, value in records if value is not None])
         for at, (key, value) in enumerate(records):
             if value is None:
                 continue

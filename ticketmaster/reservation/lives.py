@@ -111,7 +111,7 @@ class Lives:
             self._tick_sent_ms, self._tick_awaited_ms = now_ms, now_ms + _TICK_MS
             return
         due = list(self._deadlines.take_due(self._read_ms, _ENDED_MAX))
-        stores[RESERVATIONS].read_ahead(due)
+        stores[RESERVATIONS].prefetch(due)
         ended = sum([self._end(key, stores, outputs) for key in due])
         if ended:
             outputs.changed("expired", ended)
@@ -151,7 +151,7 @@ class Lives:
     def change(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Works off what is asked of reservations; each is answered by the reservation as it is then, with the id of the change."""
         self._read_ms = max(self._read_ms, outputs.time_ms)
-        stores[RESERVATIONS].read_ahead([key for key, value in records if value is not None])
+        stores[RESERVATIONS].prefetch([key for key, value in records if value is not None])
         for at, (key, value) in enumerate(records):
             if value is None:
                 self._ahead_ms, self._tick_awaited_ms = max(0, self._tick_sent_ms - outputs.time_ms), 0

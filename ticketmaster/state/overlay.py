@@ -53,7 +53,7 @@ class Overlay:
             return self._written[key]
         return self.table.get(key)
 
-    def read_ahead(self, keys: Sequence[bytes]) -> None:
+    def prefetch(self, keys: Sequence[bytes]) -> None:
         """Keeps what the store has of keys that will be asked for, up to its next write: a question for many costs a third each."""
         newer, older, written = self._newer, self._older, self._written
         unknown = [key for key in keys if not (key in newer or key in older or key in written)]

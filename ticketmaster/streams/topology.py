@@ -61,7 +61,7 @@ class State(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
 
-    def read_ahead(self, keys: Sequence[bytes]) -> None:
+    def prefetch(self, keys: Sequence[bytes]) -> None:
         """Fetches what will be asked for, in one go: in a store that takes a third of the time of so many questions."""
 
     def put(self, key: bytes, value: bytes | None) -> None:
