@@ -38,8 +38,10 @@ from ticketmaster.telemetry.observer import DeadLetter, Observer
 _MANY = 5_000
 # A poll of Kafka may have all that was prefetched: so many records are applied until the loop's other jobs get a turn.
 _STEP_RECORDS = 2_000
-# How often a broker is asked where logs end, within the age that a fresh table may have.
+# How often a broker is asked where logs end, within the age that a fresh table may have; and for how long after its start, and after
+# somebody wanted to know: a sale may have pauses.
 _ASKED_PER_AGE = 4
+_WANTED_S = 10.0
 # Records that can be looked up from now on, with the headers of those that have any.
 OnRecords = Callable[[Sequence[Pair], PlacedHeaders], None]
 # Where in a batch a record stands that can't be read, and why.
@@ -175,10 +177,13 @@ class GlobalTable:
             else:
                 # Nothing newer is asked before it is there: a table that is always a little behind would never be.
                 await self._catch_up(ends, interval_s)
+                if not self.ready:
+                    # Soon somebody will.
+                    self._wanted_s = time()
                 self._has_all_of_s = asked_s
                 self._is_there.set()
             await asyncio.sleep(asked_s + interval_s - time())
-            if self.ready and time() - self._wanted_s > age_max_s:
+            if self.ready and time() - self._wanted_s > _WANTED_S:
                 self._wanted.clear()
                 await self._wanted.wait()
 

@@ -6,7 +6,6 @@ Nothing is replaced for the whole process: what behaves otherwise is an instance
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
@@ -25,8 +24,7 @@ Consumer: TypeAlias = Any
 FetchedBatch: TypeAlias = Any
 FetchedRecord: TypeAlias = Any
 
-_HURRIED_WAIT_MS: Final = 100
-_HURRY_S: Final = 2.0
+_PARTIAL_WAIT_MS: Final = 100
 
 # By module, and within it by path. After a colon stands a name that the function before it must mention: an attribute that a
 # constructor sets, or what a function looks up when it is called.
@@ -84,9 +82,10 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "aiokafka.consumer.fetcher": (
         "READ_COMMITTED",
+        "Fetcher.__init__:_fetch_max_wait_ms",
         "Fetcher.__init__:_fetcher_timeout",
         "Fetcher.__init__:_records",
-        "Fetcher._get_actions_per_node:_fetch_max_wait_ms",
+        "Fetcher._fetch_requests_routine:_get_actions_per_node",
         "Fetcher._get_actions_per_node:_fetcher_timeout",
         "Fetcher._proc_fetch_request:_records",
         "Fetcher.error_future",
@@ -305,37 +304,13 @@ class _Fetched(dict[Any, Any]):
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record.
 
-    A broker has one fetch of it at a time, and a partition that was paused when that began waits until it ends. So fetches are short while
-    a partition is paused, and for a while behind that; else an idle consumer asks as rarely as it is told to.
+    A broker has one fetch of it at a time. A partition that is paused when that begins, or whose records nobody has taken yet, waits until
+    it ends: a fetch without one is short, and all others wait as long as the consumer is told to.
     """
 
-    def __init__(self, unpacked: Callable[[Any], FetchedRecords], *, fetch_max_wait_ms: int, **arguments: Any) -> None:
+    def __init__(self, unpacked: Callable[[Any], FetchedRecords], **arguments: Any) -> None:
         self._unpacked = unpacked
-        self._fetch_wait_ms = fetch_max_wait_ms
-        self._hurries_until_s = 0.0
-        self._hurries = True
-        super().__init__(fetch_max_wait_ms=min(fetch_max_wait_ms, _HURRIED_WAIT_MS), **arguments)
-
-    async def getmany(self, *partitions: Any, **how: Any) -> Any:
-        """As documented."""
-        if self._hurries and get_running_loop().time() >= self._hurries_until_s and not self.paused():
-            self._hurries = False
-            self._own_fetcher._fetch_max_wait_ms = self._fetch_wait_ms  # noqa: SLF001
-        return await super().getmany(*partitions, **how)
-
-    def pause(self, *partitions: Any) -> None:
-        """As documented."""
-        self._hurry()
-        super().pause(*partitions)
-
-    def seek(self, partition: Any, offset: int) -> None:
-        """As documented."""
-        self._hurry()
-        super().seek(partition, offset)
-
-    def _hurry(self) -> None:
-        self._hurries, self._hurries_until_s = True, get_running_loop().time() + _HURRY_S
-        self._own_fetcher._fetch_max_wait_ms = min(self._fetch_wait_ms, _HURRIED_WAIT_MS)  # noqa: SLF001
+        super().__init__(**arguments)
 
     @property
     def _fetcher(self) -> Any:
@@ -347,8 +322,22 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         if fetcher is not None:
             fetcher._records = _Fetched(self._unpacked)  # noqa: SLF001
             # It looks whether there is anything else to be done, of which it is told anyway.
-            fetcher._fetcher_timeout = max(self._fetch_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
+            fetcher._fetcher_timeout = max(fetcher._fetch_max_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
+            fetcher._get_actions_per_node = _short_where_partial(fetcher, fetcher._get_actions_per_node)  # noqa: SLF001
         self._own_fetcher = fetcher
+
+
+def _short_where_partial(fetcher: Any, next_actions: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A fetcher's choice of what to ask for next: fetches that leave out a partition don't wait for long."""
+
+    def actions(assignment: Any) -> Any:
+        fetches, *_, paused = chosen = next_actions(assignment)
+        if paused or fetcher._records:  # noqa: SLF001
+            for _, fetch in fetches:
+                fetch._max_wait_ms = min(fetch._max_wait_ms, _PARTIAL_WAIT_MS)  # noqa: SLF001
+        return chosen
+
+    return actions
 
 
 def generation_of(consumer: Consumer) -> tuple[int, str]:
