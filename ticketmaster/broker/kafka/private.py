@@ -84,6 +84,8 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "READ_COMMITTED",
         "Fetcher.__init__:_fetch_max_wait_ms",
         "Fetcher.__init__:_fetcher_timeout",
+        "Fetcher.__init__:_in_flight",
+        "Fetcher.__init__:_pending_tasks",
         "Fetcher.__init__:_records",
         "Fetcher._fetch_requests_routine:_get_actions_per_node",
         "Fetcher._get_actions_per_node:_fetcher_timeout",
@@ -323,21 +325,24 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             fetcher._records = _Fetched(self._unpacked)  # noqa: SLF001
             # It looks whether there is anything else to be done, of which it is told anyway.
             fetcher._fetcher_timeout = max(fetcher._fetch_max_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
-            fetcher._get_actions_per_node = _short_where_partial(fetcher, fetcher._get_actions_per_node)  # noqa: SLF001
+            fetcher._get_actions_per_node = _choosing_well(fetcher, fetcher._get_actions_per_node)  # noqa: SLF001
         self._own_fetcher = fetcher
 
 
-def _short_where_partial(fetcher: Any, next_actions: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A fetcher's choice of what to ask for next: fetches that leave out a partition don't wait for long."""
+def _choosing_well(fetcher: Any, choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A fetcher's choice of what to ask for next, and of how long that takes at most if nothing happens."""
 
-    def actions(assignment: Any) -> Any:
-        fetches, *_, paused = chosen = next_actions(assignment)
+    def chosen(assignment: Any) -> Any:
+        fetches, resets, timeout_s, is_unknown, paused = choose(assignment)
         if paused or fetcher._records:  # noqa: SLF001
             for _, fetch in fetches:
                 fetch._max_wait_ms = min(fetch._max_wait_ms, _PARTIAL_WAIT_MS)  # noqa: SLF001
-        return chosen
+        if len(fetcher._in_flight) > len(fetcher._pending_tasks):  # noqa: SLF001
+            # A fetch has ended as the timer fired: its broker is still taken for busy in this turn, and nothing else would tell.
+            timeout_s = 0
+        return fetches, resets, timeout_s, is_unknown, paused
 
-    return actions
+    return chosen
 
 
 def generation_of(consumer: Consumer) -> tuple[int, str]:
