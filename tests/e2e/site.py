@@ -53,7 +53,8 @@ class Site:
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, streams, observer
         )
-        self.gateway = Gateway(broker.producer(), self._reservations, Catalog(), PARTITIONS, clock, limits)
+        catalog = Catalog(lambda: self._areas.ready and self._events.ready)
+        self.gateway = Gateway(broker.producer(), self._reservations, catalog, PARTITIONS, clock, limits)
 
         def on_areas(records: Sequence[Pair]) -> list[Unreadable]:
             areas.apply(records)

@@ -111,6 +111,30 @@ async def test_health_is_200_only_while_every_part_serves(settings: ServerSettin
     assert [problem(response) for response in refused] == [(503, "shutting_down")] * 3
 
 
+async def test_what_a_process_has_not_read_yet_is_503_not_404(settings: ServerSettings) -> None:
+    one = Site(TicketLimits(), settings, lists=True)
+    event = "/v1/event/nowhere"
+
+    async def answers(client: httpx.AsyncClient) -> list[httpx.Response]:
+        looks = [await client.get(path) for path in (event, f"{event}/area/A", f"{event}/reservation")]
+        return [*looks, await client.patch(event, json={"status": "PAUSED"}), await client.delete(event)]
+
+    try:
+        await one.listen()
+        async with client_of(one.address, 1) as client:
+            starting = [*await answers(client), await client.get("/v1/event")]
+            await one.work()
+            serving = await answers(client)
+            events = await client.get("/v1/event")
+    finally:
+        await one.close()
+    assert [problem(response) for response in starting] == [(503, "not_serving")] * 6
+    assert {response.headers["retry-after"] for response in starting} == {"1"}
+    codes = ["no_such_event", "no_such_area", "no_such_event", "no_such_event", "no_such_event"]
+    assert [problem(response) for response in serving] == [(404, code) for code in codes]
+    assert events.json()["events"] == []
+
+
 async def test_a_command_that_the_log_can_not_take_is_503(settings: ServerSettings) -> None:
     one = Site(TicketLimits(), settings)
     await one.listen()

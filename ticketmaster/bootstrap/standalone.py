@@ -82,7 +82,8 @@ class _Standalone:
         self._reservations = OwnedTable(
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, self._open_stores, settings, observer
         )
-        self._gateway = gateway = Gateway(broker.producer(), self._reservations, Catalog(), partitions, clock, limits, observer=observer)
+        catalog = Catalog(lambda: self._areas.ready and self._events.ready)
+        self._gateway = gateway = Gateway(broker.producer(), self._reservations, catalog, partitions, clock, limits, observer=observer)
 
         def on_areas(records: Sequence[Pair]) -> list[Unreadable]:
             # One reader for both tables of areas: the filter's and the gateway's.

@@ -127,7 +127,7 @@ class _Ticket:
         self.gateway = Gateway(
             broker.producer(),
             self._reservations,
-            Catalog(),
+            Catalog(lambda: self._areas.ready and self._events.ready),
             context.partitions,
             context.clock,
             limits,

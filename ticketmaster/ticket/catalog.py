@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,7 +11,9 @@ from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.rules import CHANGEABLE, NO_RULES, EventRules, Status
 from ticketmaster.streams.table import Unreadable
+from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
+from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.renderings import Rendered, Renderings
 from ticketmaster.ticket.times import time_json
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
@@ -41,7 +43,9 @@ class _Event:
 class Catalog:
     """All areas in memory, as the bytes of their last status: about 4.5 bytes a seat. What it shows it renders once a version."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_whole: Callable[[], bool] = lambda: True) -> None:
+        """``is_whole()``: whether all has been read that was there when the process began."""
+        self.is_whole = is_whole
         self.ruled: dict[str, EventRules] = {}
         """The events that do not simply sell to everybody."""
         self._events: dict[str, _Event] = {}
@@ -115,6 +119,10 @@ class Catalog:
         """(name, seats, seats that are left) of the events announced last, as many as a dashboard can show."""
         newest = islice(reversed(self._events.items()), _SHOWN_EVENTS_MAX)
         return [(name, event.seats, event.available) for name, event in newest]
+
+    def absence(self, problem: Problem) -> Problem:
+        """Why something is not here: ``problem``, which says that it does not exist, or that nobody knows yet."""
+        return problem if self.is_whole() else problems.NOT_SERVING
 
     def list_events(self, page: Page) -> Rendered:
         """A page of events, in the order of their names."""

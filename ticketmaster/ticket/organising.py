@@ -136,7 +136,7 @@ class EventChanges:
         if refusal := self._refusal() if FRAMES.has_all else problems.HOLDS_UNAVAILABLE:
             refuse(responder, refusal)
         elif rules is NO_RULES and not self._catalog.has_areas(event_id):
-            refuse(responder, problems.NO_SUCH_EVENT)
+            refuse(responder, self._catalog.absence(problems.NO_SUCH_EVENT))
         elif not values:
             refused = revision not in (ANY_REVISION, rules.revision)
             self._answer(_Pending(event_id, responder), ChangeRefusal.REVISION if refused else "")
@@ -164,7 +164,7 @@ class EventChanges:
         if refusal:
             refuse(pending.responder, _REFUSALS.get(refusal, problems.INTERNAL_ERROR))
         elif event is None:
-            refuse(pending.responder, problems.NO_SUCH_EVENT)
+            refuse(pending.responder, self._catalog.absence(problems.NO_SUCH_EVENT))
         else:
             pending.responder.response_bytes(200, [*JSON, ("etag", event.tag)], event.body)
 
