@@ -5,13 +5,16 @@ import signal
 import sys
 from types import FrameType
 
-# What a shell says of a process that SIGTERM ended.
-_TERMINATED = 128 + signal.SIGTERM
+# What a shell says of a process that a signal ended, less the signal's number.
+_BY_SIGNAL = 128
 
 
 def main() -> None:
-    """The command line; SIGTERM is heeded before all imports: by itself it does nothing to a container's first process."""
+    """The command line; signals are heeded before all imports: by itself SIGTERM does nothing to a container's first process."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A shell has those that it starts in the background ignore it.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _terminate)
     _open_streams()
     from ticketmaster.cli import main as command_line  # noqa: PLC0415 - most of the time that a start takes
 
@@ -30,9 +33,9 @@ def _open_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - it is a descriptor, for good
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """Ends the process as the signal ends any other. An exception could be lost here: imports have callbacks that can't raise one."""
-    os._exit(_TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """Ends the process as the signal ends any other. An exception could be lost here: some callbacks can't raise one, and go on."""
+    os._exit(_BY_SIGNAL + number)
 
 
 if __name__ == "__main__":

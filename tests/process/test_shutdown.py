@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -185,6 +186,31 @@ def test_sigterm_is_heeded_before_there_is_anything_to_bring_to_an_end(tmp_path:
             assert process.wait(10) == 128 + signal.SIGTERM
         finally:
             process.kill()
+
+
+# A signal that arrives while an object is cleared away: an exception that it raised there would be lost.
+_INTERRUPTED = """
+import signal
+from ticketmaster import __main__
+from ticketmaster.bootstrap import running
+
+class Last:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+running._wake_without_preempting = Last
+__main__.main()
+"""
+
+
+def test_an_interrupt_before_there_is_a_loop_is_never_lost(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _INTERRUPTED, "standalone", "-p", "0", "-d", str(tmp_path / "data")]
+
+    done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+    with serving(tmp_path / "data"):
+        pass
 
 
 async def test_without_its_state_the_same_answers_are_rebuilt_from_the_log(tmp_path: Path) -> None:

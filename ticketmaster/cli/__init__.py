@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ from ticketmaster.cli.trace import trace
 from ticketmaster.errors import TicketmasterError, UsageError
 
 PREFIX = "TICKETMASTER"
+# They serve until they are told to end: a signal is nothing that they are interrupted by.
+_SERVERS = (standalone, ticket, reservation, event)
 
 
 class _Mistake(click.ClickException):
@@ -83,6 +86,10 @@ def main(context: click.Context) -> None:
         # PYTHONUNBUFFERED: what a pipe does not take at once would be lost, without an error. Lines still go out one by one.
         sys.stdout = open(sys.stdout.fileno(), "w", buffering=1, encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
     forgive_encodings()
+    is_server = context.invoked_subcommand in [server.name for server in _SERVERS]
+    if not is_server and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+        # Others come to an end of their own: some tell what they know by then, or take away what is half written.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         Path.cwd()
     except OSError:
@@ -91,5 +98,5 @@ def main(context: click.Context) -> None:
         context.meta[NO_DIRECTORY] = True
 
 
-for _command in (standalone, ticket, reservation, event, tokens, topics, schemas, audit, trace, export, backup, simulate, bench):
+for _command in (*_SERVERS, tokens, topics, schemas, audit, trace, export, backup, simulate, bench):
     main.add_command(_command)
