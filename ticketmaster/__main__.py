@@ -12,7 +12,7 @@ _BY_SIGNAL = 128
 def main() -> None:
     """The command line; signals are heeded before all imports: by itself SIGTERM does nothing to a container's first process."""
     signal.signal(signal.SIGTERM, _terminate)
-    # A shell has those that it starts in the background ignore it.
+    # Shells that run a script start background processes with SIGINT ignored.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _terminate)
     _open_streams()

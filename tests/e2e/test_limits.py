@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.site import TIMEOUT_S, Site, announce, client_of, problem, seats, site
+from tests.support.records import area_status
 from ticketmaster.errors import Fatal
 from ticketmaster.ticket.limits import TicketLimits
 from ticketmaster.ticket.settings import ServerSettings
@@ -122,17 +123,23 @@ async def test_what_a_process_has_not_read_yet_is_503_not_404(settings: ServerSe
     try:
         await one.listen()
         async with client_of(one.address, 1) as client:
-            starting = [*await answers(client), await client.get("/v1/event")]
+            # Of this one there may be more: other areas, a newer status, rules.
+            one.gateway.on_areas([(b"here#A", area_status(1, 1, event="here"))])
+            halves = [await client.get(path) for path in ("/v1/event/here", "/v1/event/here/area/A")]
+            # An id that was made without an event's rules could be one by which a reservation fails.
+            keyed = {"idempotency-key": "a-key"}
+            orders = [await client.post(f"{event}/reservation", json=seats(), headers=headers) for headers in ({}, keyed)]
+            starting = [*await answers(client), *halves, *orders, await client.get("/v1/event")]
             await one.work()
             serving = await answers(client)
             events = await client.get("/v1/event")
     finally:
         await one.close()
-    assert [problem(response) for response in starting] == [(503, "not_serving")] * 6
+    assert [problem(response) for response in starting] == [(503, "not_serving")] * 10
     assert {response.headers["retry-after"] for response in starting} == {"1"}
     codes = ["no_such_event", "no_such_area", "no_such_event", "no_such_event", "no_such_event"]
     assert [problem(response) for response in serving] == [(404, code) for code in codes]
-    assert events.json()["events"] == []
+    assert [event["eventName"] for event in events.json()["events"]] == ["here"]
 
 
 async def test_a_command_that_the_log_can_not_take_is_503(settings: ServerSettings) -> None:

@@ -140,30 +140,3 @@ async def test_what_is_due_comes_in_transactions_without_records(host: KafkaHost
 
     assert 60 <= loop.time() - began_s < 65
     assert notes.restarted == []
-
-
-async def test_a_partition_whose_records_waited_for_a_poll_is_fetched_again_soon_also_while_others_are_silent(
-    broker: Broker, source: TopicPartition
-) -> None:
-    loop, producer = asyncio.get_running_loop(), broker.producer()
-    reader = broker.reader(dict.fromkeys(partitions_of(source.topic, PARTITIONS), 0))
-
-    async def read() -> None:
-        while not any(batch.records for batch in await reader.poll(1_000)):
-            pass
-
-    await producer.send({source: [(b"k", b"first")]})
-    await read()
-    # Longer than anything that follows a seek.
-    for _ in range(10):
-        await reader.poll(1_000)
-    await producer.send({source: [(b"k", b"second")]})
-    # The next fetch begins meanwhile, without this partition.
-    await asyncio.sleep(0.5)
-    await read()
-    await producer.send({source: [(b"k", b"third")]})
-    began_s = loop.time()
-    await read()
-    await reader.stop()
-
-    assert loop.time() - began_s < 0.3

@@ -71,7 +71,7 @@ class Till:
         self.failure: TicketmasterError | None = None
         self.asked: list[tuple[str, bytes, Post]] = []
         self._worked_off = 0
-        self.gateway = Gateway(self, self, Catalog(), PARTITIONS, SystemClock(), limits or TicketLimits(), ask or self._ask)  # type: ignore[arg-type]
+        self.gateway = Gateway(self, self, Catalog(lambda: True), PARTITIONS, SystemClock(), limits or TicketLimits(), ask or self._ask)  # type: ignore[arg-type]
         self.own(0, 1)
         self._jobs = [asyncio.create_task(self.gateway.hand_over(Pace(0))), asyncio.create_task(self.gateway.sweep())]
 

@@ -29,13 +29,13 @@ def listed(catalog: Catalog, page: Page) -> EventList:
 
 def catalog_of(*areas: tuple[str, str]) -> Catalog:
     """A catalog of areas of 2 x 3 seats."""
-    catalog = Catalog()
+    catalog = Catalog(lambda: True)
     catalog.apply([(f"{event}#{area}".encode(), area_status(2, 3, event=event, area=area)) for event, area in areas])
     return catalog
 
 
 def test_an_empty_catalog_has_nothing_to_show() -> None:
-    catalog = Catalog()
+    catalog = Catalog(lambda: True)
 
     assert listed(catalog, Page(10, "")) == EventList([], None)
     assert catalog.event("show") is None
@@ -44,7 +44,7 @@ def test_an_empty_catalog_has_nothing_to_show() -> None:
 
 
 def test_an_event_has_its_areas_in_the_order_of_their_ids() -> None:
-    catalog = Catalog()
+    catalog = Catalog(lambda: True)
     catalog.apply([(b"show#B", area_status(1, 2, {(0, 1)}, price=80, area="B")), (b"show#A", area_status(3, 4, price=1_200))])
 
     assert read(catalog.event("show"), EventView) == EventView("show", 14, 13, [AreaView("A", 1_200, 3, 4, 12), AreaView("B", 80, 1, 2, 1)])

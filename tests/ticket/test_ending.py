@@ -55,7 +55,7 @@ class HeldLog:
 
 
 def gateway_on(log: HeldLog) -> Gateway:
-    return Gateway(log, log, Catalog(), 1, SystemClock(), TicketLimits(drain_ms=DRAIN_MS))  # type: ignore[arg-type]
+    return Gateway(log, log, Catalog(lambda: True), 1, SystemClock(), TicketLimits(drain_ms=DRAIN_MS))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["drain", "fail"])

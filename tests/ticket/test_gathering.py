@@ -53,7 +53,7 @@ def sold(interval_max_ms: int, *, per_s: int, seconds: float, drain_ms: int = 5_
     async def test() -> tuple[list[int], list[int]]:
         log, clients = NotedLog(), list[Client]()
         table = OwnedTable("t", "t", "T", None, None, StreamSettings(), Observer())  # type: ignore[arg-type]  # it is never run
-        gateway = Gateway(log, table, Catalog(), 1, SystemClock(), TicketLimits(drain_ms=drain_ms))
+        gateway = Gateway(log, table, Catalog(lambda: True), 1, SystemClock(), TicketLimits(drain_ms=drain_ms))
         job = asyncio.create_task(gateway.hand_over(Pace(interval_max_ms)))
         for _ in range(int(seconds * 200)):
             for _ in range(per_s // 200):
@@ -105,7 +105,7 @@ def test_a_partition_that_takes_no_commands_gets_no_new_ones_for_a_while() -> No
 
     async def test() -> None:
         table = OwnedTable("t", "t", "T", None, None, StreamSettings(), Observer())  # type: ignore[arg-type]  # it is never run
-        gateway = Gateway(Sick(), table, Catalog(), 4, SystemClock(), TicketLimits())
+        gateway = Gateway(Sick(), table, Catalog(lambda: True), 4, SystemClock(), TicketLimits())
         job = asyncio.create_task(gateway.hand_over(Pace(0)))
 
         async def taken() -> Counter[int]:

@@ -151,7 +151,7 @@ def rules(**more: object) -> bytes:
 
 
 def test_a_catalog_shows_the_hold_of_an_event_that_has_one() -> None:
-    catalog = Catalog()
+    catalog = Catalog(lambda: True)
     for name, more in (("held", {"holdSeconds": 60, "holdSecondsMax": 90}), ("free", {})):
         key = name.encode()
         if name == "held":
@@ -178,7 +178,7 @@ def test_a_catalog_shows_the_hold_of_an_event_that_has_one() -> None:
 
 
 def test_rules_that_are_none_are_told_and_change_nothing() -> None:
-    catalog = Catalog()
+    catalog = Catalog(lambda: True)
     catalog.apply([(b"show#A", area_status(1, 2))])
     before = catalog.event("show")
     unreadable = catalog.apply_rules([(b"show", b"\x00"), (b"show", None), (b"\xff", rules(holdSeconds=5))])

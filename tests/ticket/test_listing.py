@@ -319,7 +319,7 @@ class Served:
     def __init__(self, settings: ServerSettings, limits: TicketLimits = LIMITS) -> None:
         self.table = Table()
         self._peers = Peers(self._on_answer, lambda key: self._on_answer(key, 0, b"", b""), limits.long_poll_ms + 1_000)
-        catalog = _Known()
+        catalog = _Known(lambda: True)
         self.gateway = Gateway(self, self.table, catalog, PARTITIONS, SystemClock(), limits)  # type: ignore[arg-type]
         self.lists = lists_of(self.table, limits, ask=self._ask)
         routes = Routes(self.gateway, lambda: True, limits, lists=self.lists)

@@ -80,7 +80,7 @@ class Storm:
         self.gateway = Gateway(
             self,
             self,  # type: ignore[arg-type]  # a table without decisions
-            Catalog(),
+            Catalog(lambda: True),
             PARTITIONS,
             Clock(),
             limits,

@@ -220,7 +220,7 @@ async def test_a_long_poll_is_answered_though_its_question_went_to_a_dead_connec
         gateway.on_peer_failure(key)
 
     peers = Peers(on_answer, on_failure, DEADLINE_MS)
-    gateway = Gateway(NoTable(), NoTable(), Catalog(), 1, SystemClock(), TicketLimits(), peers.ask)  # type: ignore[arg-type]
+    gateway = Gateway(NoTable(), NoTable(), Catalog(lambda: True), 1, SystemClock(), TicketLimits(), peers.ask)  # type: ignore[arg-type]
     gateway.on_assigned(Assignment([], 1, {0: peer.address}))
     sweeping = asyncio.create_task(gateway.sweep())
     for number in range(100):

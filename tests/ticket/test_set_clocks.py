@@ -104,7 +104,7 @@ class Log:
 async def test_how_long_a_decision_took(by_s: float, when: str) -> None:
     clock, observer, client = Clock(), Observer(), Client()
     observer.decision_durations = durations = Histogram((1.0, 10.0))
-    gateway = Gateway(Log(), Log(), Catalog(), 1, clock, TicketLimits(), observer=observer)  # type: ignore[arg-type]
+    gateway = Gateway(Log(), Log(), Catalog(lambda: True), 1, clock, TicketLimits(), observer=observer)  # type: ignore[arg-type]
     handing_over = asyncio.create_task(gateway.hand_over(Pace(0)))
     gateway.post_reservation("show", BODY, Client())
     if when == "before the POST":
@@ -126,7 +126,7 @@ async def test_how_long_a_decision_took(by_s: float, when: str) -> None:
 def test_a_long_poll_and_ids(by_s: float) -> None:
     async def main() -> None:
         clock, client, loop = Clock(), Client(), asyncio.get_running_loop()
-        gateway = Gateway(Log(), Log(), Catalog(), 1, clock, TicketLimits(long_poll_ms=10_000))  # type: ignore[arg-type]
+        gateway = Gateway(Log(), Log(), Catalog(lambda: True), 1, clock, TicketLimits(long_poll_ms=10_000))  # type: ignore[arg-type]
         sweeping, began_s = asyncio.create_task(gateway.sweep()), loop.time()
         gateway.get_reservation("00000000-0000-7000-8000-000000000000", client)
         clock.wall_s += by_s

@@ -39,7 +39,7 @@ class Site:
         self.decided: dict[bytes, bytes] = {}
         self.failure: TicketmasterError | None = None
         limits = TicketLimits(long_poll_ms=long_poll_ms, drain_ms=0)
-        self.gateway = Gateway(self, self, Catalog(), 1, SystemClock(), limits, lambda _, key: self.asked.append(key))  # type: ignore[arg-type]
+        self.gateway = Gateway(self, self, Catalog(lambda: True), 1, SystemClock(), limits, lambda _, key: self.asked.append(key))  # type: ignore[arg-type]
 
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         """As everybody's responder."""

@@ -32,7 +32,7 @@ from ticketmaster.cli.trace import trace
 from ticketmaster.errors import TicketmasterError, UsageError
 
 PREFIX = "TICKETMASTER"
-# They serve until they are told to end: a signal is nothing that they are interrupted by.
+# They run until a signal stops them.
 _SERVERS = (standalone, ticket, reservation, event)
 
 
@@ -88,7 +88,7 @@ def main(context: click.Context) -> None:
     forgive_encodings()
     is_server = context.invoked_subcommand in [server.name for server in _SERVERS]
     if not is_server and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
-        # Others come to an end of their own: some tell what they know by then, or take away what is half written.
+        # Other commands handle Ctrl-C themselves: some report what they found, some remove unfinished files.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         Path.cwd()

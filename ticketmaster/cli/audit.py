@@ -39,6 +39,7 @@ _LINE_INTERVAL_S = 5.0
 )
 @click.option("--areas", "areas_max", default=20, type=click.IntRange(min=0), metavar="N", help="Maximum areas to show; --json has all.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@finding_out()
 def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, areas_max: int, *, as_json: bool) -> None:
     """Read the topics of a sale and check that it adds up: exit code 0 if it does, 1 if it doesn't, 3 if the audit could not tell.
 
@@ -53,16 +54,15 @@ def audit(config_file: Path | None, state_dir: Path | None, settle_ms: int, area
     from ticketmaster.bootstrap.audit import run_audit, run_directory_audit  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    with finding_out():
-        with _progress() as show:
-            if state_dir and not config_file:
-                result = run_directory_audit(state_dir, show)
-            else:
-                result = run_audit(load_properties(config_file), state_dir, settle_ms, show)
-        if as_json:
-            say_json(_document(result))
+    with _progress() as show:
+        if state_dir and not config_file:
+            result = run_directory_audit(state_dir, show)
         else:
-            _show(result, areas_max)
+            result = run_audit(load_properties(config_file), state_dir, settle_ms, show)
+    if as_json:
+        say_json(_document(result))
+    else:
+        _show(result, areas_max)
     sys.exit(1 if result.findings else 0)
 
 

@@ -27,6 +27,7 @@ def schemas() -> None:
 @CONFIG
 @click.option("--avro", "avro_dir", type=FILE, metavar="DIR", help="Check the files *.avsc there, not the schemas of this release.")
 @_JSON
+@finding_out()
 def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> None:
     """Check that the registry has our schemas, or would accept them: exit code 0 if so, 1 if not, 3 if it can't be reached any more.
 
@@ -36,9 +37,8 @@ def check(config_file: Path | None, avro_dir: Path | None, *, as_json: bool) -> 
     from ticketmaster.bootstrap.schemas import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    with finding_out():
-        reports = run_check(load_properties(config_file).registry, avro_dir)
-        _show(reports, as_json=as_json)
+    reports = run_check(load_properties(config_file).registry, avro_dir)
+    _show(reports, as_json=as_json)
     sys.exit(1 if any(report.incompatible for report in reports) else 0)
 
 

@@ -51,6 +51,7 @@ def create(config_file: Path | None, partitions: int | None, replication_factor:
 @topics.command()
 @CONFIG
 @_JSON
+@finding_out()
 def check(config_file: Path | None, *, as_json: bool) -> None:
     """Check every topic, and print the command that mends what is wrong.
 
@@ -59,9 +60,8 @@ def check(config_file: Path | None, *, as_json: bool) -> None:
     from ticketmaster.bootstrap.topics import run_check  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    with finding_out():
-        reports = run_check(load_properties(config_file))
-        _show(reports, as_json=as_json, with_offsets=False)
+    reports = run_check(load_properties(config_file))
+    _show(reports, as_json=as_json, with_offsets=False)
     sys.exit(1 if any(report.wrong for report in reports) else 0)
 
 
@@ -79,6 +79,7 @@ def describe(config_file: Path | None, *, as_json: bool) -> None:
 @topics.command()
 @CONFIG
 @_JSON
+@finding_out()
 def groups(config_file: Path | None, *, as_json: bool) -> None:
     """Show who is in the groups of the three roles: exit code 0 if they are empty, 1 if not, 3 if Kafka can't be reached any more.
 
@@ -87,8 +88,7 @@ def groups(config_file: Path | None, *, as_json: bool) -> None:
     from ticketmaster.bootstrap.topics import run_groups  # noqa: PLC0415
     from ticketmaster.config.roles import load_properties  # noqa: PLC0415
 
-    with finding_out():
-        found = run_groups(load_properties(config_file).kafka)
+    found = run_groups(load_properties(config_file).kafka)
     if as_json:
         say_json({group: [member._asdict() for member in members] for group, members in found.items()})
     else:

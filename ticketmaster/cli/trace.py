@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @CONFIG
 @click.option("-d", "--state-dir", type=FILE, help="Instead of Kafka: a data directory of `standalone`, in use or not.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@finding_out()
 def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """Show one reservation's way through the topics: exit code 0, 1 if it has no record, 3 if the topics could not be read.
 
@@ -37,22 +38,21 @@ def trace(reservation_id: str, config_file: Path | None, state_dir: Path | None,
 
     if state_dir and config_file:
         raise click.UsageError("give either -c or -d: a reservation is on Kafka, or in a data directory of standalone")
-    with finding_out():
-        with shown_progress() as show:
+    with shown_progress() as show:
 
-            def on_progress(records: int) -> None:
-                show(f"{records:,} records read")
+        def on_progress(records: int) -> None:
+            show(f"{records:,} records read")
 
-            if state_dir:
-                found = run_directory_trace(state_dir, reservation_id, on_progress)
-            else:
-                found = run_trace(load_properties(config_file), reservation_id, on_progress)
-        if not found.steps:
-            raise click.ClickException(f"no record is about the reservation {reservation_id}")
-        if as_json:
-            say_json(_document(found))
+        if state_dir:
+            found = run_directory_trace(state_dir, reservation_id, on_progress)
         else:
-            _show(found)
+            found = run_trace(load_properties(config_file), reservation_id, on_progress)
+    if not found.steps:
+        raise click.ClickException(f"no record is about the reservation {reservation_id}")
+    if as_json:
+        say_json(_document(found))
+    else:
+        _show(found)
 
 
 def _time(timestamp_ms: int) -> datetime:

@@ -202,14 +202,17 @@ class RoleProcess:
             topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", self._broker, self._open_stores, SETTINGS, self._notes
         )
         ask: AskOwner = lambda address, key, post=None: self._around.ask(self, address, key, post)  # noqa: E731 - one word more says less
-        gateway = Gateway(self._broker.producer(), table, Catalog(), self._around.partitions, self.clock, LIMITS, ask)
+        catalog = Catalog(lambda: areas.ready and events.ready)
+        gateway = Gateway(self._broker.producer(), table, catalog, self._around.partitions, self.clock, LIMITS, ask)
+        areas = self._added(self._table(topics.AREA_STATUS, gateway.on_areas, rest=False))
+        events = self._added(self._table(topics.EVENT, gateway.on_events, rest=False))
         self.gateway = gateway
         self.dispatcher = Dispatcher(Routes(gateway, lambda: self.ready, LIMITS), None)
         membership = self._membership(topics.TICKET_SERVICE)
         return [
             self._added(table).run(gateway.on_reservations, gateway.on_table_opened, gateway.on_assigned, membership),
-            self._added(self._table(topics.AREA_STATUS, gateway.on_areas, rest=False)).run(),
-            self._added(self._table(topics.EVENT, gateway.on_events, rest=False)).run(),
+            areas.run(),
+            events.run(),
             gateway.hand_over(Pace(SETTINGS.commit_interval_max_ms)),
             gateway.sweep(),
         ]

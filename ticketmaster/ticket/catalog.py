@@ -11,9 +11,7 @@ from ticketmaster.broker.port import Pair
 from ticketmaster.domain.event import KEY_SEPARATOR
 from ticketmaster.domain.rules import CHANGEABLE, NO_RULES, EventRules, Status
 from ticketmaster.streams.table import Unreadable
-from ticketmaster.ticket import problems
 from ticketmaster.ticket.bodies import AreaView, EventList, EventSummary, EventView, Page, SeatMapView
-from ticketmaster.ticket.problems import Problem
 from ticketmaster.ticket.renderings import Rendered, Renderings
 from ticketmaster.ticket.times import time_json
 from ticketmaster.wire.area_status import AreaHeader, AreaImage
@@ -43,9 +41,10 @@ class _Event:
 class Catalog:
     """All areas in memory, as the bytes of their last status: about 4.5 bytes a seat. What it shows it renders once a version."""
 
-    def __init__(self, is_whole: Callable[[], bool] = lambda: True) -> None:
-        """``is_whole()``: whether all has been read that was there when the process began."""
-        self.is_whole = is_whole
+    def __init__(self, are_read: Callable[[], bool]) -> None:
+        """``are_read()``: whether all of both tables has been read that was there when the process began; once true, it stays so."""
+        self._are_read = are_read
+        self._is_whole = False
         self.ruled: dict[str, EventRules] = {}
         """The events that do not simply sell to everybody."""
         self._events: dict[str, _Event] = {}
@@ -54,6 +53,13 @@ class Catalog:
         # How many statuses and rules it has taken: each gives its area, its event and the list a version of its own.
         self._version = 0
         self._renderings = Renderings()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is not here does not exist; until then nothing here is to be shown, or decided by."""
+        if not self._is_whole:
+            self._is_whole = self._are_read()
+        return self._is_whole
 
     def apply(self, records: Sequence[Pair]) -> list[Unreadable]:
         """Takes records of ``state.event.area_status``, and returns those that are none."""
@@ -116,13 +122,11 @@ class Catalog:
         return event is not None and all(area_id in event.areas for area_id in area_ids)
 
     def seats(self) -> list[tuple[str, int, int]]:
-        """(name, seats, seats that are left) of the events announced last, as many as a dashboard can show."""
+        """(name, seats, seats that are left) of the events announced last, as many as a dashboard can show; none until it is whole."""
+        if not self.is_whole:
+            return []
         newest = islice(reversed(self._events.items()), _SHOWN_EVENTS_MAX)
         return [(name, event.seats, event.available) for name, event in newest]
-
-    def absence(self, problem: Problem) -> Problem:
-        """Why something is not here: ``problem``, which says that it does not exist, or that nobody knows yet."""
-        return problem if self.is_whole() else problems.NOT_SERVING
 
     def list_events(self, page: Page) -> Rendered:
         """A page of events, in the order of their names."""

@@ -113,7 +113,7 @@ class Gateway:
 
     def post_reservation(self, event_id: str, body: bytes, responder: Responder, *, box_office: bool = False) -> None:
         """Takes a command; its id is the answer, once the log has it. A box office sells past windows, pauses and limits."""
-        if refusal := self._command_refusal() or (self._ruled and self._sales.refusal(event_id, box_office=box_office)) or None:
+        if refusal := self._sale_refusal() or (self._ruled and self._sales.refusal(event_id, box_office=box_office)) or None:
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
@@ -129,7 +129,7 @@ class Gateway:
 
     def post_keyed(self, event_id: str, key: str, body: bytes, responder: Responder, *, box_office: bool = False) -> None:
         """As :meth:`post_reservation`; whoever repeats the request with its ``Idempotency-Key`` gets the same id."""
-        if refusal := self._command_refusal():
+        if refusal := self._sale_refusal():
             refuse(responder, refusal)
             return
         command = read_reservation_request(body, event_id, self._limits)
@@ -216,6 +216,10 @@ class Gateway:
 
     def _command_refusal(self) -> Problem | None:
         return self._refusal(self.commands_in_flight, self._limits.commands_in_flight_max, problems.TOO_MANY_COMMANDS)
+
+    def _sale_refusal(self) -> Problem | None:
+        # By an event's rules a reservation gets its id and its partition.
+        return self._command_refusal() or (None if self.catalog.is_whole else problems.NOT_SERVING)
 
     def _waiting_refusal(self) -> Problem | None:
         return self._refusal(self.waiting, self._limits.waiting_requests_max, problems.TOO_MANY_WAITING)

@@ -135,8 +135,10 @@ class EventChanges:
         rules = self._catalog.rules(event_id)
         if refusal := self._refusal() if FRAMES.has_all else problems.HOLDS_UNAVAILABLE:
             refuse(responder, refusal)
+        elif not self._catalog.is_whole:
+            refuse(responder, problems.NOT_SERVING)
         elif rules is NO_RULES and not self._catalog.has_areas(event_id):
-            refuse(responder, self._catalog.absence(problems.NO_SUCH_EVENT))
+            refuse(responder, problems.NO_SUCH_EVENT)
         elif not values:
             refused = revision not in (ANY_REVISION, rules.revision)
             self._answer(_Pending(event_id, responder), ChangeRefusal.REVISION if refused else "")
@@ -164,7 +166,7 @@ class EventChanges:
         if refusal:
             refuse(pending.responder, _REFUSALS.get(refusal, problems.INTERNAL_ERROR))
         elif event is None:
-            refuse(pending.responder, self._catalog.absence(problems.NO_SUCH_EVENT))
+            refuse(pending.responder, problems.NO_SUCH_EVENT)
         else:
             pending.responder.response_bytes(200, [*JSON, ("etag", event.tag)], event.body)
 

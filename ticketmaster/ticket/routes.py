@@ -222,8 +222,11 @@ class Routes:
         if path in HEALTH_PATHS:
             healthy = self._is_open if path == READY else self._ready
             answer_health(path, responder, healthy=healthy() and not self._gateway.draining)
+        elif (path == _EVENT or path.startswith(_EVENT_PREFIX)) and not self._gateway.catalog.is_whole:
+            refuse(responder, problems.NOT_SERVING)
         elif path == _EVENT:
-            self._list_events(request, responder)
+            page = _page(request.query, self._limits.listed_events_max)._replace(events=request.caller.events)
+            _respond_cacheable(request, responder, self._gateway.catalog.list_events(page))
         elif path.startswith(_EVENT_PREFIX):
             self._get_event(request, responder)
         elif path == "/openapi.json":
@@ -239,13 +242,6 @@ class Routes:
                 refuse(responder, problems.NO_SUCH_PATH if "/" in reservation_id else problems.NOT_A_RESERVATION_ID)
         else:
             refuse(responder, problems.NO_SUCH_PATH)
-
-    def _list_events(self, request: Request, responder: Responder) -> None:
-        page, catalog = _page(request.query, self._limits.listed_events_max), self._gateway.catalog
-        if catalog.is_whole():
-            _respond_cacheable(request, responder, catalog.list_events(page._replace(events=request.caller.events)))
-        else:
-            refuse(responder, problems.NOT_SERVING)
 
     def _get_event(self, request: Request, responder: Responder) -> None:
         catalog = self._gateway.catalog
@@ -267,7 +263,7 @@ class Routes:
         elif not covers(rest.partition(_AREA)[0]):
             refuse(responder, other_event(READING))
         else:
-            refuse(responder, catalog.absence(problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT))
+            refuse(responder, problems.NO_SUCH_AREA if _AREA in rest else problems.NO_SUCH_EVENT)
 
     def _list(self, lists: Lists, event_id: str, request: Request, responder: Responder) -> None:
         query = request.query
@@ -276,7 +272,7 @@ class Routes:
         if not request.caller.covers(event_id):
             refuse(responder, other_event(REFUNDING))
         elif self._gateway.catalog.event(event_id) is None:
-            refuse(responder, self._gateway.catalog.absence(problems.NO_SUCH_EVENT))
+            refuse(responder, problems.NO_SUCH_EVENT)
         else:
             lists.take(asked, responder)
 

@@ -198,7 +198,7 @@ async def _expiry(folder: Path, plan: Plan) -> Held:
 
 
 async def _seat_maps(_: Path, __: Plan) -> Held:
-    catalog = Catalog()
+    catalog = Catalog(lambda: True)
     async with watched() as held:
         for taken in range(_MAPS):
             for number, (rows, cols) in enumerate(((250, 400), (1, 100_000), (100_000, 1))):
@@ -215,7 +215,7 @@ async def _areas(folder: Path, plan: Plan) -> Held:
         for start in range(0, plan.loop_statuses, _BATCH):
             statuses = [_status(number, 20, 20) for number in range(start, min(start + _BATCH, plan.loop_statuses))]
             await broker.append({TopicPartition(spec.name, 0): statuses})
-        catalog, filtered = Catalog(), AreaCache(1, lambda: table.fresh)
+        catalog, filtered = Catalog(lambda: True), AreaCache(1, lambda: table.fresh)
         table = GlobalTable(broker, spec.name, 1, lambda records: filtered.apply(records) + catalog.apply(records), EMBEDDED, Observer())
         async with watched() as held:
             job = asyncio.create_task(table.run())
@@ -270,7 +270,7 @@ async def _sale(folder: Path, name: str) -> AsyncIterator[_Sale]:
         def open_stores(application_id: str, names: Sequence[str], partition: int) -> StateStores:
             return SqliteStores(folder / f"{name}-{application_id}-{names[0]}-{partition}.db", names)
 
-        catalog, observer = Catalog(), Observer()
+        catalog, observer = Catalog(lambda: True), Observer()
         table = OwnedTable(topics.TICKET_SERVICE, topics.USER_RESERVATION.name, "Reservation", broker, open_stores, EMBEDDED, observer)
         gateway = Gateway(broker.producer(), table, catalog, 1, SystemClock(), TicketLimits(drain_ms=0))
         areas = GlobalTable(broker, topics.AREA_STATUS.name, 1, gateway.on_areas, EMBEDDED, observer)

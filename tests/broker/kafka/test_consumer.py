@@ -37,6 +37,7 @@ class Log:
         self.failure: KafkaError | None = None
         self.stopped = 0
         self._client = self
+        self._conns: dict[object, object] = {}
 
     async def close(self) -> None:
         """Of its client."""

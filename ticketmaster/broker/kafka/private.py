@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
+from weakref import proxy
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -306,8 +307,8 @@ class _Fetched(dict[Any, Any]):
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record.
 
-    A broker has one fetch of it at a time. A partition that is paused when that begins, or whose records nobody has taken yet, waits until
-    it ends: a fetch without one is short, and all others wait as long as the consumer is told to.
+    A broker has one fetch of it at a time. A partition that is paused when that begins, or whose records nobody has taken yet, or whose
+    leader is not known, waits until it ends: a fetch without one is short, and all others wait as long as the consumer is told to.
     """
 
     def __init__(self, unpacked: Callable[[Any], FetchedRecords], **arguments: Any) -> None:
@@ -325,16 +326,18 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             fetcher._records = _Fetched(self._unpacked)  # noqa: SLF001
             # It looks whether there is anything else to be done, of which it is told anyway.
             fetcher._fetcher_timeout = max(fetcher._fetch_max_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
-            fetcher._get_actions_per_node = _choosing_well(fetcher, fetcher._get_actions_per_node)  # noqa: SLF001
+            # By a reference that does not keep it: it has the last that was fetched.
+            fetcher._get_actions_per_node = _choosing_well(proxy(fetcher), type(fetcher)._get_actions_per_node)  # noqa: SLF001
         self._own_fetcher = fetcher
 
 
-def _choosing_well(fetcher: Any, choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _choosing_well(fetcher: Any, choose: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
     """A fetcher's choice of what to ask for next, and of how long that takes at most if nothing happens."""
 
     def chosen(assignment: Any) -> Any:
-        fetches, resets, timeout_s, is_unknown, paused = choose(assignment)
-        if paused or fetcher._records:  # noqa: SLF001
+        fetches, resets, timeout_s, is_unknown, paused = choose(fetcher, assignment)
+        # ``is_unknown``: a partition has no leader that the client knows of.
+        if paused or is_unknown or fetcher._records:  # noqa: SLF001
             for _, fetch in fetches:
                 fetch._max_wait_ms = min(fetch._max_wait_ms, _PARTIAL_WAIT_MS)  # noqa: SLF001
         if len(fetcher._in_flight) > len(fetcher._pending_tasks):  # noqa: SLF001
@@ -343,6 +346,20 @@ def _choosing_well(fetcher: Any, choose: Callable[[Any], Any]) -> Callable[[Any]
         return fetches, resets, timeout_s, is_unknown, paused
 
     return chosen
+
+
+def leave_fetches(consumer: Consumer) -> None:
+    """Closes the connections on which fetches are under way.
+
+    The fetcher has left those when the assignment changed, but a broker takes one request of a connection after the other.
+    """
+    for connection in list(client_of(consumer)._conns.values()):  # noqa: SLF001
+        fetches = [answer for _, asked, answer in connection._requests if asked.API_KEY == FetchRequest.API_KEY]  # noqa: SLF001
+        for answer in fetches:
+            # Else a fetch that is not told yet that it was left would say that it has failed.
+            answer.cancel()
+        if fetches:
+            connection.close()
 
 
 def generation_of(consumer: Consumer) -> tuple[int, str]:
