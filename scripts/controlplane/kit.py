@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,12 +70,12 @@ def definitions_folder() -> Path:
 
 
 def etcd() -> Path:
-    """The store of the API server. ScriptError: there is neither one in PATH nor a Debian to take it from."""
+    """The store of the API server. MissingError: there is neither one in PATH nor a Debian to take it from."""
     own = shutil.which("etcd")
     try:
         return Path(own) if own else program("etcd", "etcd-server")
     except MissingError as error:
-        raise ScriptError(f"no etcd found: put `etcd` into PATH ({error})") from error
+        raise MissingError(f"no etcd found: put `etcd` into PATH ({error})") from error
 
 
 def is_installed() -> bool:
@@ -86,14 +87,17 @@ def install(say: Say) -> None:
     """Fetches and builds what is missing. A second installation waits for the first, and then finds all of it."""
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
+    waits = partial(say, f"another installation into {cache} is running: waiting for it …")
+    # First, as nothing can be done without it.
+    with locked(cache, waits):
+        etcd()
     java = java_of(STRIMZI_JAVA_MIN)
     if not definitions_folder().is_dir():
         if java is None:
             say(f"no Java {STRIMZI_JAVA_MIN} or newer found: our own schemas stand for Strimzi's definitions")
         else:
             provide([STRIMZI], say)
-    with locked(cache, lambda: say(f"another installation into {cache} is running: waiting for it …")):
-        etcd()
+    with locked(cache, waits):
         if not definitions_folder().is_dir():
             with new_folder(definitions_folder()) as folder:
                 _fetch_definitions(folder, java)

@@ -16,7 +16,7 @@ from scripts.controlplane.definitions import structural
 from scripts.controlplane.stand_ins import sources, status
 from scripts.deploy.custom_resources import SPECS
 from scripts.deploy.manifests import NAMESPACE, ROLES, Additions, render
-from scripts.errors import ScriptError
+from scripts.errors import MissingError, ScriptError
 from tests.deploy.conftest import Find
 from tests.deploy.test_deploy_check import check
 
@@ -38,6 +38,18 @@ def test_an_installation_that_lacks_a_program_is_one_line(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("install: no ")
     assert done.stderr.count("\n") == 1
+
+
+def test_it_is_one_line_as_well_where_there_is_no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TICKETMASTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kit, "java_of", lambda _: None)
+    said: list[str] = []
+
+    with pytest.raises(MissingError, match="no etcd found"):
+        kit.install(said.append)
+
+    assert said == []
 
 
 def test_kubernetes_own_modules_get_versions_that_exist() -> None:
