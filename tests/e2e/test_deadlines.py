@@ -85,8 +85,8 @@ async def test_a_connection_without_a_whole_request_is_closed_in_time_and_counte
 
 @pytest.mark.parametrize("version", [1, 2], ids=["http1", "http2"])
 async def test_an_idle_connection_is_kept_as_long_as_the_option_says(settings: ServerSettings, version: int) -> None:
-    # The two pauses together are longer than the idle time, each of them is half of it: a machine may be slow.
-    brief = replace(settings, request_ms=300, answer_ms=300, idle_ms=3_000)
+    # The two pauses together are longer than the idle time, each of them is half of it, and longer than all others: a machine may be slow.
+    brief = replace(settings, request_ms=1_500, answer_ms=1_500, idle_ms=3_000)
     async with site(TicketLimits(), brief) as one, client_of(one.address, version) as client:
         await announce(client)
         ports = {(await client.get("/v1/event")).extensions["network_stream"].get_extra_info("client_addr")}
