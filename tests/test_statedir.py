@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.systems import is_root
+from tests.support.systems import needs_root
 from tests.support.unwritable import unwritable
 from ticketmaster.errors import UsageError
 from ticketmaster.statedir import Slot, held_slot, take_dead_members
@@ -190,9 +190,9 @@ def test_a_store_that_has_another_name_elsewhere_is_refused(tmp_path: Path) -> N
         pass
 
 
-@is_root
 @pytest.mark.parametrize("place", PLACES)
 def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path, place: str) -> None:
+    needs_root()
     slot_folder(tmp_path / "state")
     os.chown(tmp_path / "state" / place, 12_345, -1)
 
@@ -203,8 +203,8 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path, place: str) ->
             take_dead_members(tmp_path / "state", APP)
 
 
-@is_root
 def test_a_volume_that_is_roots_and_open_to_its_group_can_be_used() -> None:
+    needs_root()
     # As Kubernetes mounts one with fsGroup. pytest's own folders are closed to others.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)

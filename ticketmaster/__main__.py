@@ -5,7 +5,7 @@ import signal
 import sys
 from types import FrameType
 
-# What a shell says of a process that a signal ended, less the signal's number.
+# Shells add it to the number of the signal that ended a process.
 _BY_SIGNAL = 128
 
 

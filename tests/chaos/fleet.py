@@ -126,7 +126,7 @@ class Fleet:
         return [lock.parent for lock in sorted((self.state / role).glob("*/*/*/lock")) if not _is_held(lock)]
 
     def died(self) -> list[str]:
-        """What has ended although nobody had told it to."""
+        """The processes that have ended although nobody had told them to, and their last words."""
         return [
             f"{role}: {program.stdout.read_text()[-1_000:]}{program.stderr.read_text()[-2_000:]}"
             for role, programs in self.running.items()

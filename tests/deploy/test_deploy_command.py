@@ -89,7 +89,7 @@ class Machine:
         (self.folder / "failing").unlink()
 
     def forget(self) -> None:
-        """What was called."""
+        """Begins the list of calls anew."""
         (self.folder / "calls").unlink()
 
     def plans(self, **actions: list[str]) -> None:
@@ -98,7 +98,7 @@ class Machine:
         (self.folder / "plan").write_text(json.dumps({"resource_changes": changes}))
 
     def topics(self, *conditions: str) -> None:
-        """What is true of the Job."""
+        """Sets the conditions of the Job that creates topics."""
         (self.folder / "topics").write_text(" ".join(conditions))
 
     def without(self, program: str) -> None:

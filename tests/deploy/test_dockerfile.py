@@ -29,7 +29,7 @@ def arguments_of(name: str) -> list[str]:
 
 
 def copied() -> set[str]:
-    """What is copied from this folder, not from another stage."""
+    """The files that are copied from this folder, not from another stage."""
     return {source for arguments in arguments_of("COPY") if "--from=" not in arguments for source in arguments.split()[:-1]}
 
 

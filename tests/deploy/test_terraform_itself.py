@@ -14,9 +14,8 @@ import pytest
 
 from scripts.deploy.cloud import lifting_protection
 from tests.deploy.test_terraform import ROOT, TERRAFORM, documented
+from tests.support.tools import skipped
 
-# Only a deployment in the cloud needs it: test_terraform.py checks the files without it.
-pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here")  # test_terraform.py needs none
 ACCOUNTS: Final = ("ticket", "reservation", "event", "topics", "reader")
 VARIABLES: Final = {
     "confluent_cloud_api_key": "key",
@@ -42,6 +41,13 @@ def evaluated(folder: Path, expression: str, **variables: str) -> Any:  # noqa: 
     done = terraform(folder, "console", stdin=f"jsonencode({expression})\n", **variables)
     assert done.returncode == 0, done.stderr
     return json.loads(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    """Only a deployment in the cloud needs it: test_terraform.py checks the files without it."""
+    if shutil.which("terraform") is None:
+        skipped("looking at the values of our modules' expressions needs terraform, which this machine lacks")
 
 
 @pytest.fixture

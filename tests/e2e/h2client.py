@@ -17,7 +17,7 @@ _WINDOW_BYTES = 1 << 24
 
 @dataclass
 class Reply:
-    """What came on a stream until now."""
+    """The part of an answer that has come on a stream so far."""
 
     status: int = 0
     body: bytearray = field(default_factory=bytearray)

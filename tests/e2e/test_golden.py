@@ -49,7 +49,7 @@ def golden_records(records: list[dict[str, Any]], ids: dict[str, str]) -> Record
 
 
 def stored_records(directory: Path) -> Records:
-    """What is in the log of a server that has ended."""
+    """The records in the log of a server that has ended."""
     storage = SqliteStorage(directory / "log.db")
     found: dict[tuple[str, bytes], tuple[int, list[bytes]]] = {}
     framed: dict[str, set[bytes]] = defaultdict(set)

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import LIMITS
 from tests.e2e.site import TIMEOUT_S, Site, announce, seats, site
 from tests.support.certificates import make_certificate, trusting
-from tests.support.systems import renews_certificates
+from tests.support.systems import needs_renewal
 from ticketmaster.errors import UsageError
 from ticketmaster.ticket.settings import Certificate, ServerSettings
 
@@ -109,11 +109,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-@renews_certificates
 @pytest.mark.parametrize("version", [1, 2], ids=["http1", "http2"])
 async def test_a_certificate_is_renewed_while_clients_wait_and_none_is_refused(
     secure: Site, files: Certificate, tmp_path: Path, version: int
 ) -> None:
+    needs_renewal()
     first = tmp_path / "first.pem"
     first.write_bytes(files.certificate.read_bytes())
     unknown = "01a2124a-fc96-7000-8855-0ce95bc3ca78"
@@ -154,8 +154,8 @@ async def test_a_certificate_is_renewed_while_clients_wait_and_none_is_refused(
     assert not secure.ended
 
 
-@renews_certificates
 async def test_a_certificate_that_the_server_can_not_use_leaves_the_one_before(secure: Site, files: Certificate, tmp_path: Path) -> None:
+    needs_renewal()
     first = tmp_path / "first.pem"
     first.write_bytes(files.certificate.read_bytes())
 

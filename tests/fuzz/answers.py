@@ -18,7 +18,7 @@ _HEAD_BYTES_MAX = 1 << 16
 
 
 class BrokenAnswer(Exception):
-    """What came is no HTTP, or less than was promised."""
+    """The bytes that came are no HTTP, or fewer than were promised."""
 
 
 class Answer(NamedTuple):

@@ -132,7 +132,7 @@ class Courier:
         return True
 
     async def _drain(self, line: Line, plan: Plan, sending: asyncio.Task[None], answers: list[Answer], since: int = 0) -> None:
-        """Ends the client's side, and waits until the server ends its own. What was said until then must be answers."""
+        """Ends the client's side, and waits until the server ends its own. All that it said until then must be answers."""
         async with self._deadline("not all was read"):
             await sending
         if plan.grace_s:

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from tests.process.server import serving
-from tests.support.systems import has_batch_policy
+from tests.support.systems import needs_batch_policy
 
 
-@has_batch_policy
 def test_no_thread_interrupts_another_when_it_is_woken(tmp_path: Path) -> None:
+    needs_batch_policy()
     with serving(tmp_path / "data") as (server, _):
         threads = [int(thread.name) for thread in Path(f"/proc/{server.pid}/task").iterdir()]
 

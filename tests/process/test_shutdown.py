@@ -151,7 +151,7 @@ def test_a_signal_while_it_starts_ends_it_without_a_traceback(tmp_path: Path, nu
         code = server.wait()
     finally:
         server.kill()
-    # Before there is a loop that takes signals they do what they do to any process.
+    # Before there is a loop, signals end the process as any other.
     assert code in {0, 128 + number}
     assert server.stderr.read_text() == ""
     with serving(tmp_path / "data"):
@@ -191,7 +191,7 @@ def test_sigterm_is_heeded_before_there_is_anything_to_bring_to_an_end(tmp_path:
 # A signal that arrives while an object is cleared away: an exception that it raised there would be lost.
 _INTERRUPTED = """
 import signal
-# Whatever whoever runs this test has set.
+# The runner of this test may have it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from ticketmaster import __main__
 from ticketmaster.bootstrap import running

@@ -13,7 +13,7 @@ import pytest
 
 from tests.process.server import one_clear_line, run, serving, wait_until
 from tests.support.certificates import make_certificate, trusting
-from tests.support.systems import renews_certificates
+from tests.support.systems import needs_renewal
 
 OPTIONS = ("--tls-certificate", "tls.pem", "--tls-key", "tls.key")
 
@@ -37,8 +37,8 @@ def test_a_port_speaks_tls_and_is_told_as_such(tmp_path: Path) -> None:
         assert json.dumps(server.lines()).count("BEGIN") == 0
 
 
-@renews_certificates
 def test_a_certificate_that_is_renewed_is_used_and_one_that_is_none_is_not(tmp_path: Path) -> None:
+    needs_renewal()
     certificate, key = make_certificate(tmp_path)
     with serving(tmp_path / "data", *OPTIONS) as (server, url):
         address = url.removeprefix("https://")

@@ -13,7 +13,7 @@ from tests.chaos.fleet import READY_S, Fleet
 from tests.e2e.site import announce, problem, seats
 from tests.support.certificates import make_certificate, trusting
 from tests.support.doors import bearing, line
-from tests.support.systems import renews_certificates
+from tests.support.systems import needs_renewal
 from ticketmaster.ticket.access import Scope
 
 MANY = 40
@@ -88,8 +88,8 @@ def der_of(certificate: Path) -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.read_text())
 
 
-@renews_certificates
 async def test_workers_of_one_port_speak_tls_and_all_use_a_certificate_that_is_renewed(fleet: Fleet, tmp_path: Path) -> None:
+    needs_renewal()
     certificate, key = make_certificate(tmp_path)
     first = der_of(certificate)
     options = ("-a", str(WORKERS), "--tls-certificate", str(certificate), "--tls-key", str(key))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
-from random import Random
 
 import pytest
 
@@ -14,21 +12,16 @@ from tests.contract.test_broker_log import *  # noqa: F403
 from tests.contract.test_broker_transactions import *  # noqa: F403
 from tests.support.consuming import read_records
 from tests.support.engine import HOLDING, Notes
+from tests.support.simulated_kafka import ON_VIRTUAL_TIME, PARTITIONS, SimulatedCluster, broker, event_loop_policy, group, running, topic
 from ticketmaster.broker.port import Broker, TopicPartition, partitions_of
-from ticketmaster.simulation.checker import Checker
-from ticketmaster.simulation.clock import SimulatedClock
-from ticketmaster.simulation.hosting import ConnectedBroker
-from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.kafka.host import KafkaHost
-from ticketmaster.simulation.kafka.virtual import DialingLoop, aiokafka_on
-from ticketmaster.simulation.network import Weather
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.worker import StreamWorker
 
-PARTITIONS = 4
-# What is to come in its place is for whole sessions, not for one module.
-pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture:pytest.PytestDeprecationWarning")
+# Fixtures of others.
+__all__ = ["broker", "event_loop_policy", "group", "topic"]
+pytestmark = ON_VIRTUAL_TIME
 
 # Topics are there, headers are not asked for, and whoever looks at the wall's clock sees another one.
 del test_a_topic_may_be_created_again, test_a_topic_may_be_created_by_several_at_once  # noqa: F821
@@ -41,47 +34,10 @@ del test_others_get_a_turn_at_each_poll_also_while_there_is_something_at_each  #
 del test_start_offsets_are_those_of_the_first_records_that_are_still_there, test_a_log_may_be_empty_and_end_above_0  # noqa: F821
 
 
-class _Policy(asyncio.DefaultEventLoopPolicy):
-    def new_event_loop(self) -> DialingLoop:
-        return DialingLoop()
-
-
-@pytest.fixture(scope="module")
-def event_loop_policy() -> _Policy:
-    """Virtual time, and connections in memory."""
-    return _Policy()
-
-
-class SimulatedCluster:
-    """Clients of a simulated cluster."""
-
-    def __init__(self, host: KafkaHost) -> None:
-        self._host = host
-        self._random = Random(2)
-
-    async def open(self) -> ConnectedBroker:
-        wires = self._host.link("client", Weather(), self._random)
-        self._broker = self._host.connect(None, wires, SimulatedClock(self._random))
-        await self._broker.start()
-        return self._broker
-
-    async def reopen(self) -> ConnectedBroker:
-        await self.close()
-        return await self.open()
-
-    async def close(self) -> None:
-        await self._broker.close()
-
-
 @pytest.fixture
 async def host() -> AsyncIterator[KafkaHost]:
     """A running cluster."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, DialingLoop)
-    journal = Journal()
-    with aiokafka_on(loop, Random(4)):
-        host = KafkaHost(PARTITIONS, Random(1), journal, Checker(journal))
-        await host.start()
+    async with running(seed=1) as (host, journal):
         yield host
     # The suite commits any offsets, which no role does.
     assert [violation for violation in journal.violations if "creates" in violation] == []
@@ -95,36 +51,15 @@ def cluster(request: pytest.FixtureRequest, host: KafkaHost) -> SimulatedCluster
 
 
 @pytest.fixture
-async def broker(cluster: SimulatedCluster) -> AsyncIterator[Broker]:
-    """A running broker."""
-    yield await cluster.open()
-    await cluster.close()
-
-
-@pytest.fixture
-def group() -> str:
-    """The name of a group that nobody else uses."""
-    return f"group-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def topic(host: KafkaHost) -> str:
-    """A new topic."""
-    name = f"topic-{uuid.uuid4().hex}"
-    host.cluster.create_topic(name, PARTITIONS)
-    return name
-
-
-@pytest.fixture
 def source(topic: str) -> TopicPartition:
     """One partition of it."""
     return TopicPartition(topic, 2)
 
 
 async def test_what_is_due_comes_in_transactions_without_records(host: KafkaHost, broker: Broker) -> None:
-    topics = [*HOLDING.sources, "counts", *(store.changelog for store in HOLDING.stores)]
-    for topic in topics:
-        host.cluster.create_topic(topic, PARTITIONS)
+    names = [*HOLDING.sources, "counts", *(store.changelog for store in HOLDING.stores)]
+    for name in names:
+        host.cluster.create_topic(name, PARTITIONS)
     loop, notes = asyncio.get_running_loop(), Notes()
     job = asyncio.create_task(StreamWorker(HOLDING, broker, lambda *_: MemoryStores(), StreamSettings(), notes).run())
     writer = broker.transactional_producer("writer")

@@ -1,4 +1,4 @@
-"""How soon a record comes that was written while the consumer's last fetch waited for something else, which may take two seconds."""
+"""Records come soon although the consumer's last fetch waits for others, for up to two seconds."""
 
 from __future__ import annotations
 
@@ -6,48 +6,36 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
-from random import Random
 
 import pytest
 
 from tests.contract.test_broker_groups import Members, members
-from tests.simulation.test_kafka_contract import SimulatedCluster, event_loop_policy, group, topic
+from tests.support.simulated_kafka import ON_VIRTUAL_TIME, PARTITIONS, SimulatedCluster, broker, event_loop_policy, group, running, topic
 from ticketmaster.broker.kafka.consumer import KafkaReader
 from ticketmaster.broker.port import Broker, Consumer, TopicPartition, partitions_of
-from ticketmaster.simulation.checker import Checker
-from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.kafka.host import KafkaHost
-from ticketmaster.simulation.kafka.virtual import DialingLoop, aiokafka_on
 
-__all__ = ["event_loop_policy", "group", "members", "topic"]
-PARTITIONS = 4
+# Fixtures of others.
+__all__ = ["broker", "event_loop_policy", "group", "members", "topic"]
 # A cluster that this begins has three nodes.
 OF_THREE = 5
 TRIALS = 8
 # By virtual time. A short fetch takes 0.1 s, a long one two.
 SOON_S = 0.3
-# What is to come in its place is for whole sessions, not for one module.
-pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture:pytest.PytestDeprecationWarning")
+pytestmark = ON_VIRTUAL_TIME
 
 
 @pytest.fixture
 async def host() -> AsyncIterator[KafkaHost]:
-    """A running cluster, whose first node leads all partitions that come."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, DialingLoop)
-    journal = Journal()
-    with aiokafka_on(loop, Random(4)):
-        host = KafkaHost(PARTITIONS, Random(OF_THREE), journal, Checker(journal))
-        await host.start()
+    """A running cluster."""
+    async with running(OF_THREE) as (host, _):
         yield host
 
 
 @pytest.fixture
-async def broker(host: KafkaHost) -> AsyncIterator[Broker]:
-    """A running broker."""
-    cluster = SimulatedCluster(host)
-    yield await cluster.open()
-    await cluster.close()
+def cluster(host: KafkaHost) -> SimulatedCluster:
+    """Its clients."""
+    return SimulatedCluster(host)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ class Catalog:
 
     @property
     def is_whole(self) -> bool:
-        """Whether what is not here does not exist; until then nothing here is to be shown, or decided by."""
+        """Whether an event or area that is not here does not exist; until then nothing here is to be shown, or decided by."""
         if not self._is_whole:
             self._is_whole = self._are_read()
         return self._is_whole

@@ -15,7 +15,7 @@ _RATES = ((50, 12.0, 40.0, 117.0, 239.0), (500, 30.0, 80.0, 209.0, 295.0))
 _AREAS = 100
 _LARGE = ("-a", "1", "--rows", "250", "--cols", "400")
 _TRICKLE_PER_S = 50
-# What a start leaves behind has come to its end: checks of stores, and tables' questions where logs end.
+# By then the work of a start is over: checks of stores, and tables' questions where logs end.
 _SETTLE_S = 15.0
 
 KINDS: tuple[Kind, ...] = (

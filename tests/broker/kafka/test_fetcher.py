@@ -1,4 +1,4 @@
-"""When a consumer of ours asks for more: aiokafka's fetcher decides that, by a timer and by what ends."""
+"""The moments at which a consumer of ours asks for more: aiokafka's fetcher chooses them, by a timer and by the ends of its jobs."""
 
 from __future__ import annotations
 

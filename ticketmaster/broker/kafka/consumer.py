@@ -16,7 +16,8 @@ from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.codes import for_now, is_not_allowed, translated
 from ticketmaster.broker.kafka.connecting import patient
-from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of, job_failure, leave_fetches
+from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of, job_failure
+from ticketmaster.broker.kafka.private_connection import leave_fetches
 from ticketmaster.broker.kafka.records import BatchRecords, merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.translating import Translator, Waiting
@@ -321,7 +322,7 @@ class KafkaGroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             # Synchronously, before anything is fetched: each delivers nothing until its owner knows from where.
             self._consumer.pause(*assigned)
-            leave_fetches(self._consumer)
+            leave_fetches(client_of(self._consumer))
             self._reading.all_dropped()
             self._owned = sorted({source.partition for source in assigned})
             generation, member_id = generation_of(self._consumer)

@@ -348,20 +348,6 @@ def _choosing_well(fetcher: Any, choose: Callable[[Any, Any], Any]) -> Callable[
     return chosen
 
 
-def leave_fetches(consumer: Consumer) -> None:
-    """Closes the connections on which fetches are under way.
-
-    The fetcher has left those when the assignment changed, but a broker takes one request of a connection after the other.
-    """
-    for connection in list(client_of(consumer)._conns.values()):  # noqa: SLF001
-        fetches = [answer for _, asked, answer in connection._requests if asked.API_KEY == FetchRequest.API_KEY]  # noqa: SLF001
-        for answer in fetches:
-            # Else a fetch that is not told yet that it was left would say that it has failed.
-            answer.cancel()
-        if fetches:
-            connection.close()
-
-
 def generation_of(consumer: Consumer) -> tuple[int, str]:
     """The generation of a member's group, which tells whether a partition came straight back, and the member's id, to take it out."""
     coordinator = consumer._coordinator  # noqa: SLF001

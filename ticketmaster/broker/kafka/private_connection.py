@@ -160,6 +160,20 @@ def is_connected(client: Client, node: Any, group: Any) -> bool:
     return known is not None and known.connected()
 
 
+def leave_fetches(client: Client) -> None:
+    """Closes the connections on which fetches are under way.
+
+    A consumer whose assignment has changed has left those, but a broker takes one request of a connection after the other.
+    """
+    for connection in list(client._conns.values()):  # noqa: SLF001
+        fetches = [answer for _, asked, answer in connection._requests if asked.API_KEY == Fetch.API_KEY]  # noqa: SLF001
+        for answer in fetches:
+            # Else a fetch that is not told yet that it was left would say that it has failed.
+            answer.cancel()
+        if fetches:
+            connection.close()
+
+
 def behave(connection: Connection) -> None:
     """Makes a connection that aiokafka has made behave as :class:`_Frames` has it, whoever it is that sends over it."""
     # Several may have waited for it to be made; one that was closed at once asks nothing any more.
