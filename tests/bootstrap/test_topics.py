@@ -14,9 +14,9 @@ from ticketmaster.broker.kafka.topics import TopicState, right_min_in_sync
 REMEDIES = Remedies("b1:9092,b2:9092", Path("client.properties"))
 CREATE = "ticketmaster topics create -c client.properties"
 TABLE = next(topic for topic in WANTED if topic.compacted)
-LOG = next(topic for topic in WANTED if not topic.compacted)
-PAYMENTS = next(topic for topic in WANTED if topic.timestamps == "LogAppendTime")
-TOPICS = {"table": TABLE, "log": LOG, "payments": PAYMENTS}
+LOG = next(topic for topic in WANTED if not topic.compacted and topic.timestamps == "CreateTime")
+TIMED = next(topic for topic in WANTED if topic.timestamps == "LogAppendTime")
+TOPICS = {"table": TABLE, "log": LOG, "timed": TIMED}
 GOOD = TopicState(partitions=3, replicas=3, in_sync=3, cleanup_policy="", min_in_sync=2, timestamp_type="CreateTime")
 
 
@@ -53,7 +53,7 @@ def test_a_lost_broker_neither_loses_nor_stops_anything_where_there_are_brokers_
         ("log", {"min_in_sync": 3}, "min.insync.replicas 3 with 3 replicas: it takes no record while one broker is away", CREATE),
         ("table", {"min_in_sync": 2, "replicas": 1, "in_sync": 1}, "min.insync.replicas 2 with 1 replicas: it takes no record", CREATE),
         ("log", {"timestamp_type": "LogAppendTime"}, "message.timestamp.type LogAppendTime", CREATE),
-        ("payments", {"timestamp_type": "CreateTime"}, "payments are ordered by the clocks of many", CREATE),
+        ("timed", {"timestamp_type": "CreateTime"}, "windows, holds and payments go by the clocks of many hosts", CREATE),
         ("log", {"in_sync": 2}, "2 of 3 replicas in sync", "--describe --under-replicated-partitions --topic"),
         ("log", {"partitions": 2}, "has 2 partitions, the others have 3", "--delete --topic"),
     ],

@@ -24,6 +24,7 @@ from ticketmaster.streams.following import Following
 from ticketmaster.streams.member import Member
 from ticketmaster.streams.runner import TaskRunner
 from ticketmaster.ticket.commands import Commands
+from ticketmaster.wire import topics
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
@@ -36,6 +37,7 @@ SHOWN_BY = {
     "nobody remembers who holds a seat": ("offsets",),
     "a note that can't be written keeps a member from its partitions": ("rebalances", "disks"),
     "one partition that can't be written fails all": ("replicas",),
+    "holds begin by the clocks of hosts": ("clocks",),
 }
 # Faults that were found by reading, or on a real broker, before the simulator had a Kafka.
 FOUND = Mutants()
@@ -316,3 +318,9 @@ def _all_fail() -> AbstractContextManager[Any]:
         return failures
 
     return replaced(Commands, "_send", send_all_or_none)
+
+
+@found("holds begin by the clocks of hosts")
+def _many_clocks() -> AbstractContextManager[Any]:
+    payments = topics.CHANGE_RESERVATION
+    return replaced(topics, "ALL_TOPICS", tuple(topic._replace(timed_by_log=topic == payments) for topic in topics.ALL_TOPICS))

@@ -23,8 +23,9 @@ from ticketmaster.wire import topics
 _PARTITIONS = 20
 # Of each record it is the time at which it was sent, by which lag is told and `trace` sorts.
 _TIMESTAMPS = "CreateTime"
-# But payments are ordered by one clock a partition, that of its leader.
+# But what is decided by time goes by one clock a partition, that of its leader.
 _LOG_TIMES = "LogAppendTime"
+_MANY_CLOCKS = "windows, holds and payments go by the clocks of many hosts"
 _LATE = "lag and `trace` tell when a broker wrote a record"
 
 GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)
@@ -98,7 +99,7 @@ def _wrong_settings(topic: Wanted, state: TopicState) -> Iterator[tuple[str, dic
         )
         yield f"has min.insync.replicas {state.min_in_sync} with {state.replicas} replicas: {what}", {"min.insync.replicas": str(right)}
     if state.timestamp_type != topic.timestamps:
-        told = "payments are ordered by the clocks of many" if topic.timestamps == _LOG_TIMES else _LATE
+        told = _MANY_CLOCKS if topic.timestamps == _LOG_TIMES else _LATE
         text = f"has the message.timestamp.type {state.timestamp_type}, not {topic.timestamps}: {told}"
         yield text, {"message.timestamp.type": topic.timestamps}
 

@@ -16,9 +16,9 @@ def true_ms() -> int:
 class SimulatedClock:
     """A machine's clock, ``shift_s`` ahead of the others or behind them."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, shift_s: float = 0.0) -> None:
         self._random = random
-        self.shift_s = 0.0
+        self.shift_s = shift_s
 
     def now_ns(self) -> int:
         return int((_START_S + self.monotonic_s() + self.shift_s) * 1e9)

@@ -107,13 +107,13 @@ class Deployment:
 
     # Processes.
 
-    def start_process(self, roles: Sequence[str], disk: Disk) -> None:
-        """Starts one more process on a disk; without power, when that is back."""
+    def start_process(self, roles: Sequence[str], disk: Disk, clock_shift_s: float = 0.0) -> None:
+        """Starts one more process on a disk, where the clock may be wrong; without power, when that is back, and the clock is set."""
         if not self.host.is_up:
             self._postponed.append((roles, disk))
             return
         name = f"{'+'.join(role[0] for role in roles)}-{len(self.all)}"
-        one = RoleProcess(roles, name, disk, self._around)
+        one = RoleProcess(roles, name, disk, self._around, clock_shift_s)
         self.all.append(one)
         self.live.append(one)
         self._by_name[name] = one

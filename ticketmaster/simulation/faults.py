@@ -68,7 +68,7 @@ class Faults:
                 self._leave,
             ],
             "network": [self._cut, self._roughen],
-            "clocks": [self._shift_clock],
+            "clocks": [self._shift_clock, self._restart_with_wrong_clock],
             "disks": [self._fill_disk, self._damage_disk],
             "power": [self._lose_power],
             "offsets": [self._lose_offsets],
@@ -190,6 +190,16 @@ class Faults:
             seconds = self._random.choice(_CLOCK_JUMPS_S)
             self._journal.fault(one.name, "clock jumps", f"by {seconds} s")
             one.clock.shift_s += seconds
+
+    async def _restart_with_wrong_clock(self) -> None:
+        """It never knows better: what it begins with is all that it has."""
+        one = self._victim()
+        if one:
+            seconds = self._random.choice(_CLOCK_JUMPS_S)
+            self._journal.fault(one.name, "restarted with a wrong clock", f"by {seconds} s")
+            await self._deployment.stop(one)
+            self._deployment.check_failure(one)
+            self._deployment.start_process(one.roles, one.disk.copy(), seconds)
 
     async def _fill_disk(self) -> None:
         one = self._victim()

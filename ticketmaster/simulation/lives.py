@@ -20,6 +20,8 @@ _TRIES_MAX: Final = 4
 # Around the instant in which a hold ends, in seconds.
 _NEAR_S: Final = (-0.6, -0.05, -0.001, 0.0, 0.0, 0.001, 0.05, 0.6, 1.5)
 _PLANS: Final = (("pay",) * 6, ("pay late",) * 4, ("cancel",) * 3, ("extend",) * 3, ("let go",) * 4)
+# So far the end of a hold may be from the moment in which somebody is told: a hold lasts for a minute, an outage for some.
+_APART_S: Final = 900.0
 # After what the answer says, the reservation never has its seats again.
 _OVER: Final = ("hold_expired", "reservation_cancelled", "reservation_failed", "event_cancelled")
 _REFUSED: Final = (*_OVER, "hold_limit", "already_paid", "not_decided")
@@ -55,6 +57,8 @@ class Lives:
         """What becomes of a reservation that somebody was told of."""
         plan = random.choice([plan for plans in _PLANS for plan in plans])
         ends_s = float(reservation.get("holdExpiresAt", 0.0))
+        if ends_s and abs(ends_s - true_ms() / 1000) > _APART_S:
+            self._deployment.journal.violation(f"{reservation_id}: its hold lasts until {ends_s:.0f}, and it is {true_ms() / 1000:.0f}")
         if plan == "let go" or (not ends_s and random.random() < 0.5):
             return
         if plan == "extend":

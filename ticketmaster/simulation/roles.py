@@ -105,7 +105,7 @@ def _failure_of(job: asyncio.Task[None]) -> BaseException | None:
 class RoleProcess:
     """One process: it ends when it is stopped, when a job of it fails, or in the middle of anything, when it is frozen for good."""
 
-    def __init__(self, roles: Sequence[str], name: str, disk: Disk, around: Surroundings) -> None:
+    def __init__(self, roles: Sequence[str], name: str, disk: Disk, around: Surroundings, clock_shift_s: float = 0.0) -> None:
         self.roles = tuple(roles)
         self.name = name
         self.disk = disk
@@ -119,7 +119,7 @@ class RoleProcess:
         # When it was last known not to do its work: who waits for it then waits in vain.
         self.disturbed_at_s = -1.0
         random = Random(f"{around.seed} {name}")
-        self.clock = SimulatedClock(random)
+        self.clock = SimulatedClock(random, clock_shift_s)
         self.link = around.host.link(name, around.weather, random)
         self._around = around
         self._broker = around.host.connect(self.process, self.link, self.clock)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Topic(NamedTuple):
     """A topic: its name, the Avro record of its values ("": they are bytes of our own), and whether only a key's last value is kept.
 
-    ``timed_by_log``: a record's time is when the log took it, by one clock a partition, not when somebody sent it.
+    ``timed_by_log``: a record's time is when the log took it, by one clock a partition, not when somebody sent it. By it is
+    decided whether a sale is on, when a hold begins, and whether a payment comes in time.
     """
 
     name: str
@@ -21,10 +22,10 @@ TICKET_SERVICE = "ticket-service"
 RESERVATION_SERVICE = "reservation-service"
 EVENT_SERVICE = "event-service"
 
-CREATE_EVENT = Topic("command.event.create_event", "CreateEvent")
-CREATE_RESERVATION = Topic("command.reservation.create_reservation", "CreateReservation")
+CREATE_EVENT = Topic("command.event.create_event", "CreateEvent", timed_by_log=True)
+CREATE_RESERVATION = Topic("command.reservation.create_reservation", "CreateReservation", timed_by_log=True)
 RESERVE_SEAT = Topic("command.event.reserve_seat", "ReserveSeat")
-RESERVATION_RESULT = Topic("response.reservation.result", "ReservationResult")
+RESERVATION_RESULT = Topic("response.reservation.result", "ReservationResult", timed_by_log=True)
 AREA_STATUS = Topic("state.event.area_status", "AreaStatus", compacted=True)
 USER_RESERVATION = Topic("state.user.reservation", "Reservation", compacted=True)
 
