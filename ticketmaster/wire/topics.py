@@ -9,7 +9,7 @@ class Topic(NamedTuple):
     """A topic: its name, the Avro record of its values ("": they are bytes of our own), and whether only a key's last value is kept.
 
     ``timed_by_log``: a record's time is when the log took it, by one clock a partition, not when somebody sent it. By it is
-    decided whether a sale is on, when a hold begins, and whether a payment comes in time.
+    decided whether a sale is on, when a hold begins, and whether a payment comes in time; and seen whether a hold ended too early.
     """
 
     name: str
@@ -27,7 +27,7 @@ CREATE_RESERVATION = Topic("command.reservation.create_reservation", "CreateRese
 RESERVE_SEAT = Topic("command.event.reserve_seat", "ReserveSeat")
 RESERVATION_RESULT = Topic("response.reservation.result", "ReservationResult", timed_by_log=True)
 AREA_STATUS = Topic("state.event.area_status", "AreaStatus", compacted=True)
-USER_RESERVATION = Topic("state.user.reservation", "Reservation", compacted=True)
+USER_RESERVATION = Topic("state.user.reservation", "Reservation", compacted=True, timed_by_log=True)
 
 # Ours alone: the original system knows none of them.
 CHANGE_RESERVATION = Topic("command.reservation.change_reservation", "ChangeReservation", timed_by_log=True)
