@@ -140,7 +140,7 @@ def test_a_wrong_setting_is_told_with_the_command_that_mends_it_which_leaves_the
     site.topics("create", "--partitions", "1")
 
     async def spoil(broker: KafkaBroker) -> None:
-        await set_settings(broker.admin, TABLE, {"message.timestamp.type": "LogAppendTime", "retention.ms": "123456789"})
+        await set_settings(broker.admin, TABLE, {"message.timestamp.type": "CreateTime", "retention.ms": "123456789"})
 
     site.with_broker(spoil)
     told = json.loads(site.topics("check", "--json").stdout)
@@ -150,10 +150,10 @@ def test_a_wrong_setting_is_told_with_the_command_that_mends_it_which_leaves_the
     (report,) = [report for report in told if report["wrong"]]
     command = f"ticketmaster topics create -c {site.config}"
     assert (report["topic"], report["remedies"]) == (TABLE, [command])
-    assert "message.timestamp.type LogAppendTime" in report["wrong"][0]
+    assert "message.timestamp.type CreateTime" in report["wrong"][0]
     assert for_people.returncode == 1
     assert command in for_people.stdout
-    assert mended.stdout == f"{TABLE}: message.timestamp.type set to CreateTime\n"
+    assert mended.stdout == f"{TABLE}: message.timestamp.type set to LogAppendTime\n"
     assert site.topics("check").returncode == 0
 
 
