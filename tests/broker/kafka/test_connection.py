@@ -13,9 +13,9 @@ from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import CorrelationIdError, KafkaConnectionError, RequestTimedOutError
 from aiokafka.protocol.admin import ApiVersionResponse_v0
 from aiokafka.protocol.coordination import FindCoordinatorRequest, FindCoordinatorRequest_v1
-from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v11
+from aiokafka.protocol.fetch import FetchRequest_v11
 
-from ticketmaster.broker.kafka.fetching import Answer
+from ticketmaster.broker.kafka.fetching import Fetch
 from ticketmaster.broker.kafka.private_connection import behave
 
 SIZE = 4
@@ -97,9 +97,9 @@ async def test_a_fetch_is_asked_and_answered_by_hand() -> None:
         writer.write(answer(number, FetchRequest_v11.RESPONSE_TYPE(0, 0, 0, [("t", [(0, 0, 9, 8, 1, [], -1, b"data")])]).encode()))
 
     async with connection_to(serve) as connection, asyncio.timeout(10):
-        got = await connection.send(FetchRequest(500, 1, 1 << 20, 1, topics))
+        got = await connection.send(Fetch(500, 1, 1 << 20, 1, topics, ""))
 
-    assert got == Answer([("t", [(0, 0, 9, 8, 1, [], -1, b"data")])])
+    assert got == [("t", [(0, 0, 9, 8, 1, [], -1, b"data")])]
 
 
 async def test_a_connection_with_a_late_answer_is_closed_and_all_who_wait_hear_of_it() -> None:

@@ -1,19 +1,23 @@
-"""The moments at which a consumer of ours asks for more: aiokafka's fetcher chooses them, by a timer and by the ends of its jobs."""
+"""The moments at which a consumer of ours asks for more."""
 
 from __future__ import annotations
 
 import asyncio
+from struct import Struct
 from types import SimpleNamespace
-from typing import Any
+from typing import Final
 
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
-from ticketmaster.broker.kafka.private import BatchConsumer
+from ticketmaster.broker.kafka.fetching import Answer, Fetch, Fetched
+from ticketmaster.broker.kafka.private import CONNECTION_OF_FETCHES
+from ticketmaster.broker.kafka.private_fetching import BatchConsumer
 from ticketmaster.simulation.loop import Process, run_virtual
 
 WAIT_S, MOMENT_S = 2.0, 0.001
+_WAIT_MS: Final = Struct(">i")
 SOURCE = TopicPartition("t", 0)
 
 
@@ -26,14 +30,19 @@ class Silent:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.asked = 0
+        connection = SimpleNamespace(connected=lambda: True, send=self.send, _requests=())
+        self._conns = {(1, CONNECTION_OF_FETCHES): connection}
 
-    async def send(self, _node: int, fetch: Any) -> Any:  # noqa: ANN401
+    def send(self, fetch: Fetch) -> asyncio.Future[Answer]:
         self.asked += 1
-        await asyncio.sleep(fetch._max_wait_ms / 1000 - MOMENT_S)
-        return SimpleNamespace(API_VERSION=11, topics=[(SOURCE.topic, [(SOURCE.partition, 0, 0, 0, 0, [], -1, b"")])])
+        answer = self._loop.create_future()
+        nothing: Fetched = (SOURCE.partition, 0, 0, 0, 0, [], -1, b"")
+        (wait_ms,) = _WAIT_MS.unpack_from(fetch.encode(), 4)
+        self._loop.call_later(wait_ms / 1000 - MOMENT_S, answer.set_result, [(SOURCE.topic, [nothing])])
+        return answer
 
 
-def test_a_fetch_that_ends_as_the_fetchers_timer_fires_is_followed_at_once() -> None:
+def test_a_fetch_that_ends_is_followed_at_once() -> None:
     async def run() -> None:
         client, subscriptions = Silent(), SubscriptionState()
         subscriptions.assign_from_user([SOURCE])

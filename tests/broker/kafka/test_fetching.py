@@ -41,8 +41,8 @@ def test_an_answer_is_read_as_aiokafka_reads_it() -> None:
 
     ours = Fetch(500, 1, 1, 1, [], "").answer(struct.pack(">i", 77) + answer)
 
-    assert ours.topics == topics == FetchResponse_v11.decode(BytesIO(answer)).topics
-    assert ours.API_VERSION == FetchResponse_v11.API_VERSION == VERSION
+    assert ours == topics == FetchResponse_v11.decode(BytesIO(answer)).topics
+    assert Fetch.API_VERSION == FetchResponse_v11.API_VERSION == VERSION
 
 
 def test_what_a_broker_leaves_out_is_empty() -> None:
@@ -50,7 +50,7 @@ def test_what_a_broker_leaves_out_is_empty() -> None:
 
     ours = Fetch(500, 1, 1, 1, [], "").answer(struct.pack(">i", 77) + answer)
 
-    assert ours.topics == [("t", [(0, 3, -1, -1, -1, [], -1, b"")])]
+    assert ours == [("t", [(0, 3, -1, -1, -1, [], -1, b"")])]
 
 
 def test_an_answer_that_breaks_off_is_not_read() -> None:

@@ -16,8 +16,9 @@ from ticketmaster.broker.kafka.assignor import StickyAssignor
 from ticketmaster.broker.kafka.clients import client_arguments
 from ticketmaster.broker.kafka.codes import for_now, is_not_allowed, translated
 from ticketmaster.broker.kafka.connecting import patient
-from ticketmaster.broker.kafka.private import BatchConsumer, Consumer, client_of, generation_of, job_failure
+from ticketmaster.broker.kafka.private import Consumer, client_of, generation_of, job_failure
 from ticketmaster.broker.kafka.private_connection import leave_fetches
+from ticketmaster.broker.kafka.private_fetching import BatchConsumer
 from ticketmaster.broker.kafka.records import BatchRecords, merged, with_markers
 from ticketmaster.broker.kafka.settings import KafkaSettings
 from ticketmaster.broker.kafka.translating import Translator, Waiting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 VERSION: Final = 11
 # A client, no replica, asks; at most so long and so many bytes; read committed or not; no session of incremental fetches.
@@ -26,11 +26,8 @@ _BODY_AT: Final = 4 + 4 + 2 + 4
 Fetched = tuple[int, int, int, int, int, Sequence[tuple[int, int]], int, bytes]
 
 
-class Answer(NamedTuple):
-    """As aiokafka's fetcher looks at it."""
-
-    topics: list[tuple[str, list[Fetched]]]
-    API_VERSION: int = VERSION
+# By topic.
+Answer = list[tuple[str, list[Fetched]]]
 
 
 class Fetch:
@@ -65,7 +62,7 @@ class Fetch:
 
     def answer(self, frame: bytes) -> Answer:
         """The answer in a frame. struct.error: it breaks off."""
-        topics: list[tuple[str, list[Fetched]]] = []
+        topics: Answer = []
         (count,) = _COUNT.unpack_from(frame, _BODY_AT)
         at = _BODY_AT + _COUNT.size
         for _ in range(count):
@@ -87,4 +84,4 @@ class Fetch:
                 at += len(records)
                 fetched.append((partition, error, end, stable, start, aborted, replica, records))
             topics.append((topic, fetched))
-        return Answer(topics)
+        return topics

@@ -6,10 +6,9 @@ Nothing is replaced for the whole process: what behaves otherwise is an instance
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
-from weakref import proxy
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -23,9 +22,8 @@ TRIED: Final = "0.14.0"
 Client: TypeAlias = Any
 Consumer: TypeAlias = Any
 FetchedBatch: TypeAlias = Any
+Fetcher: TypeAlias = Any
 FetchedRecord: TypeAlias = Any
-
-_PARTIAL_WAIT_MS: Final = 100
 
 # By module, and within it by path. After a colon stands a name that the function before it must mention: an attribute that a
 # constructor sets, or what a function looks up when it is called.
@@ -83,18 +81,34 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "aiokafka.consumer.fetcher": (
         "READ_COMMITTED",
-        "Fetcher.__init__:_fetch_max_wait_ms",
-        "Fetcher.__init__:_fetcher_timeout",
-        "Fetcher.__init__:_in_flight",
-        "Fetcher.__init__:_pending_tasks",
-        "Fetcher.__init__:_records",
-        "Fetcher._fetch_requests_routine:_get_actions_per_node",
-        "Fetcher._get_actions_per_node:_fetcher_timeout",
-        "Fetcher._proc_fetch_request:_records",
-        "Fetcher.error_future",
+        "FetchError.check_raise",
         "FetchResult",
-        "FetchResult.__init__:_partition_records",
-        "FetchResult.getall:_partition_records",
+        "FetchResult.calculate_backoff",
+        "FetchResult.getall",
+        "Fetcher",
+        "Fetcher.__init__:_check_crcs",
+        "Fetcher.__init__:_client",
+        "Fetcher.__init__:_closed",
+        "Fetcher.__init__:_default_reset_strategy",
+        "Fetcher.__init__:_fetch_max_bytes",
+        "Fetcher.__init__:_fetch_max_wait_ms",
+        "Fetcher.__init__:_fetch_min_bytes",
+        "Fetcher.__init__:_fetch_task",
+        "Fetcher.__init__:_fetch_waiters",
+        "Fetcher.__init__:_isolation_level",
+        "Fetcher.__init__:_max_partition_fetch_bytes",
+        "Fetcher.__init__:_pending_tasks",
+        "Fetcher.__init__:_prefetch_backoff",
+        "Fetcher.__init__:_records",
+        "Fetcher.__init__:_retry_backoff",
+        "Fetcher.__init__:_subscriptions",
+        "Fetcher._create_fetch_waiter",
+        "Fetcher._notify",
+        "Fetcher._set_error",
+        "Fetcher._update_fetch_positions",
+        "Fetcher.error_future",
+        "Fetcher.fetched_records",
+        "Fetcher.seek_to",
         "PartitionRecords",
         "PartitionRecords.__init__:_aborted_producers",
         "PartitionRecords.__init__:_check_crcs",
@@ -106,6 +120,22 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "PartitionRecords._consume_aborted_up_to",
         "PartitionRecords._contains_abort_marker",
         "PartitionRecords._unpack_records",
+    ),
+    "aiokafka.consumer.subscription_state": (
+        "Assignment.active",
+        "Assignment.state_value",
+        "Assignment.tps",
+        "Assignment.__init__:unassign_future",
+        "SubscriptionState.reassignment_in_progress",
+        "SubscriptionState.subscription",
+        "SubscriptionState.wait_for_assignment",
+        "TopicPartitionState.__init__:highwater",
+        "TopicPartitionState.__init__:lso",
+        "TopicPartitionState.await_reset",
+        "TopicPartitionState.awaiting_reset",
+        "TopicPartitionState.has_valid_position",
+        "TopicPartitionState.paused",
+        "TopicPartitionState.position",
     ),
     "aiokafka.admin.client": ("AIOKafkaAdminClient.__init__:_client", "AIOKafkaAdminClient._send_request_to_node"),
     "aiokafka.codec": ("has_gzip", "has_lz4", "has_snappy", "has_zstd", "lz4_encode"),
@@ -121,15 +151,6 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "ResponseHeader_v0",
     ),
     "aiokafka.protocol.commit": ("OffsetFetchRequest",),
-    "aiokafka.protocol.fetch": (
-        "FetchRequest",
-        "FetchRequest.__init__:_isolation_level",
-        "FetchRequest.__init__:_max_bytes",
-        "FetchRequest.__init__:_max_wait_ms",
-        "FetchRequest.__init__:_min_bytes",
-        "FetchRequest.__init__:_rack_id",
-        "FetchRequest.topics",
-    ),
     "aiokafka.protocol.group": ("LeaveGroupRequest",),
     "aiokafka.protocol.metadata": (
         "MetadataRequest",
@@ -156,6 +177,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "TaggedFields",
     ),
     "aiokafka.record.default_records": ("DefaultRecordBatchBuilder",),
+    "aiokafka.record.memory_records": ("MemoryRecords",),
     "aiokafka.record.util": ("calc_crc32c",),
 }
 
@@ -207,10 +229,11 @@ CONNECTION_DEFAULT: Final = _found("aiokafka.client", "ConnectionGroup.DEFAULT")
 CONNECTION_BROKEN: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_BROKEN")
 CONNECTION_TIMEOUT: Final = _found("aiokafka.conn", "CloseReason.CONNECTION_TIMEOUT")
 OUT_OF_SYNC: Final = _found("aiokafka.conn", "CloseReason.OUT_OF_SYNC")
-FetchRequest: Final = _found("aiokafka.protocol.fetch", "FetchRequest")
 MetadataRequest: Final = _found("aiokafka.protocol.metadata", "MetadataRequest")
 CONNECTION_APART: Final = _found("aiokafka.client", "ConnectionGroup.COORDINATION")
 """A second connection to a broker, for what may take long: a broker answers one request of a connection after the other."""
+CONNECTION_OF_FETCHES: Final = "fetches"
+"""A third one: of a client's connections aiokafka wants to know only what tells them apart."""
 OF_GROUP: Final = _found("aiokafka.client", "CoordinationType.GROUP")
 OF_TRANSACTION: Final = _found("aiokafka.client", "CoordinationType.TRANSACTION")
 RequestStruct: Any = _found("aiokafka.protocol.api", "RequestStruct")
@@ -247,7 +270,9 @@ ConsumerProtocolMemberMetadata: Final = _found("aiokafka.coordinator.protocol", 
 # Whole batches instead of an object of eleven fields for each record: :class:`BatchConsumer`.
 READ_COMMITTED: Final = _found("aiokafka.consumer.fetcher", "READ_COMMITTED")
 PartitionRecords: Any = _found("aiokafka.consumer.fetcher", "PartitionRecords")
-_FetchResult: Final = _found("aiokafka.consumer.fetcher", "FetchResult")
+FetchResult: Any = _found("aiokafka.consumer.fetcher", "FetchResult")
+MemoryRecords: Final = _found("aiokafka.record.memory_records", "MemoryRecords")
+BaseFetcher: Any = _found("aiokafka.consumer.fetcher", "Fetcher")
 
 
 def has_codec(name: str) -> bool:
@@ -291,61 +316,15 @@ class FetchedRecords(PartitionRecords):  # type: ignore[misc]
         return batch.is_transactional and batch.producer_id in self._aborted_producers
 
 
-class _Fetched(dict[Any, Any]):
-    """A fetcher's memory: what is put into it is unpacked in our way."""
-
-    def __init__(self, unpacked: Callable[[Any], FetchedRecords]) -> None:
-        self._unpacked = unpacked
-        super().__init__()
-
-    def __setitem__(self, source: Any, fetched: Any) -> None:
-        if type(fetched) is _FetchResult:
-            fetched._partition_records = self._unpacked(fetched._partition_records)  # noqa: SLF001 - nothing has been read of it yet
-        super().__setitem__(source, fetched)
+def fetched_records(fetcher: Fetcher, source: Any, records: bytes, aborted: Sequence[tuple[int, int]], position: int) -> Any:
+    """What a fetcher got of a partition from this position on, with the aborted transactions in it: (producer, offset)."""
+    checks, isolation = fetcher._check_crcs, fetcher._isolation_level  # noqa: SLF001
+    return PartitionRecords(source, MemoryRecords(records), aborted, position, None, None, checks, isolation)
 
 
-class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer that delivers whatever ``unpacked`` yields of a fetch, instead of one object for each record.
-
-    A broker has one fetch of it at a time. A partition that is paused when that begins, or whose records nobody has taken yet, or whose
-    leader is not known, waits until it ends: a fetch without one is short, and all others wait as long as the consumer is told to.
-    """
-
-    def __init__(self, unpacked: Callable[[Any], FetchedRecords], **arguments: Any) -> None:
-        self._unpacked = unpacked
-        super().__init__(**arguments)
-
-    @property
-    def _fetcher(self) -> Any:
-        return self._own_fetcher
-
-    @_fetcher.setter
-    def _fetcher(self, fetcher: Any) -> None:
-        # Its job has not run yet: it keeps what it fetches in there.
-        if fetcher is not None:
-            fetcher._records = _Fetched(self._unpacked)  # noqa: SLF001
-            # It looks whether there is anything else to be done, of which it is told anyway.
-            fetcher._fetcher_timeout = max(fetcher._fetch_max_wait_ms / 1000, fetcher._fetcher_timeout)  # noqa: SLF001
-            # By a reference that does not keep it: it has the last that was fetched.
-            fetcher._get_actions_per_node = _choosing_well(proxy(fetcher), type(fetcher)._get_actions_per_node)  # noqa: SLF001
-        self._own_fetcher = fetcher
-
-
-def _choosing_well(fetcher: Any, choose: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    """A fetcher's choice of what to ask for next, and of how long that takes at most if nothing happens."""
-
-    def chosen(assignment: Any) -> Any:
-        fetches, resets, timeout_s, is_unknown, paused = choose(fetcher, assignment)
-        # ``is_unknown``: a partition has no leader that the client knows of.
-        if paused or is_unknown or fetcher._records:  # noqa: SLF001
-            for _, fetch in fetches:
-                fetch._max_wait_ms = min(fetch._max_wait_ms, _PARTIAL_WAIT_MS)  # noqa: SLF001
-        if len(fetcher._in_flight) > len(fetcher._pending_tasks):  # noqa: SLF001
-            # A fetch has ended as the timer fired: its broker is still taken for busy in this turn, and nothing else would tell.
-            timeout_s = 0
-        return fetches, resets, timeout_s, is_unknown, paused
-
-    return chosen
+def fetch_result(fetcher: Fetcher, source: Any, assignment: Any, records: FetchedRecords) -> Any:
+    """The same as it waits to be taken."""
+    return FetchResult(source, assignment=assignment, partition_records=records, backoff=fetcher._prefetch_backoff)  # noqa: SLF001
 
 
 def generation_of(consumer: Consumer) -> tuple[int, str]:

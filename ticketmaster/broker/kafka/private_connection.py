@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from aiokafka.errors import CorrelationIdError, KafkaConnectionError, RequestTimedOutError
 
 from ticketmaster.broker.kafka import private
-from ticketmaster.broker.kafka.fetching import VERSION, Fetch
+from ticketmaster.broker.kafka.fetching import Fetch
 from ticketmaster.broker.kafka.private import Client
 
 _SIZE: Final = 4
@@ -135,12 +135,11 @@ class _Frames(asyncio.Protocol):
 
 def _prepared(request: Any, versions: Any) -> Any:
     """A request in the newest version that the broker knows."""
+    if type(request) is Fetch:
+        return request
     if type(request) is private.MetadataRequest:
         # Where ``auto.create.topics.enable`` is on, as it is by default, aiokafka's requests create each topic that they name.
         request._allow_auto_topic_creation = False  # noqa: SLF001
-    elif type(request) is private.FetchRequest and versions.get(Fetch.API_KEY, (0, 0))[1] >= VERSION:
-        wait_ms, bytes_min, bytes_max = request._max_wait_ms, request._min_bytes, request._max_bytes  # noqa: SLF001
-        return Fetch(wait_ms, bytes_min, bytes_max, request._isolation_level, request.topics, request._rack_id)  # noqa: SLF001
     return request.prepare(versions)
 
 
@@ -160,17 +159,25 @@ def is_connected(client: Client, node: Any, group: Any) -> bool:
     return known is not None and known.connected()
 
 
-def leave_fetches(client: Client) -> None:
-    """Closes the connections on which fetches are under way.
+def connection_to(client: Client, node: Any, group: Any) -> Connection | None:
+    """A client's connection to a node, if it has one that works and behaves."""
+    connection = client._conns.get((node, group))  # noqa: SLF001
+    return connection if connection is not None and connection.connected() and "send" in vars(connection) else None
 
-    A consumer whose assignment has changed has left those, but a broker takes one request of a connection after the other.
+
+def leave_fetches(client: Client, node: int | None = None) -> None:
+    """Closes the connections on which fetches are under way; ``node``: only to this one.
+
+    Nobody wants their answers, but a broker takes one request of a connection after the other.
     """
-    for connection in list(client._conns.values()):  # noqa: SLF001
-        fetches = [answer for _, asked, answer in connection._requests if asked.API_KEY == Fetch.API_KEY]  # noqa: SLF001
-        for answer in fetches:
+    for (of, group), connection in list(client._conns.items()):  # noqa: SLF001
+        if group != private.CONNECTION_OF_FETCHES or node not in (None, of):
+            continue
+        answers = [answer for _, _, answer in connection._requests]  # noqa: SLF001
+        for answer in answers:
             # Else a fetch that is not told yet that it was left would say that it has failed.
             answer.cancel()
-        if fetches:
+        if answers:
             connection.close()
 
 
@@ -195,9 +202,9 @@ def connect_by(client: Client, wrapped: Callable[[GetConnection], GetConnection]
     connect_and_send = client.send
 
     async def send(node: Any, request: Any, *, group: Any = private.CONNECTION_DEFAULT) -> Any:
-        connection = client._conns.get((node, group))  # noqa: SLF001
+        connection = connection_to(client, node, group)
         # Requests without an answer aiokafka sends in a way of its own.
-        if connection is None or not connection.connected() or "send" not in vars(connection) or not getattr(request, "required_acks", 1):
+        if connection is None or not getattr(request, "required_acks", 1):
             return await connect_and_send(node, request, group=group)
         return await connection.send(request)
 
