@@ -25,7 +25,8 @@ from ticketmaster.broker.kafka.fetching import Answer, Fetch
 from ticketmaster.broker.kafka.private import BaseFetcher, FetchedRecords
 from ticketmaster.broker.kafka.private_connection import connection_to, leave_fetches
 
-_log = logging.getLogger(__name__)
+# Where aiokafka tells the same.
+_log = logging.getLogger("aiokafka")
 
 # A fetch without one of its broker's partitions takes no longer: the others are not to keep that one waiting.
 _PARTIAL_WAIT_MS: Final = 100
