@@ -57,7 +57,8 @@ class Plan(NamedTuple):
 
 # By their names on the command line.
 SIZES: Final = {
-    f"{partitions}x{processes}": Size(partitions, processes) for partitions, processes in ((1, 1), (4, 1), (4, 2), (20, 4), (40, 4))
+    f"{partitions}x{processes}": Size(partitions, processes)
+    for partitions, processes in ((1, 1), (4, 1), (4, 2), (20, 1), (20, 2), (20, 4), (40, 4))
 }
 KINDS: tuple[Kind, ...] = tuple(
     kind
