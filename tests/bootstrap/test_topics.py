@@ -53,7 +53,7 @@ def test_a_lost_broker_neither_loses_nor_stops_anything_where_there_are_brokers_
         ("log", {"min_in_sync": 3}, "min.insync.replicas 3 with 3 replicas: it takes no record while one broker is away", CREATE),
         ("table", {"min_in_sync": 2, "replicas": 1, "in_sync": 1}, "min.insync.replicas 2 with 1 replicas: it takes no record", CREATE),
         ("log", {"timestamp_type": "LogAppendTime"}, "message.timestamp.type LogAppendTime", CREATE),
-        ("timed", {"timestamp_type": "CreateTime"}, "windows, holds and payments go by the clocks of many hosts", CREATE),
+        ("timed", {"timestamp_type": "CreateTime"}, "windows, holds, payments and their audit go by the clocks of many hosts", CREATE),
         ("log", {"in_sync": 2}, "2 of 3 replicas in sync", "--describe --under-replicated-partitions --topic"),
         ("log", {"partitions": 2}, "has 2 partitions, the others have 3", "--delete --topic"),
     ],

@@ -138,18 +138,6 @@ async def test_of_a_partition_that_a_rebalance_gave(host: KafkaHost, broker: Bro
         assert asyncio.get_running_loop().time() - began_s < SOON_S
 
 
-async def test_of_a_partition_that_was_sought(broker: Broker, sources: list[TopicPartition]) -> None:
-    reader = broker.reader(dict.fromkeys(sources, 0))
-    await written(broker, sources[0], b"value")
-    await read(reader, b"value")
-    for trial in range(TRIALS):
-        await idle(reader)
-        await asyncio.sleep(0.17 * trial)
-        reader.seek(sources[0], 0)
-        assert await read(reader, b"value") < SOON_S
-    await reader.stop()
-
-
 async def test_of_a_partition_whose_leader_moves_in_a_quiet_hour(host: KafkaHost, broker: Broker, sources: list[TopicPartition]) -> None:
     reader = broker.reader(dict.fromkeys(sources, 0))
     for trial in range(TRIALS):

@@ -25,7 +25,7 @@ _PARTITIONS = 20
 _TIMESTAMPS = "CreateTime"
 # But what is decided by time goes by one clock a partition, that of its leader.
 _LOG_TIMES = "LogAppendTime"
-_MANY_CLOCKS = "windows, holds and payments go by the clocks of many hosts"
+_MANY_CLOCKS = "windows, holds, payments and their audit go by the clocks of many hosts"
 _LATE = "lag and `trace` tell when a broker wrote a record"
 
 GROUPS = (topics.TICKET_SERVICE, topics.RESERVATION_SERVICE, topics.EVENT_SERVICE)

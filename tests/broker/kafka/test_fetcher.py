@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from struct import Struct
@@ -12,9 +13,10 @@ from typing import Any, Final
 import pytest
 from aiokafka.consumer.fetcher import Fetcher as TheirFetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import CorruptRecordException, KafkaConnectionError, TopicAuthorizationFailedError
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, RecordTooLargeError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
+from tests.broker.kafka.batches import written
 from ticketmaster.broker.kafka.fetching import Answer, Fetch, Fetched
 from ticketmaster.broker.kafka.private import CONNECTION_OF_FETCHES, job_failure
 from ticketmaster.broker.kafka.private_fetching import Fetcher
@@ -23,7 +25,8 @@ from ticketmaster.simulation.loop import Process, run_virtual
 WAIT_S, MOMENT_S, REST_S = 2.0, 0.001, 0.1
 WAIT_MS: Final = Struct(">i")
 ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
-NODE = 1
+NODE, NEXT = 1, 2
+BATCH = written([0])
 NOT_LEADER, OUT_OF_RANGE, NOT_ALLOWED = 6, 1, 29
 Script = Callable[[TopicPartition], tuple[int, bytes]]
 
@@ -32,17 +35,25 @@ class Scripted:
     """As much of a client as a fetcher uses. Without a script its broker has nothing, and says so just before a fetch's time is over."""
 
     _metadata_max_age_ms = 60_000
-    cluster = SimpleNamespace(leader_for_partition=lambda _: NODE)
 
     def __init__(self, *sources: TopicPartition) -> None:
         self._loop = asyncio.get_running_loop()
         self.sources = sources
+        # Of each partition that another node leads.
+        self.leaders: dict[TopicPartition, int] = {}
+        self.listeners: set[Callable[[object], None]] = set()
+        self.cluster = SimpleNamespace(
+            leader_for_partition=lambda source: self.leaders.get(source, NODE),
+            add_listener=self.listeners.add,
+            remove_listener=self.listeners.remove,
+        )
+        self.connections = 0
         self.asked = 0
         self.updates = 0
         # ``script(partition)``: an error and records, which are answered at once.
         self.script: Script | None = None
         self.connection = SimpleNamespace(connected=lambda: True, send=self.send, _requests=[], close=lambda: None)
-        self._conns = {(NODE, CONNECTION_OF_FETCHES): self.connection}
+        self._conns = {(node, CONNECTION_OF_FETCHES): self.connection for node in (NODE, NEXT)}
 
     def send(self, fetch: Fetch) -> asyncio.Future[Answer]:
         self.asked += 1
@@ -58,6 +69,11 @@ class Scripted:
 
         self._loop.call_later(MOMENT_S if self.script else wait_ms / 1000 - MOMENT_S, tell)
         return answer
+
+    async def ready(self, _: int, *, group: str) -> bool:
+        assert group == CONNECTION_OF_FETCHES
+        self.connections += 1
+        return True
 
     def force_metadata_update(self) -> asyncio.Future[bool]:
         self.updates += 1
@@ -81,9 +97,11 @@ class Unpacked:
 class Corrupt(Unpacked):
     """As :class:`Unpacked`, but for what the other partition has."""
 
+    failure: Exception = CorruptRecordException("rubbish")
+
     def __iter__(self) -> Iterator[TopicPartition]:
         if self._source == OTHER:
-            raise CorruptRecordException("rubbish")
+            raise self.failure
         yield from super().__iter__()
 
 
@@ -100,6 +118,8 @@ async def fetching(client: Scripted, unpacked: Callable[[Any], Any] = Unpacked) 
         yield fetcher
     finally:
         await fetcher.close()
+        await fetcher.close()
+        assert not client.listeners
 
 
 def test_a_fetch_that_ends_is_followed_at_once() -> None:
@@ -166,15 +186,99 @@ def test_what_may_not_be_read_is_told_at_each_poll() -> None:
     run_virtual(run())
 
 
-def test_records_of_one_partition_are_not_lost_with_those_of_another_that_are_rubbish() -> None:
+class Undecodable(Corrupt):
+    """As :class:`Corrupt`, in a way that is none of Kafka's."""
+
+    failure = ValueError("no lz4")
+
+
+@pytest.mark.parametrize("unpacked", [Corrupt, Undecodable])
+def test_records_of_one_partition_are_not_lost_with_those_of_another_that_are_rubbish(unpacked: type[Corrupt]) -> None:
     async def run() -> None:
         client = Scripted(ONE, OTHER)
-        client.script = lambda _: (0, b"records")
-        async with fetching(client, Corrupt) as fetcher:
+        client.script = lambda _: (0, BATCH)
+        async with fetching(client, unpacked) as fetcher:
             for _ in range(3):
                 assert await fetcher.fetched_records((), 10) == {ONE: [ONE]}
-                with pytest.raises(CorruptRecordException):
+                with pytest.raises(type(unpacked.failure)):
                     await fetcher.fetched_records((), 10)
+
+    run_virtual(run())
+
+
+def test_a_batch_that_is_not_whole_is_told_at_each_poll() -> None:
+    async def run() -> None:
+        client = Scripted(ONE)
+        client.script = lambda _: (0, BATCH[:-1])
+        async with fetching(client) as fetcher:
+            for _ in range(3):
+                with pytest.raises(RecordTooLargeError):
+                    await fetcher.fetched_records((), 10)
+
+    run_virtual(run())
+
+
+def test_what_a_poll_pauses_is_not_fetched_behind_its_back() -> None:
+    async def run() -> None:
+        client = Scripted(ONE)
+        client.script = lambda _: (0, BATCH)
+        async with fetching(client) as fetcher:
+            assert await fetcher.fetched_records((), 10)
+            asked = client.asked
+            fetcher._subscriptions.pause(ONE)
+            assert await fetcher.fetched_records((), 10) == {}
+            assert client.asked == asked
+
+    run_virtual(run())
+
+
+def test_a_partitions_new_leader_is_asked_though_the_old_one_never_answers() -> None:
+    async def run() -> None:
+        client = Scripted(ONE)
+        silent = SimpleNamespace(connected=lambda: True, send=lambda _: asyncio.get_running_loop().create_future(), _requests=[])
+        client._conns[NODE, CONNECTION_OF_FETCHES] = silent
+        client.script = lambda _: (0, BATCH)
+        async with fetching(client) as fetcher:
+            assert await fetcher.fetched_records((), 1) == {}
+            client.leaders[ONE] = NEXT
+            for listener in client.listeners:
+                listener(client.cluster)
+            assert await fetcher.fetched_records((), 1) == {ONE: [ONE]}
+
+    run_virtual(run())
+
+
+def test_a_broker_that_closes_each_connection_at_once_is_connected_to_now_and_then() -> None:
+    async def run() -> None:
+        client = Scripted(ONE)
+        client._conns.clear()
+        async with fetching(client) as fetcher:
+            assert await fetcher.fetched_records((), 10) == {}
+            assert 90 < client.connections < 110
+
+    run_virtual(run())
+
+
+def test_each_partition_of_each_broker_is_the_first_one_now_and_then() -> None:
+    async def run() -> None:
+        sources = [TopicPartition("t", number) for number in range(7)]
+        client, first = Scripted(*sources), dict[int, Counter[int]]()
+        client.leaders = dict.fromkeys(sources[3:], NEXT)
+        for node in (NODE, NEXT):
+            first[node] = Counter()
+
+            def send(fetch: Fetch, seen: Counter[int] = first[node]) -> asyncio.Future[Answer]:
+                # Behind the head, the number of topics, a name and the number of partitions.
+                (partition,) = WAIT_MS.unpack_from(fetch.encode(), 25 + 4 + 2 + 1 + 4)
+                seen[partition] += 1
+                return client.send(fetch)
+
+            client._conns[node, CONNECTION_OF_FETCHES] = SimpleNamespace(connected=lambda: True, send=send, _requests=[])
+        async with fetching(client):
+            await asyncio.sleep(120 * WAIT_S)
+        assert {source.partition: first[NODE if source.partition < 3 else NEXT][source.partition] for source in sources} == pytest.approx(
+            {0: 40, 1: 40, 2: 40, 3: 30, 4: 30, 5: 30, 6: 30}, abs=2
+        )
 
     run_virtual(run())
 
@@ -186,7 +290,7 @@ def test_a_fetcher_that_fails_says_why() -> None:
         def fail(_: object) -> None:
             raise failure
 
-        client.script = lambda _: (0, b"records")
+        client.script = lambda _: (0, BATCH)
         async with fetching(client, fail) as fetcher:
             assert await fetcher.fetched_records((), 10) == {}
             assert job_failure(SimpleNamespace(_fetcher=fetcher, _coordinator=None)) is failure

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
+from tests.broker.kafka.batches import TRACED, written
 from ticketmaster.broker.kafka.records import BatchRecords, merged
-from ticketmaster.broker.port import Batch, Headers, TopicPartition
+from ticketmaster.broker.port import Batch, TopicPartition
 
 CODECS = {"none": 0, "lz4": 3}
-TRACED: Headers = [("traceparent", b"00-1-1-01")]
-
-
-def written(offsets: Sequence[int], codec: int = 0, times_ms: Sequence[int] = ()) -> bytes:
-    """A batch as the log has it, of records at these offsets; the second one has a header."""
-    builder = DefaultRecordBatchBuilder(
-        2, codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1 << 20
-    )
-    for number, offset in enumerate(offsets):
-        builder.append(
-            offset, times_ms[number] if times_ms else 1_000, key=b"k%d" % offset, value=b"v", headers=TRACED if number == 1 else []
-        )
-    return bytes(builder.build())
 
 
 def read(data: bytes, start: int = 0, *, headers: bool = False) -> list[Batch]:

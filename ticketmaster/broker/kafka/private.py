@@ -48,7 +48,12 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "CoordinationType.GROUP",
         "CoordinationType.TRANSACTION",
     ),
-    "aiokafka.cluster": ("ClusterMetadata.leader_for_partition", "ClusterMetadata.__init__:unauthorized_topics"),
+    "aiokafka.cluster": (
+        "ClusterMetadata.__init__:unauthorized_topics",
+        "ClusterMetadata.add_listener",
+        "ClusterMetadata.leader_for_partition",
+        "ClusterMetadata.remove_listener",
+    ),
     "aiokafka.conn": (
         "AIOKafkaConnection.__init__:_client_id",
         "AIOKafkaConnection.__init__:_last_action",
@@ -316,10 +321,10 @@ class FetchedRecords(PartitionRecords):  # type: ignore[misc]
         return batch.is_transactional and batch.producer_id in self._aborted_producers
 
 
-def fetched_records(fetcher: Fetcher, source: Any, records: bytes, aborted: Sequence[tuple[int, int]], position: int) -> Any:
+def fetched_records(fetcher: Fetcher, source: Any, records: Any, aborted: Sequence[tuple[int, int]], position: int) -> Any:
     """What a fetcher got of a partition from this position on, with the aborted transactions in it: (producer, offset)."""
     checks, isolation = fetcher._check_crcs, fetcher._isolation_level  # noqa: SLF001
-    return PartitionRecords(source, MemoryRecords(records), aborted, position, None, None, checks, isolation)
+    return PartitionRecords(source, records, aborted, position, None, None, checks, isolation)
 
 
 def fetch_result(fetcher: Fetcher, source: Any, assignment: Any, records: FetchedRecords) -> Any:

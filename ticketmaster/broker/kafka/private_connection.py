@@ -130,6 +130,8 @@ class _Frames(asyncio.Protocol):
         self._before.connection_lost(exc)
         if self._timer:
             self._timer.cancel()
+        # The connection and this know each other, so they stay for a while.
+        self._received.clear()
         self._connection.close(reason=private.CONNECTION_BROKEN, exc=exc)
 
 

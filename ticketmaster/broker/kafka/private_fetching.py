@@ -1,9 +1,10 @@
 """Fetching of ours differs from aiokafka's in these points: the names of aiokafka that this takes are in ``private.py``, with all others.
 
 aiokafka looks at all partitions twice for each fetch, makes a task of it, and waits for five futures and a timer at a time. Here whatever
-happens calls :meth:`Fetcher._look`, which asks each broker that is not busy for all that its partitions want. Fetches have a connection of
-their own to each broker, as one that waits for records holds up whatever comes behind it: who leads a partition, and where a log ends.
-Positions, pauses and assignments stay aiokafka's, and so does asking where a log begins.
+may let a fetch begin leads to :meth:`Fetcher._look`: an answer, records that are taken, a seek, news of the cluster. It asks each broker
+that is not busy for all that its partitions want. Fetches have a connection of their own to each broker, as one that waits for records
+holds up whatever comes behind it: who leads a partition, and where a log ends. Positions, pauses and assignments stay aiokafka's, and so
+does asking where a log begins.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import KafkaError, RecordTooLargeError, TopicAuthorizationFailedError, for_code
 from aiokafka.structs import TopicPartition
 
 from ticketmaster.broker.kafka import private
@@ -30,8 +31,7 @@ _log = logging.getLogger("aiokafka")
 
 # A fetch without one of its broker's partitions takes no longer: the others are not to keep that one waiting.
 _PARTIAL_WAIT_MS: Final = 100
-# What is under way where nothing is fetched: the broker rests after a failure, or something else is asked.
-_RESTING: Final[Mapping[TopicPartition, int]] = {}
+# What is under way with a broker where no fetch is.
 _ELSE: Final[Mapping[TopicPartition, int]] = {}
 # Where the cluster knows no leader.
 _NO_NODE: Final = -1
@@ -71,7 +71,7 @@ class _Wants:
         self.positions: list[tuple[TopicPartition, int]] = []
         # Those that have nothing at their position any more.
         self.resets: list[TopicPartition] = []
-        # Whether a partition is left out; for how long it is awaited that somebody takes what was fetched.
+        # Whether a partition is left out; seconds until the broker is asked although records wait to be taken.
         self.is_incomplete = False
         self.held_s = 0.0
 
@@ -86,19 +86,23 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
     def __init__(self, given: Any, unpacked: Callable[[Any], FetchedRecords]) -> None:
         """In place of one that aiokafka has made, whose job has not run yet; ``unpacked`` is what a partition's records become."""
         self.__dict__.update(given.__dict__)
+        del self._fetch_task
+        self._closed = False
         given._fetch_task.cancel()  # noqa: SLF001
         self._unpacked = unpacked
         self._loop = asyncio.get_running_loop()
         self._assignment: Any = None
         self._sources: list[TopicPartition] = []
-        # By broker: the positions that are asked for, nothing where something else is under way or it rests.
+        # By broker: the positions that are asked for, or _ELSE; those that rest; how often each was asked.
         self._busy: dict[int, Mapping[TopicPartition, int]] = {}
-        # Whether a look is to come; whether one is to come when what was fetched is taken, or has waited for long.
+        self._resting: set[int] = set()
+        self._turns: dict[int, int] = {}
+        # Whether a look is to come in the loop's next turn, and whether one is to come when records have waited for long to be taken.
         self._is_due = self._is_held = False
-        self._turn = 0
         self._learns_leaders = False
         self._broken: asyncio.Future[None] = self._loop.create_future()
-        self._fetch_task = asyncio.create_task(self._follow())
+        self._client.cluster.add_listener(self._on_metadata)
+        self._work(self._follow())
 
     @property
     def error_future(self) -> asyncio.Future[None]:
@@ -106,17 +110,23 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
         return self._broken
 
     async def close(self) -> None:
+        if self._closed:
+            return
         self._closed = True
         self._assignment = None
+        self._client.cluster.remove_listener(self._on_metadata)
         leave_fetches(self._client)
-        jobs = {self._fetch_task, *self._pending_tasks}
-        for job in jobs:
+        for job in self._pending_tasks:
             job.cancel()
-        await asyncio.wait(jobs)
-        # They know what ended them, and by that where they were.
-        del self._fetch_task, jobs
+        while self._pending_tasks:
+            await asyncio.wait(self._pending_tasks)
+            await asyncio.sleep(0)
         self._records.clear()
         self._wake()
+
+    def _on_metadata(self, _: object) -> None:
+        """Partitions may have other leaders."""
+        self.look_soon()
 
     async def _follow(self) -> None:
         """From one assignment to the next."""
@@ -125,7 +135,7 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
             subscription = subscriptions.subscription
             assignment = subscription.assignment if subscription else None
             if assignment is None or not assignment.active:
-                # Of what the group's coordinator refuses whoever polls hears.
+                # The next poll raises what the group's coordinator has refused.
                 with suppress(KafkaError):
                     await subscriptions.wait_for_assignment()
                 continue
@@ -184,9 +194,11 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
             state, node = assignment.state_value(source), leader_of(source)
             if node in self._busy:
                 continue
+            if node == _NO_NODE:
+                node = None
             wants = found.get(node)
             if wants is None:
-                wants = found[None if node == _NO_NODE else node] = _Wants()
+                wants = found[node] = _Wants()
             if source in records:
                 wants.is_incomplete, wants.held_s = True, max(wants.held_s, records[source].calculate_backoff())
             elif state.awaiting_reset:
@@ -204,9 +216,9 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
             self._work(self._connect(node))
             return
         # Brokers fill an answer in this order up to its limit: each partition is the first one now and then.
-        self._turn = (self._turn + 1) % len(positions)
+        turn = self._turns[node] = (self._turns.get(node, 0) + 1) % len(positions)
         topics: dict[str, list[tuple[int, int, int]]] = {}
-        for source, position in (*positions[self._turn :], *positions[: self._turn]):
+        for source, position in (*positions[turn:], *positions[:turn]):
             topics.setdefault(source.topic, []).append((source.partition, position, self._max_partition_fetch_bytes))
         wait_ms = min(self._fetch_max_wait_ms, _PARTIAL_WAIT_MS) if is_partial else self._fetch_max_wait_ms
         fetch = Fetch(wait_ms, self._fetch_min_bytes, self._fetch_max_bytes, self._isolation_level, topics.items(), "")
@@ -220,6 +232,9 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
 
     def _work(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Something that must be waited for: when it has ended there may be more to fetch."""
+        if self._closed:
+            coroutine.close()
+            return
         job = asyncio.create_task(coroutine)
         self._pending_tasks.add(job)
         job.add_done_callback(self._worked)
@@ -233,7 +248,9 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
 
     async def _connect(self, node: int) -> None:
         try:
-            if not await self._client.ready(node, group=private.CONNECTION_OF_FETCHES):
+            await self._client.ready(node, group=private.CONNECTION_OF_FETCHES)
+            # There is none, or it was closed at once.
+            if connection_to(self._client, node, private.CONNECTION_OF_FETCHES) is None:
                 await asyncio.sleep(self._retry_backoff)
         finally:
             self._busy.pop(node, None)
@@ -257,14 +274,16 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
 
     def _rest(self, node: int, cause: object) -> None:
         """A broker is left alone for a moment."""
-        _log.warning("nothing was fetched from %s: %r", node, cause)
-        if self._busy.get(node) is not _RESTING:
-            self._busy[node] = _RESTING
+        _log.warning("broker %s is not asked for a moment: %r", node, cause)
+        if node not in self._resting:
+            self._resting.add(node)
+            self._busy[node] = _ELSE
             self._work(self._have_rested(node))
 
     async def _have_rested(self, node: int) -> None:
         await asyncio.sleep(self._retry_backoff)
-        del self._busy[node]
+        self._resting.discard(node)
+        self._busy.pop(node, None)
 
     # What comes back.
 
@@ -272,8 +291,8 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
         if self._busy.get(node) is asked:
             del self._busy[node]
         try:
-            # One that is cancelled was left.
-            if not answer.cancelled() and assignment.active:
+            # A cancelled answer belongs to a fetch that was left.
+            if not answer.cancelled():
                 self._take(assignment, node, asked, answer.result())
         except KafkaError as cause:
             self._rest(node, cause)
@@ -283,21 +302,26 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
 
     def _take(self, assignment: Any, node: int, asked: Mapping[TopicPartition, int], answer: Answer) -> None:
         """Keeps what was fetched until somebody takes it."""
+        if not assignment.active:
+            return
         known = len(self._records)
         for topic, partitions in answer:
             for fetched in partitions:
                 source = TopicPartition(topic, fetched[0])
                 state = assignment.state_value(source)
-                # Somebody may have sought meanwhile.
-                if state is None or not state.has_valid_position or state.position != asked.get(source):
+                # Somebody may have sought meanwhile, or the partition's next leader have been faster.
+                if state is None or not state.has_valid_position or state.position != asked.get(source) or source in self._records:
                     continue
                 if fetched[1]:
                     self._refused(node, source, state, fetched[1])
                     continue
-                _, _, state.highwater, state.lso, _, aborted, _, records = fetched
-                if records:
+                _, _, state.highwater, state.lso, _, aborted, _, data = fetched
+                records = private.MemoryRecords(data)
+                if records.has_next():
                     found = private.fetched_records(self, source, records, aborted, state.position)
                     self._records[source] = private.fetch_result(self, source, assignment, self._unpacked(found))
+                elif data:
+                    self._set_error(source, RecordTooLargeError(f"the broker sends no whole batch of {source} from {state.position} on"))
         if len(self._records) > known:
             self._wake()
 
@@ -325,12 +349,18 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
 
     async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int | None = None) -> dict[TopicPartition, list[Any]]:  # noqa: ASYNC109 - as aiokafka's
         """All that is there; waits up to ``timeout`` seconds until there is something. KafkaError: the next was refused."""
+        assert not partitions, "all are taken from"
+        assert max_records is None, "all that there is is taken"
         until_s = self._loop.time() + timeout
         while True:
             if self._subscriptions.reassignment_in_progress:
                 await self._subscriptions.wait_for_assignment()
-            if taken := self._taken():
-                self._look()
+            waiting = len(self._records)
+            taken = self._taken()
+            if len(self._records) < waiting:
+                # Not at once: the caller may pause what it has too much of.
+                self.look_soon()
+            if taken:
                 return taken
             rest_s = until_s - self._loop.time()
             if rest_s <= 0 or self._closed or self._broken.done():
@@ -356,8 +386,7 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
             del self._records[source]
             try:
                 records = found.getall()
-            except KafkaError as cause:
-                # What was taken before comes first.
+            except Exception as cause:  # noqa: BLE001 - whatever it is, what was taken before comes first
                 self._set_error(source, cause)
                 return taken or self._taken()
             if records:
@@ -366,8 +395,4 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
 
     def seek_to(self, source: TopicPartition, offset: int) -> None:
         super().seek_to(source, offset)
-        node = self._client.cluster.leader_for_partition(source)
-        if self._busy.get(node, {}).get(source, offset) != offset:
-            # What is under way may wait for long, for what nobody wants.
-            leave_fetches(self._client, node)
         self.look_soon()
