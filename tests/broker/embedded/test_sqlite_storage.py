@@ -284,5 +284,6 @@ async def test_others_get_turns_during_a_write_of_any_size(broker: EmbeddedBroke
     await asyncio.gather(*(broker.append({SOURCE: [(b"%d" % number, bytes(200_000))]}) for number in range(200)))
     job.cancel()
 
-    # Of 40 MB; in one go they took above 100 ms.
-    assert max(after - before for before, after in pairwise(turns)) < 0.05
+    # Of 40 MB; in one go the longest was nearly all of it.
+    held = [after - before for before, after in pairwise(turns)]
+    assert max(held) < sum(held) / 2
