@@ -113,6 +113,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not soon:
             raise Stuck("nothing can run any more, and no timer is set: everybody waits for somebody")
 
+    def close(self) -> None:
+        super().close()
+        # Else whatever they would have called lives as long as this loop.
+        self._soon.clear()
+        self._timers.clear()
+
     def run_again(self, handles: list[_Handle]) -> None:
         """Runs what was held back, but for what was cancelled or will be: hence the same handles, not new ones."""
         self._soon.extend(handles)

@@ -60,6 +60,12 @@ class DialingLoop(VirtualLoop):
         self.numbers = count()
         super().__init__()
 
+    def close(self) -> None:
+        super().close()
+        # It knows the cluster, and that all its clients. Those of dead processes are collected now, and say that nobody has closed them.
+        vars(self).pop("dial", None)
+        self.set_exception_handler(lambda *_: None)
+
     def create_future(self) -> asyncio.Future[Any]:
         return _Future(loop=self)
 
