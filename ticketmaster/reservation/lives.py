@@ -54,6 +54,9 @@ class Lives:
         self._tick_sent_ms = 0
         self._tick_awaited_ms = 0
         self._ahead_ms = 0
+        # Whether a record was read since this task has started. Until then the time is that of its host, whose clock may be behind; and
+        # where nobody sends anything nothing would tell, so the log is asked.
+        self._knows_time = True
         self.open_holds = 0
         """How many reservations end unless they are paid."""
         self.cancelled_early: dict[bytes, bytes] = {}
@@ -72,6 +75,7 @@ class Lives:
 
     def restored(self, deadlines: StateTable) -> Steps:
         """Reads all that is due some time."""
+        self._knows_time = False
         add = self._deadlines.add
         for number, (key, value) in enumerate(deadlines.items()):
             # Nearly all are holds.
@@ -99,7 +103,11 @@ class Lives:
     def deadline_ms(self) -> int | None:
         """When something is to be done: what is due is ended, or a tick is sent to learn what the log's time is."""
         due_ms = self._deadlines.next_ms
-        return due_ms if due_ms is None or due_ms <= self._read_ms else max(due_ms + self._ahead_ms, self._tick_awaited_ms)
+        if due_ms is None or due_ms <= self._read_ms:
+            return due_ms
+        if not self._knows_time:
+            return self._tick_awaited_ms
+        return max(due_ms + self._ahead_ms, self._tick_awaited_ms)
 
     def on_time(self, now_ms: int, stores: Stores, outputs: Outputs) -> None:
         """Ends some of the holds that are over, or sends a tick that will tell whether they are."""
@@ -139,6 +147,7 @@ class Lives:
 
     def hold(self, key: bytes, reservation: bytes, hold: Hold, stores: Stores, outputs: Outputs) -> bytes:
         """The reservation, which was decided just now, with its hold."""
+        self._knows_time = True
         until_ms = outputs.time_ms + hold.seconds * 1000
         until_max_ms = outputs.time_ms + hold.seconds_max * 1000
         self._keep(key, Deadline(HOLD, until_ms), stores[DEADLINES])
@@ -150,7 +159,7 @@ class Lives:
 
     def change(self, records: Sequence[Pair], stores: Stores, outputs: Outputs) -> None:
         """Works off what is asked of reservations; each is answered by the reservation as it is then, with the id of the change."""
-        self._read_ms = max(self._read_ms, outputs.time_ms)
+        self._read_ms, self._knows_time = max(self._read_ms, outputs.time_ms), True
         stores[RESERVATIONS].prefetch([key for key, value in records if value is not None])
         for at, (key, value) in enumerate(records):
             if value is None:
