@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.support.brokers import broker, group
 from tests.support.kafka_topics import remove_records
 from tests.support.stores import NAME, OnlyStore
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
@@ -21,6 +22,9 @@ from ticketmaster.clock import SystemClock
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.port import StateStores
 from ticketmaster.state.sqlite import SqliteStores
+
+# Fixtures of others.
+__all__ = ["broker", "group"]
 
 
 class Cluster(Protocol):
@@ -101,19 +105,6 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
         return KafkaClients(request.getfixturevalue("kafka_bootstrap_servers"))
     new_cluster: Callable[[Path], Cluster] = request.param
     return new_cluster(tmp_path)
-
-
-@pytest.fixture
-async def broker(cluster: Cluster) -> AsyncIterator[Broker]:
-    """A running broker."""
-    yield await cluster.open()
-    await cluster.close()
-
-
-@pytest.fixture
-def group() -> str:
-    """The name of a group that nobody else uses."""
-    return f"group-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is done to a request before it is sent. A mutation says what the server owes for the request afterwards."""
+"""Changes of a request before it is sent. A mutation says what the server owes for the request afterwards."""
 
 from __future__ import annotations
 

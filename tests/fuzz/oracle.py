@@ -90,7 +90,7 @@ class Oracle:
         return found
 
     def fault(self, method: bytes, target: bytes | None, answer: Answer) -> str | None:
-        """What is wrong with an answer to a request; None: it is documented. ``target`` None: nobody can tell what was asked for."""
+        """The fault of an answer to a request; None: it is documented. ``target`` None: nobody can tell which path was asked for."""
         general = _general_fault(answer, bodiless=method == b"HEAD")
         if general or method == b"HEAD":
             return general

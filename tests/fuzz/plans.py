@@ -1,4 +1,4 @@
-"""What is sent under a number: the same requests, mutations and bytes for the same seed and number."""
+"""The plan of a numbered request: the same requests, mutations and bytes for the same seed and number."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def mutations(self) -> list[str]:
-        """What was done to it."""
+        """The changes that were made to it."""
         wire = [] if self.delivery == "whole" else [f"connection: {self.delivery}"]
         return [*self.messages[0].mutations, *wire] or ["none"]
 

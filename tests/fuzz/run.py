@@ -62,7 +62,7 @@ class Report(msgspec.Struct):
 
 @dataclass(slots=True)
 class Tally:
-    """What was sent and answered until now."""
+    """Counts of requests and answers until now."""
 
     sent: int = 0
     answers: int = 0

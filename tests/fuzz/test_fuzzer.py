@@ -283,7 +283,7 @@ def test_a_connection_that_is_left_open_is_found() -> None:
 
 
 async def sale(decide: Callable[[str], dict[str, Any]], *, shown: str = "##..") -> list[str]:
-    """What is found wrong with a sale of two acknowledged reservations of four seats."""
+    """The findings of a sale of two acknowledged reservations of four seats."""
     ids = [f"0190000{number}-0000-7000-8000-000000000000" for number in range(2)]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

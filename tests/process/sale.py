@@ -106,7 +106,7 @@ class Sale:
         self.note(reservation_id, reply)
 
     def note(self, reservation_id: str, reply: Reply) -> None:
-        """What was told of a reservation is remembered, and fits what was asked for and told before."""
+        """Remembers a reply about a reservation, which must fit the request and the replies before."""
         asked = self.answered[reservation_id]
         found = reply.json
         assert found["reservationId"] == reservation_id

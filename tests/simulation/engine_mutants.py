@@ -28,6 +28,11 @@ from ticketmaster.streams.task import Task
 
 MUTANTS = Mutants()
 mutant = MUTANTS.add
+# The kinds of faults that show a bug best, where not all of them are wanted.
+SHOWN_BY = {
+    "retention deletes what nobody has read": ("processes",),
+    "what is read ahead begins behind what is durable, whether that was read or not": ("network", "processes"),
+}
 
 
 @mutant("the store is written before the commit")

@@ -10,9 +10,10 @@ import pytest
 from tests.contract.test_broker_groups import *  # noqa: F403 - the whole suite
 from tests.contract.test_broker_log import *  # noqa: F403
 from tests.contract.test_broker_transactions import *  # noqa: F403
+from tests.support.brokers import broker, group
 from tests.support.consuming import read_records
 from tests.support.engine import HOLDING, Notes
-from tests.support.simulated_kafka import ON_VIRTUAL_TIME, PARTITIONS, SimulatedCluster, broker, event_loop_policy, group, running, topic
+from tests.support.simulated_kafka import ON_VIRTUAL_TIME, PARTITIONS, SimulatedCluster, event_loop_policy, running, topic
 from ticketmaster.broker.port import Broker, TopicPartition, partitions_of
 from ticketmaster.simulation.kafka.host import KafkaHost
 from ticketmaster.state.memory import MemoryStores

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contract.test_broker_groups import Members, members
-from tests.support.simulated_kafka import ON_VIRTUAL_TIME, PARTITIONS, SimulatedCluster, broker, event_loop_policy, group, running, topic
+from tests.support.brokers import broker, group
+from tests.support.simulated_kafka import ON_VIRTUAL_TIME, PARTITIONS, SimulatedCluster, event_loop_policy, running, topic
 from ticketmaster.broker.kafka.consumer import KafkaReader
 from ticketmaster.broker.port import Broker, Consumer, TopicPartition, partitions_of
 from ticketmaster.simulation.kafka.host import KafkaHost

@@ -10,7 +10,6 @@ from random import Random
 
 import pytest
 
-from ticketmaster.broker.port import Broker
 from ticketmaster.simulation.checker import Checker
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.hosting import ConnectedBroker
@@ -65,19 +64,6 @@ class SimulatedCluster:
 
     async def close(self) -> None:
         await self._broker.close()
-
-
-@pytest.fixture
-async def broker(cluster: SimulatedCluster) -> AsyncIterator[Broker]:
-    """A running broker."""
-    yield await cluster.open()
-    await cluster.close()
-
-
-@pytest.fixture
-def group() -> str:
-    """The name of a group that nobody else uses."""
-    return f"group-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The moments at which a consumer of ours asks a broker for more, and what becomes of what it gets."""
+"""The moments at which a consumer of ours asks a broker for more, and the way of answers to its polls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAIT_MS: Final = Struct(">i")
 ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 NODE, NEXT = 1, 2
 BATCH = written([0])
-NOT_LEADER, OUT_OF_RANGE, NOT_ALLOWED = 6, 1, 29
+NOT_LEADER, NOT_ALLOWED = 6, 29
 Script = Callable[[TopicPartition], tuple[int, bytes]]
 
 
@@ -174,13 +174,14 @@ def test_a_broker_whose_connection_breaks_is_asked_now_and_then() -> None:
     run_virtual(run())
 
 
-def test_what_may_not_be_read_is_told_at_each_poll() -> None:
+@pytest.mark.parametrize(("told", "failure"), [((NOT_ALLOWED, b""), TopicAuthorizationFailedError), ((0, BATCH[:-1]), RecordTooLargeError)])
+def test_a_partition_that_can_not_be_read_says_why_at_each_poll(told: tuple[int, bytes], failure: type[Exception]) -> None:
     async def run() -> None:
         client = Scripted(ONE)
-        client.script = lambda _: (NOT_ALLOWED, b"")
+        client.script = lambda _: told
         async with fetching(client) as fetcher:
             for _ in range(3):
-                with pytest.raises(TopicAuthorizationFailedError):
+                with pytest.raises(failure):
                     await fetcher.fetched_records((), 10)
 
     run_virtual(run())
@@ -206,19 +207,7 @@ def test_records_of_one_partition_are_not_lost_with_those_of_another_that_are_ru
     run_virtual(run())
 
 
-def test_a_batch_that_is_not_whole_is_told_at_each_poll() -> None:
-    async def run() -> None:
-        client = Scripted(ONE)
-        client.script = lambda _: (0, BATCH[:-1])
-        async with fetching(client) as fetcher:
-            for _ in range(3):
-                with pytest.raises(RecordTooLargeError):
-                    await fetcher.fetched_records((), 10)
-
-    run_virtual(run())
-
-
-def test_what_a_poll_pauses_is_not_fetched_behind_its_back() -> None:
+def test_a_partition_that_is_paused_after_a_poll_is_not_fetched() -> None:
     async def run() -> None:
         client = Scripted(ONE)
         client.script = lambda _: (0, BATCH)

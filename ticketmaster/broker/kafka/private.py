@@ -6,7 +6,7 @@ Nothing is replaced for the whole process: what behaves otherwise is an instance
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
 
@@ -22,7 +22,6 @@ TRIED: Final = "0.14.0"
 Client: TypeAlias = Any
 Consumer: TypeAlias = Any
 FetchedBatch: TypeAlias = Any
-Fetcher: TypeAlias = Any
 FetchedRecord: TypeAlias = Any
 
 # By module, and within it by path. After a colon stands a name that the function before it must mention: an attribute that a
@@ -319,17 +318,6 @@ class FetchedRecords(PartitionRecords):  # type: ignore[misc]
         if batch.is_control_batch and self._contains_abort_marker(batch):
             self._aborted_producers.discard(batch.producer_id)
         return batch.is_transactional and batch.producer_id in self._aborted_producers
-
-
-def fetched_records(fetcher: Fetcher, source: Any, records: Any, aborted: Sequence[tuple[int, int]], position: int) -> Any:
-    """What a fetcher got of a partition from this position on, with the aborted transactions in it: (producer, offset)."""
-    checks, isolation = fetcher._check_crcs, fetcher._isolation_level  # noqa: SLF001
-    return PartitionRecords(source, records, aborted, position, None, None, checks, isolation)
-
-
-def fetch_result(fetcher: Fetcher, source: Any, assignment: Any, records: FetchedRecords) -> Any:
-    """The same as it waits to be taken."""
-    return FetchResult(source, assignment=assignment, partition_records=records, backoff=fetcher._prefetch_backoff)  # noqa: SLF001
 
 
 def generation_of(consumer: Consumer) -> tuple[int, str]:

@@ -167,13 +167,13 @@ def connection_to(client: Client, node: Any, group: Any) -> Connection | None:
     return connection if connection is not None and connection.connected() and "send" in vars(connection) else None
 
 
-def leave_fetches(client: Client, node: int | None = None) -> None:
-    """Closes the connections on which fetches are under way; ``node``: only to this one.
+def leave_fetches(client: Client) -> None:
+    """Closes the connections on which fetches are under way.
 
     Nobody wants their answers, but a broker takes one request of a connection after the other.
     """
-    for (of, group), connection in list(client._conns.items()):  # noqa: SLF001
-        if group != private.CONNECTION_OF_FETCHES or node not in (None, of):
+    for (_, group), connection in list(client._conns.items()):  # noqa: SLF001
+        if group != private.CONNECTION_OF_FETCHES:
             continue
         answers = [answer for _, _, answer in connection._requests]  # noqa: SLF001
         for answer in answers:

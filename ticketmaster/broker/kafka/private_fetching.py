@@ -23,7 +23,7 @@ from aiokafka.structs import TopicPartition
 from ticketmaster.broker.kafka import private
 from ticketmaster.broker.kafka.codes import LEADER_MOVED
 from ticketmaster.broker.kafka.fetching import Answer, Fetch
-from ticketmaster.broker.kafka.private import BaseFetcher, FetchedRecords
+from ticketmaster.broker.kafka.private import BaseFetcher, FetchedRecords, PartitionRecords
 from ticketmaster.broker.kafka.private_connection import connection_to, leave_fetches
 
 # Where aiokafka tells the same.
@@ -31,7 +31,7 @@ _log = logging.getLogger("aiokafka")
 
 # A fetch without one of its broker's partitions takes no longer: the others are not to keep that one waiting.
 _PARTIAL_WAIT_MS: Final = 100
-# What is under way with a broker where no fetch is.
+# Something else than a fetch is under way with a broker, or it rests.
 _ELSE: Final[Mapping[TopicPartition, int]] = {}
 # Where the cluster knows no leader.
 _NO_NODE: Final = -1
@@ -63,7 +63,7 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
 
 class _Wants:
-    """What there is to be asked of a broker."""
+    """The partitions that a broker is to be asked for, and whether it may be asked now."""
 
     __slots__ = ("held_s", "is_incomplete", "positions", "resets")
 
@@ -147,7 +147,7 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
             self._records.clear()
             leave_fetches(self._client)
 
-    # What is asked for.
+    # Asking.
 
     def look_soon(self) -> None:
         """Something has changed, and more may: in the loop's next turn is seen what there is to fetch."""
@@ -285,7 +285,7 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
         self._resting.discard(node)
         self._busy.pop(node, None)
 
-    # What comes back.
+    # Answers.
 
     def _answered(self, assignment: Any, node: int, asked: Mapping[TopicPartition, int], answer: asyncio.Future[Answer]) -> None:
         if self._busy.get(node) is asked:
@@ -318,8 +318,10 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
                 _, _, state.highwater, state.lso, _, aborted, _, data = fetched
                 records = private.MemoryRecords(data)
                 if records.has_next():
-                    found = private.fetched_records(self, source, records, aborted, state.position)
-                    self._records[source] = private.fetch_result(self, source, assignment, self._unpacked(found))
+                    theirs = PartitionRecords(source, records, aborted, state.position, None, None, self._check_crcs, self._isolation_level)
+                    self._records[source] = private.FetchResult(
+                        source, assignment=assignment, partition_records=self._unpacked(theirs), backoff=self._prefetch_backoff
+                    )
                 elif data:
                     self._set_error(source, RecordTooLargeError(f"the broker sends no whole batch of {source} from {state.position} on"))
         if len(self._records) > known:
@@ -345,7 +347,7 @@ class Fetcher(BaseFetcher):  # type: ignore[misc]
             self._broken.set_exception(failure)
         self._wake()
 
-    # What is taken.
+    # Taking.
 
     async def fetched_records(self, partitions: Any, timeout: float = 0, max_records: int | None = None) -> dict[TopicPartition, list[Any]]:  # noqa: ASYNC109 - as aiokafka's
         """All that is there; waits up to ``timeout`` seconds until there is something. KafkaError: the next was refused."""
