@@ -279,6 +279,14 @@ def _store_ahead() -> AbstractContextManager[Any]:
     return replaced(PartitionWork, "_until_durable", at_once)
 
 
+@mutant("a store leaves out values for the sake of later ones that are not durable")
+def _left_out_too_early() -> AbstractContextManager[Any]:
+    def of_what_is_due(self: Overlays) -> dict[str, int]:
+        return {name: overlay._older_position or 0 for name, overlay in self.items()}
+
+    return replaced(Overlays, "positions", property(of_what_is_due))
+
+
 @mutant("offsets are asked for without a write")
 def _asked_too_early() -> AbstractContextManager[Any]:
     transactional = LinkedBroker.transactional_producer

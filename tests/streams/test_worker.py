@@ -11,6 +11,7 @@ from tests.support.engine import (
     CHANGELOG,
     MORE_WORDS,
     PARTITIONS,
+    SETTINGS,
     TOPOLOGY,
     WORDS,
     FragileStores,
@@ -351,6 +352,28 @@ def test_a_task_that_starts_over_seeks_what_was_committed() -> None:
         await work.counted(6)
         assert await work.counts() == counting([b"a"] * 6)
         await one.runner.stop(one.job)
+
+    on_virtual_time(test)
+
+
+def test_a_store_leaves_out_a_value_only_when_the_one_that_supersedes_it_is_durable() -> None:
+    async def test(work: Work) -> None:
+        work.start()
+        for number, word in enumerate((b"a", b"b")):
+            await work.send(WORDS, [word])
+            await work.counted(number + 1)
+            await asyncio.sleep(SETTINGS.write_behind_interval_ms / 1000)
+        work.broker.storage.gate.clear()
+        sending = asyncio.create_task(work.send(WORDS, [b"a"]))
+        await asyncio.sleep(1)
+
+        # The second a is counted, and the store is due. Were the power lost now, a restoration would find the first one only.
+        assert work.broker.commits[-1] == {WORDS: 3}
+        assert dict(work.stores[0].items()) == dict((await read_records(work.broker, CHANGELOG))[: work.stores[0].checkpoint() or 0])
+        work.broker.storage.gate.set()
+        await sending
+        await until(lambda: bool(work.stores[0].writes), "the store is written")
+        assert (dict(work.stores[0].items()), work.stores[0].checkpoint()) == ({b"b": b"1"}, 2)
 
     on_virtual_time(test)
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
+from tests.support.storages import GatedStorage
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
-from ticketmaster.broker.embedded.storage import MemoryStorage
 from ticketmaster.broker.port import NO_RECORD_HEADERS, Batch, Pair, RecordHeaders, TopicPartition, TopicSpec, TransactionalProducer
 from ticketmaster.errors import Refused, TaskCorrupted
 from ticketmaster.simulation.loop import VirtualClock
@@ -164,7 +164,8 @@ class FailingBroker(EmbeddedBroker):
 
     def __init__(self) -> None:
         self.clock = SetClock()
-        super().__init__(MemoryStorage(), self.clock)
+        self.storage = GatedStorage()
+        super().__init__(self.storage, self.clock)
         self.failures: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()

@@ -87,6 +87,7 @@ def on_virtual_time(test: Callable[[Work], Coroutine[None, None, None]]) -> None
             await test(work)
         finally:
             broker.gate.set()
+            broker.storage.gate.set()
             await work.stop()
             await broker.close()
         assert {store.opened for store in work.stores.values()} <= {0}, "a store was left open"

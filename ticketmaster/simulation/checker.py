@@ -5,8 +5,10 @@ What the topics alone can show is the audit's business (:mod:`ticketmaster.audit
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
+from operator import itemgetter
 
 from ticketmaster.audit.books import Books
 from ticketmaster.broker.embedded.storage import Write
@@ -21,6 +23,7 @@ from ticketmaster.simulation.crowd import Crowd
 from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.revisions import Revisions
+from ticketmaster.state.port import Update
 from ticketmaster.ticket.bodies import reservation_json
 from ticketmaster.ticket.catalog import Catalog
 from ticketmaster.wire import topics
@@ -42,6 +45,9 @@ LOGS = {
 _SHOWN_MAX = 5
 # Of so many writes one is followed by a look at what holds for each of them.
 _LOOKED_AT_EACH = 40
+_offset = itemgetter(0)
+# No value, not even None.
+_NOTHING = object()
 
 
 class Checker:
@@ -136,14 +142,20 @@ class Checker:
         if told not in map(reservation_json, self.decisions.get(name.encode(), [])):
             self._journal.violation(f"{name}: somebody was told {told!r} before it was durable")
 
-    def check_stored(self, who: str, application_id: str, partition: int, positions: Mapping[str, int]) -> None:
-        """Stores are written: none may be ahead of its log."""
-        for name, position in positions.items():
-            end = self._ends.get(TopicPartition(LOGS[application_id, name], partition), 0)
+    def check_stored(self, who: str, application_id: str, partition: int, updates: Mapping[str, Update], before: Mapping[str, int]) -> None:
+        """Stores are written: none may be ahead of its log, nor lack what a restoration from its checkpoint on would not find."""
+        for name, (changes, position) in updates.items():
+            source = TopicPartition(LOGS[application_id, name], partition)
+            end = self._ends.get(source, 0)
+            what = f"{who}: the store {name} of {application_id}-{partition}"
             if position > end:
-                self._journal.violation(
-                    f"{who}: the store {name} of {application_id}-{partition} is at {position}, its log is durable to {end}"
-                )
+                self._journal.violation(f"{what} is at {position}, its log is durable to {end}")
+            log = self._logs[source]
+            start, stop = (bisect_left(log, offset, key=_offset) for offset in (before[name], position))
+            last = dict(pair for _, pair in log[start:stop])
+            later = {key for _, (key, _) in log[stop:]}
+            if lacking := [key for key, value in last.items() if key not in later and changes.get(key, _NOTHING) != value]:
+                self._journal.violation(f"{what} comes from {before[name]} to {position} without {sorted(lacking)[:_SHOWN_MAX]}")
 
     # At the end.
 

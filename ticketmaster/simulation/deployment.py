@@ -14,6 +14,7 @@ from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
 from ticketmaster.simulation.roles import LIMITS, OnStored, RoleProcess, Surroundings
+from ticketmaster.state.port import Update
 from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.ticket.forwarding import Post
 from ticketmaster.ticket.problems import Headers
@@ -37,7 +38,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def _nobody_looks(_process: str, _application_id: str, _partition: int, _positions: Mapping[str, int]) -> None:
+def _nobody_looks(_process: str, _application_id: str, _partition: int, _updates: Mapping[str, Update], _before: Mapping[str, int]) -> None:
     """Nobody compares stores with their logs."""
 
 

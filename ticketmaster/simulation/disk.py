@@ -15,11 +15,12 @@ Place = tuple[str, int]
 
 
 _Before = tuple[dict[bytes, bytes | None], int | None]
-OnWritten = Callable[[Mapping[str, int]], None]
+# What was written, and how far each store had come before, by the names of the stores.
+OnWritten = Callable[[Mapping[str, Update], Mapping[str, int]], None]
 
 
-def _nobody_asks(_positions: Mapping[str, int]) -> None:
-    """Nobody minds how far stores have come."""
+def _nobody_asks(_updates: Mapping[str, Update], _before: Mapping[str, int]) -> None:
+    """Nobody minds what is written to stores."""
 
 
 class _Table:
@@ -104,7 +105,7 @@ class Disk:
         self.shared: list[Place] = []
 
     def open(self, application_id: str, names: Sequence[str], partition: int, on_written: OnWritten = _nobody_asks) -> SimulatedStores:
-        """Opens the stores of a task. ``on_written`` is told how far each store has come, when it is written."""
+        """Opens the stores of a task. ``on_written`` is told what is written to them, and from where on."""
         place = application_id, partition
         file = self.files.setdefault(place, _File())
         for name in names:
@@ -170,9 +171,10 @@ class SimulatedStores:
         if self._disk.full:
             self._disk.refused = True
             raise Fatal("the state can't be written: the disk is full")
+        before = {name: file.tables[name].position or 0 for name in updates}
         file.replaced.append({name: file.tables[name].put(*update) for name, update in updates.items()})
         del file.replaced[:-_KEPT_WRITES]
-        self._on_written({name: update.checkpoint for name, update in updates.items()})
+        self._on_written(updates, before)
 
     def clear(self) -> None:
         file = self._file

@@ -21,6 +21,7 @@ from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.loop import Process
 from ticketmaster.simulation.network import Weather
+from ticketmaster.state.port import Update
 from ticketmaster.streams.pace import Pace
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.streams.table import GlobalTable, OwnedTable
@@ -52,7 +53,7 @@ STATUS_PACE = StatusPace(bytes_min=1, bytes_per_ms=0.2)
 _CONNECT_AGAIN_S = 0.5
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
-OnStored = Callable[[str, str, int, Mapping[str, int]], None]
+OnStored = Callable[[str, str, int, Mapping[str, Update], Mapping[str, int]], None]
 Part = StreamWorker | GlobalTable | OwnedTable
 P = TypeVar("P", StreamWorker, GlobalTable, OwnedTable)
 
@@ -93,7 +94,7 @@ class Surroundings(NamedTuple):
     journal: Journal
     # ``ask(asking process, address, id)``, or, behind them, what another process is to do.
     ask: Callable[[RoleProcess, str, bytes, Post | None], None]
-    # ``on_stored(process, application, partition, positions)``: stores were written, by their names.
+    # ``on_stored(process, application, partition, updates, before)``: this was written to stores, which had come so far, by their names.
     on_stored: OnStored
 
 

@@ -92,11 +92,6 @@ class Overlay:
         self._position = position
 
     @property
-    def due_position(self) -> int | None:
-        """The changelog offset that :meth:`due` stands for."""
-        return self._older_position
-
-    @property
     def is_written(self) -> bool:
         """Whether the store has all that is committed."""
         return not self._newer and not self._older
@@ -107,7 +102,7 @@ class Overlay:
 
     def due(self) -> Update | None:
         """The older generation, with the changelog offset it stands for; None: the store has it all."""
-        # What is superseded is left out: its later value lies behind the checkpoint, so that a restoration finds it.
+        # What is superseded is left out: its later value lies behind the checkpoint, where a restoration finds it if it is durable.
         newer = self._newer
         changes = {key: value for key, value in self._older.items() if key not in newer}
         if self._older_position is None or not (changes or self._older_position != self.table.checkpoint()):
@@ -137,17 +132,15 @@ class Overlays(dict[str, Overlay]):
         return all(overlay.is_written for overlay in self.values())
 
     @property
-    def due_positions(self) -> dict[str, int]:
-        """The changelog offsets of what :meth:`writing_behind` writes, by store."""
-        return {name: position for name, overlay in self.items() if (position := overlay.due_position) is not None}
-
-    @property
     def positions(self) -> dict[str, int]:
         """The changelog offsets of all that is committed, by store."""
         return {name: position for name, overlay in self.items() if (position := overlay.position) is not None}
 
     def writing_behind(self) -> Steps:
-        """Writes the older generations to the stores; with the last step the newer ones become the older."""
+        """Writes the older generations to the stores; with the last step the newer ones become the older.
+
+        Only when the changelogs are durable up to :attr:`positions`: for the sake of newer values older ones are left out.
+        """
         updates = {name: due for name, overlay in self.items() if (due := overlay.due())}
         if updates:
             yield from self._stores.writing(updates)

@@ -231,7 +231,7 @@ class PartitionWork(ABC):
         now, settings, overlays = asyncio.get_running_loop().time(), self._settings, self.overlays
         assert overlays is not None
         if overlays.unwritten >= settings.write_behind_records or now - self._written_at >= settings.write_behind_interval_ms / 1000:
-            await self._until_durable(overlays.due_positions)
+            await self._until_durable(overlays.positions)
             await take_steps(overlays.writing_behind())
             self._written_at = now
             self._failures = 0
