@@ -43,6 +43,14 @@ class Sale:
         if event not in self.events:
             self.events.append(event)
 
+    async def sell(self, address: str, count: int) -> None:
+        """More and more of one event; looks at all that was sold of it."""
+        await self.announce(address, "concert")
+        for _ in range(count):
+            reply = await ask(address, "POST", "/v1/event/concert/reservation", body := self._request())
+            self.answered[reply.body.decode()] = body
+        await self.check(address)
+
     # Load.
 
     async def load(self, address: str, *, buyers: int = 24, hurried: int = 8) -> None:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.process.client import ask
 from tests.process.sale import Sale
 from tests.process.server import one_clear_line, run, serving
 from ticketmaster.bootstrap.directory import begin_run
@@ -26,26 +25,17 @@ _TRIES = 20
 ROLES = ("event-service", "reservation-service", "ticket-service")
 
 
-async def sell(sale: Sale, address: str, count: int) -> None:
-    """More and more of one event: a sale knows what was sold before."""
-    await sale.announce(address, "concert")
-    for _ in range(count):
-        reply = await ask(address, "POST", "/v1/event/concert/reservation", body := sale._request())
-        sale.answered[reply.body.decode()] = body
-    await sale.check(address)
-
-
 def sold(directory: Path, sale: Sale, count: int, *, killed: bool = False) -> None:
     before = stands_for(directory)
     with serving(directory) as (server, address):
-        asyncio.run(sell(sale, address, count))
+        asyncio.run(sale.sell(address, count))
         if killed:
             # Until state is written behind the log there is nothing that a log without its end lacks.
             for _ in range(_TRIES):
                 if stands_for(directory) > before:
                     break
                 time.sleep(0.5)
-                asyncio.run(sell(sale, address, 5))
+                asyncio.run(sale.sell(address, 5))
             server.kill()
 
 

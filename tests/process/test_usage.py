@@ -26,6 +26,7 @@ from tests.process.server import COMMAND, environment, forget_state, one_clear_l
         (["--partitions", "0"], ["--partitions", "0"]),
         (["--partitions", "1.5"], ["--partitions", "1.5"]),
         (["--seats-per-area-max", "0"], ["--seats-per-area-max", "0"]),
+        (["--seats-per-area-max", "1000001"], ["--seats-per-area-max", "1000001"]),
         (["--request-body-bytes-max", "1MB"], ["--request-body-bytes-max", "1MB"]),
         (["--seats-per-user-max", "10001"], ["--seats-per-user-max", "10001"]),
         (["--cancel-reservations-max", "0"], ["--cancel-reservations-max", "0"]),

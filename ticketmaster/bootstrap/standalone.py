@@ -16,6 +16,7 @@ from ticketmaster.bootstrap.limits import cancel_settings, end_ms, server_settin
 from ticketmaster.bootstrap.measuring import Measuring
 from ticketmaster.bootstrap.operations import operations
 from ticketmaster.bootstrap.running import Readiness, Work, run_role, run_until_stopped, stop_signals
+from ticketmaster.bootstrap.stores import LETTERS
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.cleaner import Retention
 from ticketmaster.broker.embedded.sqlite import SqliteStorage
@@ -136,7 +137,8 @@ class _Standalone:
             await self._broker.start()
             try:
                 specs = [TopicSpec(topic.name, self._partitions, topic.compacted) for topic in topics.ALL_TOPICS]
-                await self._broker.create_topics(specs)
+                letters = [TopicSpec(name, self._partitions) for name in LETTERS]
+                await self._broker.create_topics([*specs, *letters])
                 front.serve(self._routes, self._gateway, self._lists)
                 self._measuring.watch_connections(front.servers)
                 self._ready.watch(lambda: self._serves)

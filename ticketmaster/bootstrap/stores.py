@@ -11,10 +11,13 @@ from ticketmaster.reservation.area_cache import AreaCache
 from ticketmaster.reservation.lives import RESERVATIONS
 from ticketmaster.reservation.processor import reservation_topology
 from ticketmaster.streams import topology
+from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire import topics
 
 # The roles that have tasks, as data: how many partitions there are makes no difference to what they read and keep.
 TOPOLOGIES: Final = (event_topology(1), reservation_topology(1, AreaCache(1, lambda: True)))
+# Where the records go that a role can't read.
+LETTERS: Final = tuple(dead_letter_topic(source) for role in TOPOLOGIES for source in role.sources)
 # The stores in a file of each role, which is called like the first one, and their logs.
 STORES: Final = {
     **{role.application_id: role.stores for role in TOPOLOGIES},

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.running import run
-from ticketmaster.bootstrap.stores import TOPOLOGIES
+from ticketmaster.bootstrap.stores import LETTERS, TOPOLOGIES
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
@@ -17,7 +17,6 @@ from ticketmaster.broker.port import TopicSpec, partitions_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
 from ticketmaster.errors import Retriable, UsageError
-from ticketmaster.streams.dead_letters import dead_letter_topic
 from ticketmaster.wire import topics
 
 _PARTITIONS = 20
@@ -46,7 +45,7 @@ class Wanted(NamedTuple):
 
 WANTED = (
     *(Wanted(topic.name, topic.compacted, _LOG_TIMES if topic.timed_by_log else _TIMESTAMPS) for topic in topics.ALL_TOPICS),
-    *(Wanted(dead_letter_topic(source), compacted=False) for topology in TOPOLOGIES for source in topology.sources),
+    *(Wanted(letters, compacted=False) for letters in LETTERS),
 )
 
 

@@ -117,7 +117,8 @@ STATE_DIR = click.option(
 GATEWAY_LIMITS = combined(
     limit("request-body-bytes-max", 1 << 20, "Maximum size of a request body."),
     limit("areas-per-event-max", 1_000, "Maximum areas of an event."),
-    limit("seats-per-area-max", 100_000, "Maximum seats of an area."),
+    # Records of larger areas are refused by every role.
+    limit("seats-per-area-max", 100_000, "Maximum seats of an area.", 1_000_000),
     limit("seats-per-event-max", 10_000_000, "Maximum seats of an event."),
     limit("seats-per-reservation-max", 1_000, "Maximum seats of a reservation."),
     limit("seats-per-user-max", 1_000, "Maximum seatsPerUserMax of an event. All seats of a user at it are one record.", 10_000),

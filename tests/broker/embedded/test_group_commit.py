@@ -62,6 +62,16 @@ async def test_what_comes_while_a_write_is_under_way_is_one_write(broker: Embedd
     assert [len(write.batches) for write in storage.writes] == [1, 99]
 
 
+async def test_a_transaction_to_a_topic_that_does_not_exist_writes_nothing(broker: EmbeddedBroker) -> None:
+    producer = broker.transactional_producer("id")
+    await producer.start()
+    with pytest.raises(KeyError):
+        await producer.commit({SOURCE: record(0), TopicPartition("none", 0): record(0)}, {}, "group")
+    await broker.producer().send({OTHER: record(1)})
+
+    assert (await read_records(broker, SOURCE), await read_records(broker, OTHER)) == ([], record(1))
+
+
 async def test_writes_are_in_the_order_of_the_appends(broker: EmbeddedBroker, storage: GatedStorage) -> None:
     sending = []
     for number in range(200):

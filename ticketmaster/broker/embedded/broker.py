@@ -265,15 +265,15 @@ class EmbeddedBroker:
         now = self._clock.now_ms()
         write = self._write
         ends: dict[TopicPartition, int] = {}
-        for source, records in outputs.items():
-            if records:
-                # Headers are in memory only: a trace that is not written down in a moment is none.
-                batch, size = self._logs[source].append(records, now, headers.get(source, NO_PLACED_HEADERS))
-                write.batches.append(batch)
-                write.sizes.append(size)
-                ends[source] = batch.next_offset
-                self._records_waiting += len(records)
-                self._bytes_waiting += size
+        # All of them first: where one does not exist, nothing is written.
+        for log, records in [(self._logs[source], records) for source, records in outputs.items() if records]:
+            # Headers are in memory only: a trace that is not written down in a moment is none.
+            batch, size = log.append(records, now, headers.get(log.source, NO_PLACED_HEADERS))
+            write.batches.append(batch)
+            write.sizes.append(size)
+            ends[log.source] = batch.next_offset
+            self._records_waiting += len(records)
+            self._bytes_waiting += size
         for reader in self._readers:
             if reader.ahead and not ends.keys().isdisjoint(reader.positions):
                 reader.wake()
