@@ -101,6 +101,21 @@ def test_stores_of_a_task_are_written_together_and_know_nothing_of_each_other(op
     again.close()
 
 
+def test_a_store_knows_how_far_its_log_must_go(open_stores: OpenStateStores) -> None:
+    stores = open_stores()
+    assert stores.table(NAME).reach() == 0
+    write(stores, {NAME: Update({b"k": b"1"}, 3, 9), "Side": Update({b"k": b"2"}, 7)})
+    stores.close()
+
+    again = open_stores()
+    assert [again.table(name).reach() for name in (NAME, "Side")] == [9, 7]
+    write(again, {NAME: Update({}, 9, 9)})
+    assert again.table(NAME).reach() == 9
+    again.clear()
+    assert again.table(NAME).reach() == 0
+    again.close()
+
+
 def test_a_write_that_is_given_up_between_two_steps_has_changed_nothing(stores: StateStores) -> None:
     before = {b"%04d" % number: b"1" for number in range(2_000)}
     write(stores, {NAME: Update(before, 1), "Side": Update({b"k": b"1"}, 1)})

@@ -15,10 +15,16 @@ import pytest
 
 from tests.process.sale import Sale
 from tests.process.server import one_clear_line, run, serving
+from tests.support.stores import write
 from ticketmaster.bootstrap.directory import begin_run
+from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.lineage import Lineage
-from ticketmaster.broker.port import TopicPartition
-from ticketmaster.state.sqlite import stored_checkpoints
+from ticketmaster.broker.embedded.sqlite import SqliteStorage
+from ticketmaster.broker.port import TopicPartition, TopicSpec
+from ticketmaster.clock import SystemClock
+from ticketmaster.errors import UsageError
+from ticketmaster.state.port import Update
+from ticketmaster.state.sqlite import SqliteStores, stored_checkpoints
 from ticketmaster.wire import topics
 
 _TRIES = 20
@@ -163,3 +169,24 @@ def test_runs_are_kept_for_a_thousand_starts(tmp_path: Path) -> None:
         assert [lineage.runs.end_of(source, run) for run in runs] == [-1, -1, 0, 0, 0]
         assert lineage.runs.end_of(source, 7) == -1
         assert lineage.runs.end_of(source, None) == 0
+
+
+def test_a_log_that_lacks_what_a_store_leaves_values_out_for_is_refused(tmp_path: Path) -> None:
+    async def write_log(records: int) -> None:
+        broker = EmbeddedBroker(SqliteStorage(tmp_path / "log.db"), SystemClock())
+        await broker.start()
+        await broker.create_topics([TopicSpec(topics.AREA_CHANGELOG.name, 1, compacted=True)])
+        await broker.producer().send({TopicPartition(topics.AREA_CHANGELOG.name, 0): [(b"k", b"v")] * records})
+        await broker.close()
+
+    asyncio.run(write_log(8))
+    folder = tmp_path / "state" / "event-service" / "0"
+    folder.mkdir(parents=True)
+    stores = SqliteStores(folder / "AreaStatus.db", ("AreaStatus",))
+    write(stores, {"AreaStatus": Update({b"other": b"v"}, 2, 9)})
+    stores.close()
+
+    with pytest.raises(UsageError, match="is older than the state beside it"):
+        begin_run(tmp_path)
+    asyncio.run(write_log(1))
+    begin_run(tmp_path)

@@ -338,5 +338,5 @@ def test_several_stores_are_written_in_one_transaction() -> None:
     done(overlays.writing_behind())
     done(overlays.writing_behind())
 
-    assert written == [{"A": Update({b"k": b"v"}, 3), "B": Update({b"k": b"v"}, 5)}]
+    assert written == [{"A": Update({b"k": b"v"}, 3, 3), "B": Update({b"k": b"v"}, 5, 5)}]
     assert overlays.are_written

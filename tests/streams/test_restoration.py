@@ -18,7 +18,7 @@ from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.memory import MemoryStores
 from ticketmaster.state.port import Steps, Update
 from ticketmaster.state.sqlite import SqliteStores
-from ticketmaster.streams.restoration import restore
+from ticketmaster.streams.restoration import Suspended, restore
 from ticketmaster.telemetry.observer import Observer
 
 
@@ -67,6 +67,34 @@ async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_wh
 
     assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
     assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (RESTORED, 20)
+
+
+async def test_a_store_that_leaves_out_values_for_the_sake_of_records_that_the_log_lacks_is_restored_whole(broker: EmbeddedBroker) -> None:
+    store = MemoryStores()
+    write(store, {COUNTS_STORE: Update({b"3": b"6"}, 13, 21)})
+
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).reach()) == (RESTORED, 20)
+
+
+async def test_a_store_that_a_restoration_has_left_midway_needs_the_log_to_where_that_went(broker: EmbeddedBroker) -> None:
+    store, looks = MemoryStores(), iter((True, False))
+    with pytest.raises(Suspended):
+        await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer(), lambda: next(looks))
+
+    assert store.table(COUNTS_STORE).reach() == 20
+
+
+async def test_a_store_of_a_release_that_did_not_note_how_far_its_log_must_go_is_restored_whole(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    store = SqliteStores(tmp_path / "state.db", (COUNTS_STORE,))
+    write(store, {COUNTS_STORE: Update({b"3": b"3"}, 13, 13)})
+    store._connection.execute("DELETE FROM checkpoint WHERE id < -1")
+
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
+    assert list(store.table(COUNTS_STORE).items()) == RESTORED
+    store.close()
 
 
 async def test_a_store_whose_values_have_no_checkpoint_is_cleared(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -143,17 +143,20 @@ class Checker:
             self._journal.violation(f"{name}: somebody was told {told!r} before it was durable")
 
     def check_stored(self, who: str, application_id: str, partition: int, updates: Mapping[str, Update], before: Mapping[str, int]) -> None:
-        """Stores are written: none may be ahead of its log, nor lack what a restoration from its checkpoint on would not find."""
-        for name, (changes, position) in updates.items():
+        """Stores are written: none may be ahead of its log, nor lack what a restoration from its checkpoint on would not find.
+
+        It goes to the store's reach at least, however short the log is then.
+        """
+        for name, (changes, position, reach) in updates.items():
             source = TopicPartition(LOGS[application_id, name], partition)
             end = self._ends.get(source, 0)
             what = f"{who}: the store {name} of {application_id}-{partition}"
-            if position > end:
-                self._journal.violation(f"{what} is at {position}, its log is durable to {end}")
+            if max(position, reach) > end:
+                self._journal.violation(f"{what} is at {position} and needs its log to {reach}, that is durable to {end}")
             log = self._logs[source]
-            start, stop = (bisect_left(log, offset, key=_offset) for offset in (before[name], position))
+            start, stop, reached = (bisect_left(log, offset, key=_offset) for offset in (before[name], position, reach))
             last = dict(pair for _, pair in log[start:stop])
-            later = {key for _, (key, _) in log[stop:]}
+            later = {key for _, (key, _) in log[stop:reached]}
             if lacking := [key for key, value in last.items() if key not in later and changes.get(key, _NOTHING) != value]:
                 self._journal.violation(f"{what} comes from {before[name]} to {position} without {sorted(lacking)[:_SHOWN_MAX]}")
 

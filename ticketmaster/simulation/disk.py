@@ -14,7 +14,7 @@ _KEPT_WRITES = 3
 Place = tuple[str, int]
 
 
-_Before = tuple[dict[bytes, bytes | None], int | None]
+_Before = tuple[dict[bytes, bytes | None], int | None, int]
 # What was written, and how far each store had come before, by the names of the stores.
 OnWritten = Callable[[Mapping[str, Update], Mapping[str, int]], None]
 
@@ -30,6 +30,7 @@ class _Table:
         self._file = file
         self.values: dict[bytes, bytes] = {}
         self.position: int | None = None
+        self.reaches = 0
 
     def get(self, key: bytes) -> bytes | None:
         self._file.check()
@@ -51,15 +52,19 @@ class _Table:
         self._file.check()
         return self.position
 
-    def put(self, changes: Mapping[bytes, bytes | None], position: int | None) -> _Before:
+    def reach(self) -> int:
+        self._file.check()
+        return self.reaches
+
+    def put(self, changes: Mapping[bytes, bytes | None], position: int | None, reach: int) -> _Before:
         """Applies changes (None deletes), and returns what takes them back."""
-        before: _Before = {key: self.values.get(key) for key in changes}, self.position
+        before: _Before = {key: self.values.get(key) for key in changes}, self.position, self.reaches
         for key, value in changes.items():
             if value is None:
                 self.values.pop(key, None)
             else:
                 self.values[key] = value
-        self.position = position
+        self.position, self.reaches = position, max(position or 0, reach)
         return before
 
 
@@ -77,7 +82,7 @@ class _File:
         twin = _File()
         for name, table in self.tables.items():
             twin.tables[name] = _Table(twin)
-            twin.tables[name].put(table.values, table.position)
+            twin.tables[name].put(table.values, table.position, table.reaches)
         twin.damaged, twin.replaced = self.damaged, list(self.replaced)
         return twin
 
@@ -180,7 +185,7 @@ class SimulatedStores:
         file = self._file
         for table in file.tables.values():
             table.values.clear()
-            table.position = None
+            table.position, table.reaches = None, 0
         file.damaged = False
         file.replaced.clear()
 

@@ -14,6 +14,7 @@ class MemoryTable:
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._checkpoint: int | None = None
+        self._reach = 0
 
     def get(self, key: bytes) -> bytes | None:
         return self._values.get(key)
@@ -30,19 +31,22 @@ class MemoryTable:
     def checkpoint(self) -> int | None:
         return self._checkpoint
 
-    def write(self, changes: Changes, checkpoint: int) -> None:
+    def reach(self) -> int:
+        return self._reach
+
+    def write(self, changes: Changes, checkpoint: int, reach: int = 0) -> None:
         """Applies changes."""
         for key, value in changes.items():
             if value is None:
                 self._values.pop(key, None)
             else:
                 self._values[key] = value
-        self._checkpoint = checkpoint
+        self._checkpoint, self._reach = checkpoint, max(checkpoint, reach)
 
     def clear(self) -> None:
         """Forgets everything."""
         self._values.clear()
-        self._checkpoint = None
+        self._checkpoint, self._reach = None, 0
 
 
 class MemoryStores:

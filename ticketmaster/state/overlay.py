@@ -107,7 +107,7 @@ class Overlay:
         changes = {key: value for key, value in self._older.items() if key not in newer}
         if self._older_position is None or not (changes or self._older_position != self.table.checkpoint()):
             return None
-        return Update(changes, self._older_position)
+        return Update(changes, self._older_position, self._position or 0)
 
     def move_on(self) -> None:
         """The store has what was due: the newer generation becomes the older one."""

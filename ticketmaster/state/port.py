@@ -14,10 +14,14 @@ Steps = Generator[None, None, None]
 
 
 class Update(NamedTuple):
-    """Changes of one store (None deletes), and the changelog offset they lead to."""
+    """Changes of one store (None deletes), and the changelog offset they lead to.
+
+    ``reach``: values may be left out that records before this offset supersede. None is left out if it is not behind the checkpoint.
+    """
 
     changes: Changes
     checkpoint: int
+    reach: int = 0
 
 
 class Scanned(NamedTuple):
@@ -51,6 +55,9 @@ class StateTable(Protocol):
 
     def checkpoint(self) -> int | None:
         """The changelog offset up to which the store is complete; None: it never was."""
+
+    def reach(self) -> int:
+        """The offset that the changelog must have come to: in one that ends before it, nothing supersedes what the store leaves out."""
 
 
 class StateStores(Protocol):

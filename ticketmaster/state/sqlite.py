@@ -29,8 +29,9 @@ _STEP_BYTES_MAX = 1 << 20
 # From this size on the write-ahead log is copied into the file, on a thread: that waits for the disk twice.
 _WAL_BYTES_MAX = 4 << 20
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Where a file notes the run of its log, in the table of its checkpoints.
+# Where a file notes the run of its log, in the table of its checkpoints; and how far its log must go, for the first store, downwards.
 RUN = -1
+_REACH = -2
 _CHECKPOINT = "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, next_offset INTEGER, sum INTEGER)"
 
 
@@ -122,23 +123,33 @@ class SqliteTable:
         return Scanned(list(self._rows(self._scan_query, (after, self._highest if end is None else end, part))), end)
 
     def checkpoint(self) -> int | None:
+        return self._noted(self._number)
+
+    def reach(self) -> int:
+        found = self._noted(_REACH - self._number)
+        if found is None and self.checkpoint() is not None:
+            # Releases that did not note it wrote stores that can lack what a crash took.
+            raise self._unreadable("it does not say how far its log must go")
+        return found or 0
+
+    def _noted(self, number: int) -> int | None:
         try:
-            row = self._connection.execute("SELECT next_offset, sum FROM checkpoint WHERE id = ?", (self._number,)).fetchone()
+            row = self._connection.execute("SELECT next_offset, sum FROM checkpoint WHERE id = ?", (number,)).fetchone()
         except sqlite3.Error as cause:
             raise self._unreadable(cause) from cause
         if row and (not isinstance(row[0], int) or _checkpoint_sum(row[0]) != row[1]):
             raise self._unreadable("its checkpoint is not what was written")
         return row[0] if row else None
 
-    def writing(self, changes: Changes, checkpoint: int) -> Steps:
+    def writing(self, changes: Changes, checkpoint: int, reach: int) -> Steps:
         """Applies changes in the open transaction. sqlite3.Error: they can't be written."""
         # In key order: a B-tree takes neighbours several times faster than scattered keys.
         for piece in _pieces(sorted(changes.items())):
             self._write(piece)
             yield
-        self._connection.execute(
-            "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (self._number, checkpoint, _checkpoint_sum(checkpoint))
-        )
+        noted = ((self._number, checkpoint), (_REACH - self._number, max(checkpoint, reach)))
+        rows = [(number, offset, _checkpoint_sum(offset)) for number, offset in noted]
+        self._connection.executemany("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", rows)
 
     def _write(self, changes: Sequence[_Change]) -> None:
         execute, executemany, crc32 = self._connection.execute, self._connection.executemany, zlib.crc32
@@ -310,7 +321,7 @@ def reading_store(path: Path, number: int, name: str, *, in_use: bool) -> Iterat
 
 
 def stored_checkpoints(path: Path) -> dict[int, int]:
-    """What a file of stores stands for, by the stores' numbers, and under :data:`RUN` the run of its log; for whoever may write to it.
+    """How far the log of each store must go, by the stores' numbers, and under :data:`RUN` the run of the log; for whoever may write to it.
 
     TaskCorrupted: it can't be read.
     """
@@ -319,7 +330,8 @@ def stored_checkpoints(path: Path) -> dict[int, int]:
             if not reading.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchone():
                 return {}
             rows = reading.connection.execute("SELECT id, next_offset, sum FROM checkpoint").fetchall()
-            return {number: offset for number, offset, stored in rows if isinstance(offset, int) and _checkpoint_sum(offset) == stored}
+            noted = {number: offset for number, offset, stored in rows if isinstance(offset, int) and _checkpoint_sum(offset) == stored}
+            return {number: max(offset, noted.get(_REACH - number, 0)) for number, offset in noted.items() if number > _REACH}
     except (UsageError, sqlite3.Error) as cause:
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
 

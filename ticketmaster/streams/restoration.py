@@ -72,13 +72,14 @@ class _Restoration:
         return self._restored
 
     def _checkpoints(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Where each changelog goes on. TaskCorrupted: a store is ahead of it, so it is another log's."""
+        """Where each changelog goes on. TaskCorrupted: a store needs more of it than there is, so it is another log's."""
         positions = {}
         for name, source in self._changelogs.items():
-            checkpoint = self._stores.table(name).checkpoint()
+            table = self._stores.table(name)
+            checkpoint = table.checkpoint()
             if checkpoint is not None:
                 positions[source] = checkpoint
-                if checkpoint > ends[source]:
+                if table.reach() > ends[source]:
                     raise TaskCorrupted(f"{self._task}: the store {name} is ahead of its changelog")
         return positions
 
@@ -98,7 +99,9 @@ class _Restoration:
                 for updates, records in _pieces(await reader.poll(_POLL_MS), names):
                     if not self._is_ours():
                         raise Suspended
-                    await take_steps(self._stores.writing(updates))
+                    # Of a compacted log they lack what later records supersede, and those come with later pieces.
+                    reaching = {name: update._replace(reach=ends[self._changelogs[name]]) for name, update in updates.items()}
+                    await take_steps(self._stores.writing(reaching))
                     self._restored += records
                     positions |= {self._changelogs[name]: update.checkpoint for name, update in updates.items()}
                     await asyncio.sleep(0)
