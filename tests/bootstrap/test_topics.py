@@ -9,7 +9,7 @@ import pytest
 
 from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.topics import WANTED, differences
-from ticketmaster.broker.kafka.topics import TopicState, right_min_in_sync
+from ticketmaster.broker.kafka.topics import TOMBSTONES_MS, TopicState, right_min_in_sync
 
 REMEDIES = Remedies("b1:9092,b2:9092", Path("client.properties"))
 CREATE = "ticketmaster topics create -c client.properties"
@@ -17,7 +17,9 @@ TABLE = next(topic for topic in WANTED if topic.compacted)
 LOG = next(topic for topic in WANTED if not topic.compacted and topic.timestamps == "CreateTime")
 TIMED = next(topic for topic in WANTED if topic.timestamps == "LogAppendTime")
 TOPICS = {"table": TABLE, "log": LOG, "timed": TIMED}
-GOOD = TopicState(partitions=3, replicas=3, in_sync=3, cleanup_policy="", min_in_sync=2, timestamp_type="CreateTime")
+GOOD = TopicState(
+    partitions=3, replicas=3, in_sync=3, cleanup_policy="", min_in_sync=2, timestamp_type="CreateTime", tombstones_ms=TOMBSTONES_MS
+)
 
 
 def found(**changes: dict[str, Any]) -> dict[str, TopicState]:
@@ -49,6 +51,7 @@ def test_a_lost_broker_neither_loses_nor_stops_anything_where_there_are_brokers_
         ("table", {"cleanup_policy": "delete"}, "cleanup.policy delete, not compact", CREATE),
         ("table", {"cleanup_policy": "compact,delete"}, "cleanup.policy compact,delete, not compact", CREATE),
         ("log", {"cleanup_policy": "compact"}, "grows for ever", CREATE),
+        ("table", {"tombstones_ms": 86_400_000}, "delete.retention.ms 86400000, not 3153600000000", CREATE),
         ("log", {"min_in_sync": 1}, "min.insync.replicas 1 with 3 replicas: a lost broker may take with it what is sold", CREATE),
         ("log", {"min_in_sync": 3}, "min.insync.replicas 3 with 3 replicas: it takes no record while one broker is away", CREATE),
         ("table", {"min_in_sync": 2, "replicas": 1, "in_sync": 1}, "min.insync.replicas 2 with 1 replicas: it takes no record", CREATE),

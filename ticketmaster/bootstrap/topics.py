@@ -12,7 +12,7 @@ from ticketmaster.bootstrap.stores import LETTERS, TOPOLOGIES
 from ticketmaster.broker.kafka.broker import KafkaBroker
 from ticketmaster.broker.kafka.groups import Member, members_of
 from ticketmaster.broker.kafka.settings import KafkaSettings
-from ticketmaster.broker.kafka.topics import TopicState, create_topics, describe_topics, right_min_in_sync, set_settings
+from ticketmaster.broker.kafka.topics import TOMBSTONES_MS, TopicState, create_topics, describe_topics, right_min_in_sync, set_settings
 from ticketmaster.broker.port import TopicSpec, partitions_of
 from ticketmaster.clock import SystemClock
 from ticketmaster.config.roles import Loaded
@@ -87,6 +87,10 @@ def _wrong_settings(topic: Wanted, state: TopicState) -> Iterator[tuple[str, dic
     elif not topic.compacted and "compact" in state.cleanup_policy:
         text = f"has the cleanup.policy {state.cleanup_policy}, not {topic.policy}: it grows for ever"
         yield text, {"cleanup.policy": topic.policy}
+    if topic.compacted and state.tombstones_ms < TOMBSTONES_MS:
+        told = "state that was away for longer brings back what was deleted"
+        text = f"has the delete.retention.ms {state.tombstones_ms}, not {TOMBSTONES_MS}: {told}"
+        yield text, {"delete.retention.ms": str(TOMBSTONES_MS)}
     right = right_min_in_sync(state.replicas, state.min_in_sync)
     if right != state.min_in_sync:
         what = (

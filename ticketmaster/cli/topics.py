@@ -30,7 +30,9 @@ def topics() -> None:
 @click.option("--replication-factor", type=AT_LEAST_1, metavar="N", help="Replicas of every new topic.  [default: the cluster's]")
 @_JSON
 def create(config_file: Path | None, partitions: int | None, replication_factor: int | None, *, as_json: bool) -> None:
-    """Create what is missing, and mend settings: cleanup.policy, min.insync.replicas, message.timestamp.type.
+    """Create what is missing, and mend settings.
+
+    Of topics that exist it mends cleanup.policy, delete.retention.ms, min.insync.replicas and message.timestamp.type.
 
     It may be run again at any time.
     """

@@ -19,6 +19,9 @@ _VISIBLE_POLL_S = 0.05
 # Where a topic's setting comes from, in Kafka's protocol: DYNAMIC_TOPIC_CONFIG.
 _SET_ON_TOPIC = 1
 _POLICY, _MIN_IN_SYNC, _TIMESTAMPS = "cleanup.policy", "min.insync.replicas", "message.timestamp.type"
+_TOMBSTONES = "delete.retention.ms"
+# A hundred years. Not the largest number: brokers add the time to it.
+TOMBSTONES_MS = 100 * 365 * 24 * 3_600_000
 _REPLICATION = "default.replication.factor"
 # So many brokers must have what is acknowledged, where there are enough of them: the loss of any one loses nothing then.
 _SAFE_MIN_IN_SYNC = 2
@@ -46,6 +49,8 @@ class TopicState(NamedTuple):
     cleanup_policy: str
     min_in_sync: int
     timestamp_type: str
+    # So long a reader has, of a compacted topic, to see that a key was deleted.
+    tombstones_ms: int
 
 
 async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, TopicState]:
@@ -57,7 +62,7 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) ->
                 there[topic["topic"]] = topic["partitions"]
     if not there:
         return {}
-    keys = dict.fromkeys((_POLICY, _MIN_IN_SYNC, _TIMESTAMPS))
+    keys = dict.fromkeys((_POLICY, _MIN_IN_SYNC, _TIMESTAMPS, _TOMBSTONES))
     resources = [ConfigResource(ConfigResourceType.TOPIC, name, keys) for name in there]
     settings = {name: _values(entries) for name, entries in (await _configs(admin, resources)).items()}
     return {
@@ -68,6 +73,7 @@ async def describe_topics(admin: AIOKafkaAdminClient, names: Collection[str]) ->
             settings[name][_POLICY],
             int(settings[name].get(_MIN_IN_SYNC, 1)),
             settings[name].get(_TIMESTAMPS, "CreateTime"),
+            int(settings[name].get(_TOMBSTONES, 0)),
         )
         for name, partitions in there.items()
         if name in settings
@@ -96,7 +102,7 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Collection[TopicSpec]
                 spec.partitions,
                 replication_factor,
                 topic_configs=common
-                | ({_POLICY: "compact"} if spec.compacted else {})
+                | ({_POLICY: "compact", _TOMBSTONES: str(TOMBSTONES_MS)} if spec.compacted else {})
                 | ({_TIMESTAMPS: "LogAppendTime"} if spec.timed_by_log else {}),
             )
             for spec in missing
