@@ -12,7 +12,7 @@ from tests.support.engine import CHANGELOG, COUNTS_STORE, FragileStores
 from tests.support.stores import write
 from ticketmaster.broker.embedded.broker import EmbeddedBroker
 from ticketmaster.broker.embedded.storage import MemoryStorage, Replacement
-from ticketmaster.broker.port import TopicSpec
+from ticketmaster.broker.port import TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import TaskCorrupted
 from ticketmaster.state.memory import MemoryStores
@@ -67,6 +67,19 @@ async def test_a_store_that_is_ahead_of_its_changelog_is_cleared_and_restored_wh
 
     assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer()) == 20
     assert (list(store.table(COUNTS_STORE).items()), store.table(COUNTS_STORE).checkpoint()) == (RESTORED, 20)
+
+
+async def test_a_store_is_restored_to_where_its_changelog_must_end_whatever_is_said(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told_by_who_leads_no_more(_: object) -> dict[TopicPartition, int]:
+        return {CHANGELOG: 5}
+
+    monkeypatch.setattr(broker, "end_offsets", told_by_who_leads_no_more)
+    store = MemoryStores()
+
+    assert await restore(broker, {COUNTS_STORE: CHANGELOG}, store, "task", Observer(), at_least={CHANGELOG: 20}) == 20
+    assert list(store.table(COUNTS_STORE).items()) == RESTORED
 
 
 async def test_a_store_that_leaves_out_values_for_the_sake_of_records_that_the_log_lacks_is_restored_whole(broker: EmbeddedBroker) -> None:

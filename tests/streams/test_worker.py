@@ -65,7 +65,7 @@ def test_a_partition_is_fenced_before_its_offsets_are_read_and_those_before_its_
 
         for number in range(PARTITIONS):
             steps = [step for step, partition in work.broker.steps if partition == number]
-            assert steps == ["started", "committed", "end of words", "end of counts-changelog"]
+            assert steps == ["started", "committed", "end of words", "end of counts-changelog", "end of counts-changelog"]
 
     on_virtual_time(test)
 

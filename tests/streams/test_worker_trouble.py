@@ -162,6 +162,25 @@ def test_an_offset_behind_the_end_of_a_log_that_was_made_anew_is_none() -> None:
     on_virtual_time(test)
 
 
+def test_a_log_that_is_said_to_end_before_what_is_committed_is_not_taken_for_a_new_one() -> None:
+    async def test(work: Work) -> None:
+        work.start()
+        await work.send(WORDS, [b"a", b"b"])
+        await work.counted(2)
+        await work.stop()
+        work.broker.ends = {WORDS: 1}
+        await work.send(WORDS, [b"a"])
+        work.start()
+        await asyncio.sleep(10)
+        assert (await work.counts(), work.notes.repeated) == (counting([b"a", b"b"]), [])
+
+        work.broker.ends.clear()
+        await work.counted(3)
+        assert (await work.counts(), work.notes.repeated) == (counting([b"a", b"b", b"a"]), [])
+
+    on_virtual_time(test)
+
+
 # Trouble while letting go, and while taking over.
 
 

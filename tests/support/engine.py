@@ -173,6 +173,8 @@ class FailingBroker(EmbeddedBroker):
         self.poison = b""
         # Where logs start, other than where they do.
         self.starts: dict[TopicPartition, int] = {}
+        # Where they end by who does not lead any more.
+        self.ends: dict[TopicPartition, int] = {}
         self.slow_stop = False
         self.commits: list[dict[TopicPartition, int]] = []
         # What was asked for, and of which partition.
@@ -197,7 +199,7 @@ class FailingBroker(EmbeddedBroker):
     async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         (partition,) = {source.partition for source in sources}
         self.steps.append((f"end of {next(iter(sources)).topic}", partition))
-        return await super().end_offsets(sources)
+        return await super().end_offsets(sources) | {at: end for at, end in self.ends.items() if at in sources}
 
 
 class _FailingProducer:
@@ -228,6 +230,9 @@ class _FailingProducer:
 
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._producer.committed(group, sources)
+
+    async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._producer.ends_of(logs)
 
     async def stop(self) -> None:
         if self._broker.slow_stop:

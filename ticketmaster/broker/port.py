@@ -129,6 +129,13 @@ class TransactionalProducer(Protocol):
         brokers were lost. Errors as of :meth:`commit`.
         """
 
+    async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where logs end at least, with all that earlier producers of this id have committed. Errors as of :meth:`commit`.
+
+        :meth:`Broker.end_offsets` does not promise that: a broker that has lost the others, and not noticed, tells where it knew them to
+        end.
+        """
+
     async def stop(self) -> None:
         """Ends this producer. It may be called in any state."""
 

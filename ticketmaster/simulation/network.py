@@ -216,6 +216,9 @@ class _LinkedTransactions:
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._link.call(f"offsets of {self._id}", lambda: self._producer.committed(group, sources))
 
+    async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._link.call(f"ends of {self._id}", lambda: self._producer.ends_of(logs))
+
     async def stop(self) -> None:
         """Nothing is sent: what it has under way may arrive yet, and its successor fences it."""
 

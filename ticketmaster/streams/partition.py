@@ -103,8 +103,8 @@ class PartitionWork(ABC):
         """Whether the work goes on after a rebalance; ``straight_back``: no generation of the group was without this owner."""
 
     @abstractmethod
-    async def _fence(self) -> None:
-        """Whatever must be done before the changelogs are read."""
+    async def _fence(self) -> Mapping[TopicPartition, int]:
+        """Whatever must be done before the changelogs are read; returns ends before which none of them ends."""
 
     @abstractmethod
     async def _look_over(self, overlays: Overlays) -> None:
@@ -170,7 +170,7 @@ class PartitionWork(ABC):
     async def _take_over(self) -> None:
         # Fence, restore, run, in this order: whatever a predecessor can still commit is seen by the steps behind the fence.
         self._lifecycle.move_to(PartitionState.FENCING)
-        await self._fence()
+        ends = await self._fence()
         self._check_assigned()
         self._lifecycle.move_to(PartitionState.RESTORING)
         stores = self._open_stores()
@@ -178,7 +178,7 @@ class PartitionWork(ABC):
             if self._is_corrupted:
                 stores.clear()
                 self._is_corrupted = False
-            restored = await restore(self._broker, self._changelogs, stores, self.name, self._observer, self._assigned.is_set)
+            restored = await restore(self._broker, self._changelogs, stores, self.name, self._observer, self._assigned.is_set, ends)
             overlays = Overlays(stores, tuple(self._changelogs))
             await self._look_over(overlays)
             self._check_assigned()

@@ -14,6 +14,7 @@ from ticketmaster.telemetry.tracing import Kind
 
 _POLL_MS = 1_000
 _PROGRESS_S = 1.0
+_WHATEVER: Mapping[TopicPartition, int] = {}
 # So many records are written in one transaction: in between, others have their turn.
 _PIECE_RECORDS = 1_000
 
@@ -29,15 +30,17 @@ async def restore(
     task: str,
     observer: Observer,
     is_ours: Callable[[], bool] = lambda: True,
+    at_least: Mapping[TopicPartition, int] = _WHATEVER,
 ) -> int:
     """Reads each store's changelog from its checkpoint to its end as of now; returns how many records that were.
 
-    ``changelogs`` by the names of the stores. Stores that can't be read, or of which one is ahead of its changelog, are cleared and
-    restored whole. ``observer`` is told once a second how far ``task`` has come. Suspended: ``is_ours`` has become false.
+    ``changelogs`` by the names of the stores; ``at_least`` are ends before which none ends, whatever a broker says. Stores that can't be
+    read, or of which one needs more of its changelog than there is, are cleared and restored whole. ``observer`` is told once a second how
+    far ``task`` has come. Suspended: ``is_ours`` has become false.
     """
     with observer.tracer.start_root(f"restore {task}", Kind.INTERNAL) as span:
         restoration = _Restoration(broker, changelogs, stores, task, observer, is_ours)
-        restored = await restoration.run()
+        restored = await restoration.run(at_least)
         span.set({"ticketmaster.records": restored})
     return restored
 
@@ -60,9 +63,10 @@ class _Restoration:
         self._is_ours = is_ours
         self._restored = 0
 
-    async def run(self) -> int:
+    async def run(self, at_least: Mapping[TopicPartition, int]) -> int:
         sources = list(self._changelogs.values())
-        starts, ends = await self._broker.start_offsets(sources), await self._broker.end_offsets(sources)
+        starts, told = await self._broker.start_offsets(sources), await self._broker.end_offsets(sources)
+        ends = {source: max(end, at_least.get(source, 0)) for source, end in told.items()}
         try:
             positions = self._checkpoints(ends)
             await self._read(positions, starts, ends)

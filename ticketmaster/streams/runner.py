@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
 from ticketmaster.broker.port import Batch, TopicPartition, TransactionalProducer
-from ticketmaster.errors import Fatal, Refused, TicketmasterError
+from ticketmaster.errors import Fatal, Refused, Retriable, TicketmasterError
 from ticketmaster.state.overlay import Overlays
 from ticketmaster.state.port import StateStores
 from ticketmaster.streams.alarm import Alarm
@@ -20,6 +20,8 @@ from ticketmaster.streams.topology import CommitPlan, Topology
 from ticketmaster.telemetry.tracing import NOT_TRACED, Kind, Span
 
 _SOON_MS = 60_000
+# A client learns who leads at least this often, twice over.
+_DOUBT_S = 60.0
 
 
 class TaskRunner(PartitionWork):
@@ -48,6 +50,8 @@ class TaskRunner(PartitionWork):
         self._positions: dict[TopicPartition, int] = {}
         self._uncommitted: dict[TopicPartition, int] = {}
         self._paused: dict[TopicPartition, int] = {}
+        # Since when it is told of sources that end before what is committed.
+        self._doubts_since_s: float | None = None
         # A transaction that fails is tried again with half of its records, and those behind it with more again.
         self._records_max = self._settings.transaction_records_max
 
@@ -70,7 +74,7 @@ class TaskRunner(PartitionWork):
         # With a generation in between, somebody else may have worked on the partition.
         return straight_back
 
-    async def _fence(self) -> None:
+    async def _fence(self) -> Mapping[TopicPartition, int]:
         # Offsets behind the fence: what a predecessor can still commit is in them.
         if self._producer:
             await self._producer.stop()
@@ -82,6 +86,8 @@ class TaskRunner(PartitionWork):
         self._check_assigned()
         self._starts = await self._broker.start_offsets(self.task.sources)
         self._ends = await self._broker.end_offsets(self.task.sources)
+        self._check_assigned()
+        return await self._producer.ends_of(list(self._changelogs.values()))
 
     async def _look_over(self, overlays: Overlays) -> None:
         """Where the sources go on. What the group has committed need not be there any more: neither the offset, nor the records."""
@@ -89,6 +95,8 @@ class TaskRunner(PartitionWork):
         forgotten = []
         for source in self.task.sources:
             offset, start, end = self._committed.get(source), self._starts[source], self._ends[source]
+            if offset is not None and offset > end and self._doubts():
+                raise Retriable(f"{source.topic}-{source.partition} is said to end at {end}, behind {offset}, which is committed")
             if offset is None or offset > end:
                 # Never committed, expired, or of a topic that was made anew.
                 self._positions[source] = start
@@ -104,6 +112,12 @@ class TaskRunner(PartitionWork):
         self.task.start(overlays)
         await take_steps(self.task.restored(), self._check_assigned)
 
+    def _doubts(self) -> bool:
+        """Whether it is too soon to believe that what was worked off is not there any more."""
+        now_s = asyncio.get_running_loop().time()
+        self._doubts_since_s = now_s if self._doubts_since_s is None else self._doubts_since_s
+        return now_s - self._doubts_since_s < _DOUBT_S
+
     async def _repeat(self, forgotten: list[TopicPartition], overlays: Overlays) -> None:
         """The records of these sources come again though there is state that was made of them. Fatal: that would do harm."""
         named = ", ".join(f"{source.topic}-{source.partition} from {self._positions[source]}" for source in forgotten)
@@ -114,6 +128,7 @@ class TaskRunner(PartitionWork):
         self._observer.records_repeated(self.name, named)
 
     def _begin(self, overlays: Overlays) -> None:
+        self._doubts_since_s = None
         self._uncommitted = {source: at for source, at in self._positions.items() if self._committed.get(source) != at}
 
     def _seek(self) -> None:

@@ -351,8 +351,9 @@ class _TablePartition(PartitionWork):
         # It follows the log, whoever owned the partition meanwhile.
         return True
 
-    async def _fence(self) -> None:
-        """Nobody writes to a table."""
+    async def _fence(self) -> Mapping[TopicPartition, int]:
+        # Nobody writes to a table.
+        return {}
 
     async def _look_over(self, overlays: Overlays) -> None:
         """A table is what its topic says."""

@@ -126,6 +126,17 @@ def test_of_a_transaction_without_offsets_the_group_hears_nothing(requests: Requ
     assert run_virtual(main()) == asked
 
 
+@pytest.mark.parametrize(("logs", "ends", "asked"), [([SOURCE], {SOURCE: 41}, ["ProduceRequestV12", "EndTxnRequestV5"]), ([], {}, [])])
+def test_where_logs_end_is_learnt_by_records_that_are_taken_back(
+    logs: list[TopicPartition], ends: dict[TopicPartition, int], asked: list[str]
+) -> None:
+    async def main() -> tuple[dict[TopicPartition, int], list[str]]:
+        cluster = Cluster(well)
+        return await producer_on(cluster).ends_of(logs), cluster.asked
+
+    assert run_virtual(main()) == (ends, asked)
+
+
 def test_an_answer_that_leaves_a_partition_out_ends_the_producer_and_not_the_process() -> None:
     with pytest.raises(Retriable, match="leaves out topic-0"):
         run_virtual(committed(Cluster(lambda _: SimpleNamespace(topics=[]))))

@@ -23,6 +23,9 @@ class Writable(Protocol):
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offsets that a group has committed, durably."""
 
+    async def end_offsets(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where logs end, durably."""
+
     def fence(self, transactional_id: str) -> int:
         """The epoch of a new producer: from here on older ones can't commit."""
 
@@ -70,6 +73,10 @@ class LogTransactions:
     async def committed(self, group: str, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         self._check()
         return await self._broker.committed(group, sources)
+
+    async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self._check()
+        return await self._broker.end_offsets(logs)
 
     def _check(self) -> None:
         if self._epoch is None:

@@ -25,6 +25,8 @@ from ticketmaster.clock import Clock
 from ticketmaster.errors import NotAllowed, Retriable, TaskMigrated
 
 _CONCURRENT_PAUSE_S: Final = 0.002
+# Written to learn where a log ends; nobody is ever given it.
+_SOUNDING: Final[Pair] = (b"", b"")
 
 
 class _Fenced(Exception):
@@ -110,6 +112,14 @@ class KafkaTransactionalProducer(Requester):
                 attempt += 1
             await self._end(commits=False)
         return found
+
+    async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        # Only who leads a partition, with the replicas that it needs, acknowledges a record. In the end those are taken back.
+        async with self._in_transaction():
+            ends = await self._write([Unsent(log, [_SOUNDING], NO_PLACED_HEADERS) for log in logs])
+            if ends:
+                await self._end(commits=False)
+        return ends
 
     async def stop(self) -> None:
         self._usable = False
@@ -282,7 +292,7 @@ class KafkaTransactionalProducer(Requester):
             return
         if what and refusals & codes.COORDINATOR_MOVED:
             self._coordinators.pop(what, None)
-        if refusals & (codes.LEADER_MOVED | codes.COORDINATOR_MOVED):
+        if refusals & (codes.LEADER_MOVED | codes.COORDINATOR_MOVED | codes.ALONE):
             await self._running.force_metadata_update()
         await self._pause(attempt)
 
