@@ -32,6 +32,7 @@ mutant = MUTANTS.add
 SHOWN_BY = {
     "an end that is not answered is taken as done": ("brokers", "connections", "network"),
     "offsets are asked for without a write in front": ("brokers", "connections", "power"),
+    "whoever claims to lead is asked where changelogs end": ("deposed", "processes"),
     "what is revoked is not awaited": ("rebalances", "clocks"),
     "a stale batch is worked off": ("rebalances", "foreign"),
     "nobody remembers who holds a seat": ("offsets",),
@@ -120,6 +121,14 @@ def _asked_too_early() -> AbstractContextManager[Any]:
         return offsets
 
     return replaced(KafkaTransactionalProducer, "committed", committed)
+
+
+@mutant("whoever claims to lead is asked where changelogs end")
+def _ends_by_hearsay() -> AbstractContextManager[Any]:
+    async def nothing_known(_: Any, _logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {}
+
+    return replaced(KafkaTransactionalProducer, "ends_of", nothing_known)
 
 
 @mutant("a log is said to end behind its records")

@@ -17,6 +17,7 @@ SEEDS = 52
 
 BROKERS_KINDS = {
     *("leaders moved", "coordinator moved", "broker restarted", "connections broken", "group rebalanced", "too few replicas"),
+    *("broker deposed",),
     *("offsets lost", "request late", "request lost", "reply late", "reply lost", "connection cut"),
 }
 

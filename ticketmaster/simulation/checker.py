@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 
 from ticketmaster.audit.books import Books
@@ -71,6 +71,10 @@ class Checker:
         self._may_answer_again = False
         self._ends: dict[TopicPartition, int] = {}
         self._writes = 0
+        # Every record of a log that is committed, whoever sees it already.
+        self.decided: Callable[[TopicPartition], Sequence[Pair]] = lambda source: [pair for _, pair in self._logs[source]]
+        # Tasks that begin on a state that is not their logs', and what is wrong with it.
+        self._wrong: dict[str, str] = {}
         self._logs: dict[TopicPartition, list[tuple[int, Pair]]] = defaultdict(list)
 
     def witness(self, write: Write) -> None:
@@ -159,6 +163,23 @@ class Checker:
             later = {key for _, (key, _) in log[stop:reached]}
             if lacking := [key for key, value in last.items() if key not in later and changes.get(key, _NOTHING) != value]:
                 self._journal.violation(f"{what} comes from {before[name]} to {position} without {sorted(lacking)[:_SHOWN_MAX]}")
+
+    def check_restored(self, who: str, task: str, disk: Disk) -> None:
+        """A task begins: of what is decided its stores must lack nothing, unless it never commits. Tables follow others' logs."""
+        application_id, _, number = task.rpartition("-")
+        if application_id == topics.TICKET_SERVICE:
+            return
+        self._wrong.pop(task, None)
+        for name, table in disk.files[application_id, int(number)].tables.items():
+            last = dict(self.decided(TopicPartition(LOGS[application_id, name], int(number))))
+            wrong = [key for key in last.keys() | table.values.keys() if last.get(key) != table.values.get(key)]
+            if wrong:
+                self._wrong[task] = f"{who}: {task} has begun with a store {name} that is not its log's: {sorted(wrong)[:_SHOWN_MAX]}"
+
+    def check_transaction(self, task: str) -> None:
+        """A task has committed: what it began with counts."""
+        if wrong := self._wrong.pop(task, None):
+            self._journal.violation(wrong)
 
     # At the end.
 

@@ -13,7 +13,7 @@ from ticketmaster.simulation.disk import Disk
 from ticketmaster.simulation.hosting import Hosting
 from ticketmaster.simulation.journal import Journal
 from ticketmaster.simulation.network import Weather
-from ticketmaster.simulation.roles import LIMITS, OnStored, RoleProcess, Surroundings
+from ticketmaster.simulation.roles import LIMITS, OnRestored, OnStored, RoleProcess, Surroundings
 from ticketmaster.state.port import Update
 from ticketmaster.ticket.access import EVERYBODY, Caller
 from ticketmaster.ticket.forwarding import Post
@@ -40,6 +40,10 @@ class Reply(NamedTuple):
 
 def _nobody_looks(_process: str, _application_id: str, _partition: int, _updates: Mapping[str, Update], _before: Mapping[str, int]) -> None:
     """Nobody compares stores with their logs."""
+
+
+def _nobody_compares(_process: str, _task: str, _disk: Disk) -> None:
+    """Nobody looks on what tasks begin."""
 
 
 class _Headers(dict[str, str]):
@@ -81,7 +85,14 @@ class Deployment:
     """All processes there ever were, those that are to run, and the broker."""
 
     def __init__(
-        self, seed: str, random: Random, journal: Journal, host: Hosting, partitions: int, on_stored: OnStored = _nobody_looks
+        self,
+        seed: str,
+        random: Random,
+        journal: Journal,
+        host: Hosting,
+        partitions: int,
+        on_stored: OnStored = _nobody_looks,
+        on_restored: OnRestored = _nobody_compares,
     ) -> None:
         self.random = random
         self.journal = journal
@@ -94,7 +105,7 @@ class Deployment:
         self.live: list[RoleProcess] = []
         self._by_name: dict[str, RoleProcess] = {}
         self._postponed: list[tuple[Sequence[str], Disk]] = []
-        self._around = Surroundings(self.host, partitions, seed, self.weather, journal, self._ask_peer, on_stored)
+        self._around = Surroundings(self.host, partitions, seed, self.weather, journal, self._ask_peer, on_stored, on_restored)
         self._outside = contextvars.copy_context()
         # Commands whose clients were told that the log has them.
         self._told_in_log: set[bytes] = set()

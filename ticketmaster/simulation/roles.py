@@ -54,6 +54,8 @@ _CONNECT_AGAIN_S = 0.5
 LIMITS = TicketLimits(long_poll_ms=4_000, drain_ms=3_000)
 
 OnStored = Callable[[str, str, int, Mapping[str, Update], Mapping[str, int]], None]
+# ``on_restored(process, task, disk)``: a task begins on what the disk holds of its stores.
+OnRestored = Callable[[str, str, Disk], None]
 Part = StreamWorker | GlobalTable | OwnedTable
 P = TypeVar("P", StreamWorker, GlobalTable, OwnedTable)
 
@@ -61,9 +63,10 @@ P = TypeVar("P", StreamWorker, GlobalTable, OwnedTable)
 class Notes(Observer):
     """The engine's reports, in the journal."""
 
-    def __init__(self, who: str, journal: Journal) -> None:
+    def __init__(self, who: str, journal: Journal, on_restored: Callable[[str], None]) -> None:
         self._who = who
         self._journal = journal
+        self._on_restored = on_restored
 
     def partitions_assigned(self, application_id: str, partitions: Sequence[int], generation: int) -> None:
         self._journal.note(self._who, f"owns {list(partitions)} of {application_id}, generation {generation}")
@@ -76,6 +79,7 @@ class Notes(Observer):
 
     def task_restored(self, task: str, records: int) -> None:
         self._journal.note(self._who, f"{task} restored by {records} records")
+        self._on_restored(task)
 
     def task_restarted(self, task: str, reason: str) -> None:
         self._journal.note(self._who, f"{task} starts over: {reason}")
@@ -96,6 +100,7 @@ class Surroundings(NamedTuple):
     ask: Callable[[RoleProcess, str, bytes, Post | None], None]
     # ``on_stored(process, application, partition, updates, before)``: this was written to stores, which had come so far, by their names.
     on_stored: OnStored
+    on_restored: OnRestored
 
 
 def _failure_of(job: asyncio.Task[None]) -> BaseException | None:
@@ -220,7 +225,7 @@ class RoleProcess:
 
     @property
     def _notes(self) -> Notes:
-        return Notes(self.name, self._around.journal)
+        return Notes(self.name, self._around.journal, lambda task: self._around.on_restored(self.name, task, self.disk))
 
     def _added(self, part: P) -> P:
         self._parts.append(part)

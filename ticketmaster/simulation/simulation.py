@@ -38,7 +38,7 @@ _ABANDONED: list[object] = []
 # Of faults, each of which a run may leave out. Those behind the first line only a Kafka has.
 KINDS = (
     *("processes", "network", "clocks", "disks", "power", "outsiders", "offsets"),
-    *("brokers", "connections", "rebalances", "replicas", "foreign"),
+    *("brokers", "connections", "rebalances", "replicas", "deposed", "foreign"),
 )
 
 
@@ -122,7 +122,9 @@ class _Run:
         host: Host | KafkaHost
         if size.kafka:
             host = KafkaHost(partitions, machine, self.journal, self._checker)
-            self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions)
+            self._checker.decided = host.decided
+            compare = self._checker.check_restored
+            self._deployment = Deployment(f"{seed}", random, self.journal, host, partitions, on_restored=compare)
             host.on_acknowledged = self._deployment.expect_told
         else:
             host = Host(partitions, machine, self.journal, self._checker.witness_whole)

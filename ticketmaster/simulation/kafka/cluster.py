@@ -13,6 +13,7 @@ from ticketmaster.simulation.kafka import codes, wire
 from ticketmaster.simulation.kafka.connection import Answer
 from ticketmaster.simulation.kafka.groups import Group, Joined, JoinRequest, Note, Synced
 from ticketmaster.simulation.kafka.log import Aborted, OnStable, PartitionLog, keys_of, producer_of
+from ticketmaster.simulation.kafka.nodes import Deposed, Ends, Node
 from ticketmaster.simulation.kafka.transactions import Identity, Transactions
 from ticketmaster.simulation.kafka.wire import Asked
 from ticketmaster.simulation.loop import VirtualLoop
@@ -34,20 +35,6 @@ _LOADING_S: Final = (0.0, 0.05, 0.5, 2.0)
 What = tuple[int, str]
 
 
-class Node:
-    """A broker of the cluster."""
-
-    def __init__(self, number: int, cluster: Cluster) -> None:
-        self.number = number
-        self.host = f"kafka-{number}"
-        self.is_up = True
-        self._cluster = cluster
-
-    def handle(self, asked: Asked, answer: Answer) -> None:
-        """As :class:`ticketmaster.simulation.kafka.connection.Broker` says."""
-        self._cluster.handle(self, asked, answer)
-
-
 class Cluster:
     """All brokers. ``on_commit(group, offsets)`` and ``on_stable(partition, batch)`` see what becomes final.
 
@@ -64,7 +51,8 @@ class Cluster:
         on_commit: Callable[[str, Mapping[TopicPartition, int]], None],
         on_violation: Callable[[str], None],
     ) -> None:
-        self.nodes = [Node(number, self) for number in range(1, nodes + 1)]
+        self.nodes = [Node(number, self.handle) for number in range(1, nodes + 1)]
+        self.deposed = Deposed(loop.time)
         self.logs: dict[TopicPartition, PartitionLog] = {}
         self.groups: dict[str, Group] = {}
         # Partitions that have too few replicas to be written to; and when somebody was last refused one for that.
@@ -151,10 +139,26 @@ class Cluster:
     def take_down(self, node: Node) -> None:
         """A broker ends: others lead and coordinate."""
         node.is_up = False
+        self._hand_over(node)
+
+    def depose(self, node: Node, seconds: float) -> None:
+        """Others lead and coordinate, and a broker does not know that for a while."""
+        led = {source: self._known(source) for source, leader in self._leaders.items() if leader is node}
+        self.deposed.add(node, seconds, dict(self._leaders), led)
+        self._hand_over(node)
+
+    def _hand_over(self, node: Node) -> None:
         for source in [source for source, leader in self._leaders.items() if leader is node]:
             self.move_leader(source)
         for what in [what for what, coordinator in self._coordinators.items() if coordinator is node]:
             self.move_coordinator(what)
+
+    def _known(self, source: TopicPartition) -> Ends:
+        return Ends(self.logs[source].end, self.logs[source].stable_end)
+
+    def _told_by(self, node: Node, source: TopicPartition) -> Ends | None:
+        """Where a log ends by a broker that leads it, or takes itself for its leader."""
+        return self.deposed.ends(node, source) or (self._known(source) if self._leaders[source] is node else None)
 
     def _refused(self, node: Node, what: What) -> int:
         """Why a broker does not coordinate; 0 if it does."""
@@ -175,14 +179,14 @@ class Cluster:
         spoken: list[Any] = [(*version, {}) for version in wire.versions()]
         answer(asked.answer(codes.NONE, spoken, 0, wire.feature_tags(_TRANSACTION_VERSIONS[self.transactions.newer])))
 
-    def _metadata(self, _node: Node, asked: Asked, answer: Answer) -> None:
+    def _metadata(self, node: Node, asked: Asked, answer: Answer) -> None:
         wanted = None if asked.request.topics is None else set(asked.request.topics)
         if wanted and asked.request.allow_auto_topic_creation:
             # A real cluster may create them, whoever wants only to look.
             self._on_violation(f"{asked.client_id} asks for topics in a way that creates them: {sorted(wanted)}")
         numbers = [node.number for node in self.nodes]
         topics: dict[str, list[Any]] = defaultdict(list)
-        for source, leader in self._leaders.items():
+        for source, leader in (self.deposed.leaders(node) or self._leaders).items():
             if wanted is None or source.topic in wanted:
                 number, code = (leader.number, codes.NONE) if leader.is_up else (-1, codes.LEADER_NOT_AVAILABLE)
                 topics[source.topic].append((code, source.partition, number, numbers, numbers, []))
@@ -223,7 +227,8 @@ class Cluster:
 
     def _written(self, node: Node, asked: Asked, source: TopicPartition, data: bytes) -> tuple[int, int]:
         if self._leaders[source] is not node:
-            return codes.NOT_LEADER_OR_FOLLOWER, -1
+            # Of one that does not know, no replica takes it.
+            return codes.NOT_ENOUGH_REPLICAS if self.deposed.ends(node, source) else codes.NOT_LEADER_OR_FOLLOWER, -1
         if asked.request.transactional_id is not None:
             code = self.transactions.may_write(asked.request.transactional_id, Identity(*producer_of(data)), source)
             if code:
@@ -248,32 +253,27 @@ class Cluster:
                 answered = True
                 answer(self._fetched(node, asked, asked_for))
 
-        logs = [self.logs[source] for source, _, _ in asked_for]
-        ready = any(
-            self._leaders[source] is not node or offset != log.stable_end for (source, offset, _), log in zip(asked_for, logs, strict=True)
-        )
-        if ready:
+        if any((ends := self._told_by(node, source)) is None or offset != ends.stable_end for source, offset, _ in asked_for):
             finish()
             return
-        for log in logs:
-            log.waiting.append(finish)
+        for source, _, _ in asked_for:
+            self.logs[source].waiting.append(finish)
         self.later(request.max_wait_time / 1000, finish)
 
     def _fetched(self, node: Node, asked: Asked, asked_for: Iterable[tuple[TopicPartition, int, int]]) -> bytes:
         topics: dict[str, list[Any]] = defaultdict(list)
         committed = asked.request.isolation_level == _READ_COMMITTED
         for source, offset, bytes_max in asked_for:
-            log = self.logs[source]
-            code = codes.NONE
-            if self._leaders[source] is not node:
-                code = codes.NOT_LEADER_OR_FOLLOWER
-            elif offset > log.end:
+            log, code, ends = self.logs[source], codes.NONE, self._told_by(node, source)
+            if ends is None:
+                code, ends = codes.NOT_LEADER_OR_FOLLOWER, self._known(source)
+            elif offset > ends.end:
                 code = codes.OFFSET_OUT_OF_RANGE
             data, aborted = b"", list[Aborted]()
             if not code:
-                data, aborted = log.read(offset, log.stable_end if committed else log.end, min(bytes_max, _PARTITION_BYTES_MAX))
+                data, aborted = log.read(offset, ends.stable_end if committed else ends.end, min(bytes_max, _PARTITION_BYTES_MAX))
             shown = [(one.producer_id, one.first_offset) for one in aborted] if committed else []
-            topics[source.topic].append((source.partition, code, log.end, log.stable_end, 0, shown, _NO_REPLICA, data))
+            topics[source.topic].append((source.partition, code, *ends, 0, shown, _NO_REPLICA, data))
         return asked.answer(0, codes.NONE, _NO_SESSION, list(topics.items()))
 
     def _offsets(self, node: Node, asked: Asked, answer: Answer) -> None:
@@ -282,12 +282,11 @@ class Cluster:
         for topic, partitions in asked.request.topics:
             found: list[Any] = []
             for number, timestamp in partitions:
-                source = TopicPartition(topic, number)
-                if self._leaders[source] is not node:
+                ends = self._told_by(node, TopicPartition(topic, number))
+                if ends is None:
                     found.append((number, codes.NOT_LEADER_OR_FOLLOWER, -1, -1))
                 else:
-                    log = self.logs[source]
-                    end = log.stable_end if committed else log.end
+                    end = ends.stable_end if committed else ends.end
                     found.append((number, codes.NONE, -1, 0 if timestamp == _EARLIEST else end))
             topics.append((topic, found))
         answer(asked.answer(0, topics))

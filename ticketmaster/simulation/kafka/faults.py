@@ -19,6 +19,7 @@ _GROUPS: Final = (topics.EVENT_SERVICE, topics.RESERVATION_SERVICE, topics.TICKE
 _WRITTEN_BY_PEOPLE: Final = (topics.CREATE_RESERVATION.name, topics.CREATE_RESERVATION.name, topics.CREATE_EVENT.name)
 # Some longer than a command is tried, and those after it.
 _SICK_S: Final = (2.0, 10.0, 25.0)
+_UNAWARE_S: Final = (1.0, 5.0, 15.0)
 
 
 class KafkaFaults(Faults):
@@ -35,12 +36,14 @@ class KafkaFaults(Faults):
         kinds["connections"] = [self._break_connections]
         kinds["rebalances"] = [self._rebalance, self._rebalance_on_full_disk]
         kinds["replicas"] = [self._sicken, self._sicken]
+        kinds["deposed"] = [self._depose, self._depose]
         return kinds
 
     def end(self) -> None:
         """The cluster is well as well."""
         super().end()
         self._host.cluster.sick.clear()
+        self._host.cluster.deposed.clear()
         for node in self._host.cluster.nodes:
             node.is_up = True
 
@@ -64,6 +67,14 @@ class KafkaFaults(Faults):
         self._journal.fault(node.host, "broker restarted", f"back in {seconds} s")
         self._host.take_down(node)
         self._after(seconds, lambda: setattr(node, "is_up", self._host.is_up))
+
+    async def _depose(self) -> None:
+        """A broker loses the others, but not its clients."""
+        up = [node for node in self._host.cluster.nodes if node.is_up]
+        if len(up) > 1 and self._host.is_up:
+            node, seconds = self._random.choice(up), self._random.choice(_UNAWARE_S)
+            self._journal.fault(node.host, "broker deposed", f"does not know for {seconds} s")
+            self._host.cluster.depose(node, seconds)
 
     async def _break_connections(self) -> None:
         one = self._victim()

@@ -18,9 +18,10 @@ from ticketmaster.simulation.checker import Checker
 from ticketmaster.simulation.clock import SimulatedClock
 from ticketmaster.simulation.hosting import ConnectedBroker
 from ticketmaster.simulation.journal import Journal
-from ticketmaster.simulation.kafka.cluster import PORT, Cluster, Node
+from ticketmaster.simulation.kafka.cluster import PORT, Cluster
 from ticketmaster.simulation.kafka.connection import Wire, Wires
 from ticketmaster.simulation.kafka.foreign import Registry, ours
+from ticketmaster.simulation.kafka.nodes import Node
 from ticketmaster.simulation.kafka.virtual import DialingLoop
 from ticketmaster.simulation.loop import Process, current_process
 from ticketmaster.simulation.network import Weather
@@ -84,9 +85,14 @@ class KafkaHost:
         nodes = self._random.choice((1, 2, 3))
         self.cluster = Cluster(nodes, loop, self._random, note, self._on_stable, self._on_commit, self._journal.violation)
         self.cluster.on_acknowledged = self._on_acknowledged
+        self.cluster.transactions.on_committed = self._checker.check_transaction
         for topic in topics.ALL_TOPICS:
             self.cluster.create_topic(topic.name, self._partitions, timed_by_log=topic.timed_by_log)
             self.cluster.create_topic(dead_letter_topic(topic.name), self._partitions)
+
+    def decided(self, source: TopicPartition) -> Sequence[Pair]:
+        """Every record of a log that is committed, as roles write them."""
+        return ours(source.topic, self.cluster.logs[source].decided())
 
     def _on_stable(self, source: TopicPartition, batch: Batch) -> None:
         if batch.records:

@@ -79,6 +79,8 @@ class PartitionLog:
         self._told = 0
         self._open: dict[int, int] = {}
         self._aborted: list[Aborted] = []
+        # Producers whose transactions are committed, and whose markers are under way.
+        self._committing: set[int] = set()
         self._sequences: dict[int, _Sequence] = {}
 
     def append(self, data: bytes) -> Appended:
@@ -120,9 +122,24 @@ class PartitionLog:
         if known is None or known.epoch < epoch:
             self._sequences[producer_id] = _Sequence(epoch)
         first = self._open.pop(producer_id, None)
+        self._committing.discard(producer_id)
         if first is not None and not commits:
             self._aborted.append(Aborted(producer_id, first, self.end))
         self._store(Stored(self.end, self.end + 1, producer_id, _marker(producer_id, epoch, commits=commits), control=True))
+
+    def will_commit(self, producer_id: int) -> None:
+        """It is decided that a producer's transaction is committed. The marker follows."""
+        self._committing.add(producer_id)
+
+    def decided(self) -> list[Pair]:
+        """Every record that is committed, whether or not that is marked yet."""
+        undecided = [one for one in self._open.items() if one[0] not in self._committing]
+        return [
+            pair
+            for stored in self._batches
+            if not any(stored.producer_id == producer_id and stored.base_offset >= first for producer_id, first in undecided)
+            for pair in self._decided(stored).records
+        ]
 
     def _store(self, stored: Stored) -> None:
         at = stored.base_offset

@@ -66,6 +66,8 @@ class Transactions:
         self._later = later
         self._by_id: dict[str, Transaction] = {}
         self._producer_ids = 0
+        # Told of the id of each transaction that is committed.
+        self.on_committed: Callable[[str], None] = lambda _: None
 
     def new_producer_id(self) -> int:
         """An id that nobody has."""
@@ -141,6 +143,8 @@ class Transactions:
         if self.newer:
             one.epoch += 1
         self._end(one, commits=commits)
+        if commits:
+            self.on_committed(transactional_id)
         return codes.NONE, one.identity
 
     def _refusal(self, one: Transaction | None, who: Identity) -> int:
@@ -184,6 +188,8 @@ class Transactions:
             marked()
 
         for source in one.sources:
+            if commits:
+                self._logs[source].will_commit(one.producer_id)
             self._later(self._random.choice(_MARKER_S), partial(mark, self._logs[source]))
         for name, offsets in one.groups.items():
             self._later(self._random.choice(_MARKER_S), partial(move, self._group(name), offsets))
