@@ -40,7 +40,7 @@ async def spoil(directory: Path) -> None:
 
 
 async def letters(directory: Path) -> tuple[list[dict[str, object]], bool]:
-    """What was put aside, and whether the role has gone past it."""
+    """The records that were put aside, and whether the role has gone past them."""
     async with log_of(directory) as broker:
         found = [json.loads(value or b"") for _, value in await read_records(broker, LETTERS)]
         end = (await broker.end_offsets([COMMANDS]))[COMMANDS]

@@ -24,7 +24,7 @@ from ticketmaster.broker.port import TopicPartition, TopicSpec
 from ticketmaster.clock import SystemClock
 from ticketmaster.errors import UsageError
 from ticketmaster.state.port import Update
-from ticketmaster.state.sqlite import SqliteStores, stored_checkpoints
+from ticketmaster.state.sqlite import SqliteStores, stored_reaches
 from ticketmaster.wire import topics
 
 _TRIES = 20
@@ -46,7 +46,7 @@ def sold(directory: Path, sale: Sale, count: int, *, killed: bool = False) -> No
 
 
 def stands_for(directory: Path) -> int:
-    return sum(stored_checkpoints(file).get(0, 0) for file in directory.glob("state/event-service/0/*.db"))
+    return sum(stored_reaches(file).get(0, 0) for file in directory.glob("state/event-service/0/*.db"))
 
 
 def copy_log(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""What can't be written is said at the start: one line, exit code 2, and nothing was taken."""
+"""A place that can't be written is named at the start: one line, exit code 2, and nothing was taken."""
 
 from __future__ import annotations
 

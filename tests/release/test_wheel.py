@@ -32,7 +32,7 @@ WISH = {"userId": "ann", "eventId": "concert", "areaId": "A", "numOfSeats": 2, "
 
 
 class Installed(NamedTuple):
-    """What was built, and the folder of programs that it was installed into."""
+    """An archive that was built, and the folder of programs that it was installed into."""
 
     archive: Path
     wheel: Path

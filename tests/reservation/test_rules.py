@@ -67,7 +67,7 @@ class Sale:
         assert self.role.run(topics.CANCEL_EVENT, [(event.encode(), encode_cancel(event))], time_ms) == {}
 
     def work(self) -> dict[bytes, tuple[str, str]]:
-        """What is told until there is nothing more to do at once."""
+        """Works until there is nothing more to do at once; returns all that is told."""
         told: dict[bytes, tuple[str, str]] = {}
         for _ in range(100):
             deadline_ms = self.role.processor.deadline_ms

@@ -173,7 +173,7 @@ READ = (CREATE_RESERVATION.name, RESERVE_SEAT.name, RESERVATION_RESULT.name)
 
 
 async def dead_letters(broker: KafkaBroker, topic: str, count: int) -> list[dict[str, Any]]:
-    """What was put aside of a topic, as much as there must be at least."""
+    """The records of a topic that were put aside, at least ``count`` of them."""
     reader = broker.reader({TopicPartition(dead_letter_topic(topic), number): 0 for number in range(PARTITIONS)})
     try:
         return [json.loads(value) for _, value in records_of(await take(reader, count)) if value is not None]

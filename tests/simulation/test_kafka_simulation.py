@@ -17,8 +17,7 @@ SEEDS = range(50, 102)
 
 BROKERS_KINDS = {
     *("leaders moved", "coordinator moved", "broker restarted", "connections broken", "group rebalanced", "too few replicas"),
-    *("broker deposed",),
-    *("offsets lost", "request late", "request lost", "reply late", "reply lost", "connection cut"),
+    *("broker deposed", "offsets lost", "request late", "request lost", "reply late", "reply lost", "connection cut"),
 }
 
 # Seeds that failed before what they found was mended: a defect of the simulation, whose checker took a request that was held up for 15 s to

@@ -50,7 +50,7 @@ class NotedStore(MemoryStores):
         return self.only.checkpoint()
 
     def fill(self, changes: dict[bytes, bytes | None], checkpoint: int) -> None:
-        """What was there before."""
+        """Puts values there before the test."""
         self.only.write(changes, checkpoint)
 
     def writing(self, updates: Mapping[str, Update]) -> Steps:

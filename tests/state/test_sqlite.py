@@ -281,7 +281,7 @@ def test_a_file_of_an_earlier_release_has_its_store_and_gets_the_others(path: Pa
 
 
 def _read(path: Path, written: dict[bytes, bytes]) -> str:
-    """What comes of a file, in words."""
+    """The outcome of reading a file, in words."""
     try:
         store = opened(path)
     except UsageError:

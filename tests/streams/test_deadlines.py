@@ -48,7 +48,7 @@ def held(keys: Mapping[bytes, int], offset: int = 0, source: TopicPartition = WO
 
 
 async def ended(work: Work, count: int, partition: int = 0) -> list[bytes]:
-    """What has ended, when so much has."""
+    """The keys whose holds have ended, once there are ``count`` of them."""
     while len(await work.ended(partition)) < count:
         assert now_s() < 1_000, f"only {await work.ended(partition)} have ended"
         await asyncio.sleep(0.05)

@@ -11,7 +11,7 @@ from ticketmaster.broker.embedded.lineage import Lineage
 from ticketmaster.clock import SystemClock
 from ticketmaster.datadir import LOG_FILE, STATE
 from ticketmaster.errors import TaskCorrupted, UsageError
-from ticketmaster.state.sqlite import RUN, stored_checkpoints
+from ticketmaster.state.sqlite import RUN, stored_reaches
 from ticketmaster.writable import check_folder, check_space, check_stores
 
 
@@ -38,11 +38,11 @@ def begin_run(directory: Path) -> int:
         raise UsageError(f"{directory} has state but no {LOG_FILE}: put that back from a backup, or choose another directory with -d")
     run = SystemClock().random_bits(62)
     with closing(Lineage(log)) as lineage:
-        checkpoints: dict[Path, dict[int, int]] = {}
+        reaches: dict[Path, dict[int, int]] = {}
         for store in stores_below(folder, "*.db", -3):
-            if store.file not in checkpoints:
-                checkpoints[store.file] = _checkpoints(store.file)
-            found = checkpoints[store.file]
+            if store.file not in reaches:
+                reaches[store.file] = _reaches(store.file)
+            found = reaches[store.file]
             if found.get(store.number, 0) > lineage.runs.end_of(store.source, found.get(RUN)):
                 raise UsageError(
                     f"{log} is older than the state beside it ({store.file}), or of another directory: put the right one back, with its "
@@ -53,9 +53,9 @@ def begin_run(directory: Path) -> int:
     return run
 
 
-def _checkpoints(file: Path) -> dict[int, int]:
+def _reaches(file: Path) -> dict[int, int]:
     try:
-        return stored_checkpoints(file)
+        return stored_reaches(file)
     except TaskCorrupted:
         # It begins anew, from the log.
         return {}

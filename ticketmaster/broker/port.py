@@ -132,8 +132,7 @@ class TransactionalProducer(Protocol):
     async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Where logs end at least, with all that earlier producers of this id have committed. Errors as of :meth:`commit`.
 
-        :meth:`Broker.end_offsets` does not promise that: a broker that has lost the others, and not noticed, tells where it knew them to
-        end.
+        :meth:`Broker.end_offsets` does not promise that: a broker that has lost the others, and not noticed, tells an old end.
         """
 
     async def stop(self) -> None:

@@ -71,8 +71,8 @@ class Checker:
         self._may_answer_again = False
         self._ends: dict[TopicPartition, int] = {}
         self._writes = 0
-        # Every record of a log that is committed, whoever sees it already.
-        self.decided: Callable[[TopicPartition], Sequence[Pair]] = lambda source: [pair for _, pair in self._logs[source]]
+        # Every record of a log on Kafka that is committed, marked or not.
+        self.decided: Callable[[TopicPartition], Sequence[Pair]]
         # Tasks that begin on a state that is not their logs', and what is wrong with it.
         self._wrong: dict[str, str] = {}
         self._logs: dict[TopicPartition, list[tuple[int, Pair]]] = defaultdict(list)

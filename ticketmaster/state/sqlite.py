@@ -198,7 +198,7 @@ class SqliteStores:
     def __init__(self, path: Path, names: Sequence[str], run: int | None = None) -> None:
         """Opens or creates the file; a damaged one begins anew. UsageError: it is another program's, or can't be read.
 
-        ``run`` of the log is noted in it, to be read by :func:`stored_checkpoints`.
+        ``run`` of the log is noted in it, to be read by :func:`stored_reaches`.
         """
         self._path = path
         self._run = run
@@ -320,7 +320,7 @@ def reading_store(path: Path, number: int, name: str, *, in_use: bool) -> Iterat
         raise TaskCorrupted(f"the state {path} can't be read: {cause}") from cause
 
 
-def stored_checkpoints(path: Path) -> dict[int, int]:
+def stored_reaches(path: Path) -> dict[int, int]:
     """How far the log of each store must go, by the stores' numbers, and under :data:`RUN` the run of the log; for whoever may write to it.
 
     TaskCorrupted: it can't be read.

@@ -14,7 +14,7 @@ from ticketmaster.telemetry.tracing import Kind
 
 _POLL_MS = 1_000
 _PROGRESS_S = 1.0
-_WHATEVER: Mapping[TopicPartition, int] = {}
+_NONE_KNOWN: Mapping[TopicPartition, int] = {}
 # So many records are written in one transaction: in between, others have their turn.
 _PIECE_RECORDS = 1_000
 
@@ -30,7 +30,7 @@ async def restore(
     task: str,
     observer: Observer,
     is_ours: Callable[[], bool] = lambda: True,
-    at_least: Mapping[TopicPartition, int] = _WHATEVER,
+    at_least: Mapping[TopicPartition, int] = _NONE_KNOWN,
 ) -> int:
     """Reads each store's changelog from its checkpoint to its end as of now; returns how many records that were.
 
@@ -84,7 +84,7 @@ class _Restoration:
             if checkpoint is not None:
                 positions[source] = checkpoint
                 if table.reach() > ends[source]:
-                    raise TaskCorrupted(f"{self._task}: the store {name} is ahead of its changelog")
+                    raise TaskCorrupted(f"{self._task}: the store {name} needs more of its changelog than there is")
         return positions
 
     async def _read(

@@ -96,7 +96,7 @@ class TaskRunner(PartitionWork):
         for source in self.task.sources:
             offset, start, end = self._committed.get(source), self._starts[source], self._ends[source]
             if offset is not None and offset > end and self._doubts():
-                raise Retriable(f"{source.topic}-{source.partition} is said to end at {end}, behind {offset}, which is committed")
+                raise Retriable(f"{source.topic}-{source.partition} is said to end at {end}, before {offset}, which is committed")
             if offset is None or offset > end:
                 # Never committed, expired, or of a topic that was made anew.
                 self._positions[source] = start

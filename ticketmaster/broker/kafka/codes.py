@@ -18,10 +18,10 @@ COORDINATOR_NOT_AVAILABLE: Final = 15
 LEADER_MOVED: Final = frozenset({3, LEADER_NOT_AVAILABLE, 6, 56})
 COORDINATOR_MOVED: Final = frozenset({COORDINATOR_NOT_AVAILABLE, 16})
 NETWORK_EXCEPTION: Final = 13
-# A leader without the replicas that it needs: it may have been deposed, and not know.
+# REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND: a leader that is alone may have been deposed, and not know.
 ALONE: Final = frozenset({7, 19, 20})
-# Besides: REQUEST_TIMED_OUT, COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS, NOT_ENOUGH_REPLICAS_AFTER_APPEND.
-FOR_NOW: Final = frozenset({CONCURRENT_TRANSACTIONS, 7, NETWORK_EXCEPTION, 14, 19, 20}) | LEADER_MOVED | COORDINATOR_MOVED
+# Besides: COORDINATOR_LOAD_IN_PROGRESS.
+FOR_NOW: Final = frozenset({CONCURRENT_TRANSACTIONS, NETWORK_EXCEPTION, 14}) | ALONE | LEADER_MOVED | COORDINATOR_MOVED
 # Those that a broker says only after it has waited, and nothing else on that connection with it: they or silence.
 ANSWERED_LATE: Final = frozenset({7, NETWORK_EXCEPTION, 20})
 # The broker has the batch already: it was sent once more because its acknowledgement was lost.

@@ -114,7 +114,7 @@ class KafkaTransactionalProducer(Requester):
         return found
 
     async def ends_of(self, logs: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        # Only who leads a partition, with the replicas that it needs, acknowledges a record. In the end those are taken back.
+        # Only the leader of a partition, with the replicas that it needs, acknowledges a record. In the end all are taken back.
         async with self._in_transaction():
             ends = await self._write([Unsent(log, [_SOUNDING], NO_PLACED_HEADERS) for log in logs])
             if ends:
