@@ -14,7 +14,7 @@ from tests.simulation.planting import Plant
 from ticketmaster.simulation.simulation import KINDS, Outcome, Size, simulate
 
 SIZE = Size(commands=150, faults=20, steps_max=200_000, rules=False)
-KAFKA_SIZE = Size(commands=60, faults=14, steps_max=400_000, kafka=True, rules=False)
+KAFKA_SIZE = Size(commands=60, faults=14, steps_max=120_000, kafka=True, rules=False)
 SEEDS_MAX = 40
 MUTANTS = engine_mutants.MUTANTS | role_mutants.MUTANTS | life_mutants.MUTANTS | rules_mutants.MUTANTS
 KAFKA_MUTANTS = kafka_mutants.MUTANTS
@@ -22,15 +22,25 @@ KAFKA_MUTANTS = kafka_mutants.MUTANTS
 KAFKA_FOUND = kafka_mutants.FOUND
 _PLANTS: dict[str, Plant] = MUTANTS | KAFKA_MUTANTS | KAFKA_FOUND
 _SHOWN_BY = engine_mutants.SHOWN_BY | kafka_mutants.SHOWN_BY
-# The seed that caught a bug last, where it was not one of the first: it is tried first. When the program changes, it may be another one.
+# The seed that caught a bug last, where it was not the first: it is tried first. When the program changes, it may be another one.
 _SEEN: dict[str, int] = {
-    "offsets are committed outside the transaction": 4,
-    "retention deletes what nobody has read": 28,
+    "a change that is refused counts as a revision": 1,
+    "a change of an event is made whatever revision it names": 1,
+    "only the gateway looks at windows": 8,
+    "seats that come for a cancelled reservation are kept": 1,
+    "a command is acknowledged before the log has it": 1,
+    "nobody knows who holds a seat": 1,
+    "a corrupted task is never mended": 1,
+    "a damaged store is read as if it were whole": 1,
+    "a commit whose outcome is unknown is sent again": 1,
+    "a note that can't be written keeps a member from its partitions": 1,
+    "offsets are committed outside the transaction": 13,
+    "retention deletes what nobody has read": 5,
     "offsets are committed before the records": 5,
     "nobody is fenced": 6,
     "what is read ahead begins behind what is durable, whether that was read or not": 25,
     "an event that is announced again is new": 2,
-    "a hold that was extended ends when it would have": 18,
+    "a hold that was extended ends when it would have": 16,
     "the store is not told of an extension": 7,
     "anybody may cancel what is paid": 6,
     "a payment that comes after the end of the hold is made": 3,
@@ -41,9 +51,10 @@ _SEEN: dict[str, int] = {
     "the reservations of a cancelled event end before the last one was looked at": 3,
     "a cancelled event keeps its seats": 3,
     "one partition is told of a cancelled event": 13,
-    "an organiser is told that a change is made which was refused": 4,
-    "a gateway overlooks the revision that a change names": 4,
-    "areas that are not in memory do not hear of a change of their event": 4,
+    "an organiser is told that a change is made which was refused": 7,
+    "a gateway overlooks the revision that a change names": 7,
+    "areas that are not in memory do not hear of a change of their event": 2,
+    "a reader begins a record too late": 1,
     "each producer has a transactional id of its own": 11,
     "offsets are committed in a transaction of their own": 5,
     "a batch that was refused is taken as written": 2,

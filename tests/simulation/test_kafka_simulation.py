@@ -79,14 +79,15 @@ def test_kinds_of_faults_can_be_left_out() -> None:
 
 def test_a_seed_makes_the_same_run_in_every_process() -> None:
     def trace(hash_seed: str) -> str:
-        command = [str(Path(sys.executable).with_name("ticketmaster")), "simulate", "--kafka", "--seed", "4", "--commands", "30", "--trace"]
+        options = ["--seed", "4", "--commands", "30", "--faults", "6", "--trace"]
+        command = [str(Path(sys.executable).with_name("ticketmaster")), "simulate", "--kafka", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": hash_seed})
         return done.stdout
 
     one = trace("1")
     assert one == trace("2")
-    assert f"digest {simulate(4, Size(30, kafka=True)).digest}" in one
-    assert simulate(5, Size(30, kafka=True)).digest not in one
+    assert f"digest {simulate(4, Size(30, 6, kafka=True)).digest}" in one
+    assert simulate(5, Size(30, 6, kafka=True)).digest not in one
 
 
 @pytest.mark.parametrize("name", KAFKA_MUTANTS)
