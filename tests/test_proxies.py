@@ -15,7 +15,8 @@ from ticketmaster.broker.kafka.settings import OauthClient
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.proxies import proxy_for
 from ticketmaster.telemetry.otel import _follow_proxies
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, subjects
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry, subjects
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,7 +25,9 @@ class Proxy(NamedTuple):
 
 def proxy_for(url: str) -> Proxy | None:
     """The proxy for a URL by the environment; None: there is none. UsageError: it is of a kind that is not spoken here."""
-    parts, proxies = urlsplit(url), urllib.request.getproxies_environment()
+    from urllib.request import getproxies_environment  # noqa: PLC0415 - a tenth of a start, and most processes ask nobody
+
+    parts, proxies = urlsplit(url), getproxies_environment()
     host = parts.hostname or ""
     found = proxies.get(parts.scheme) or proxies.get("all")
     if not found or _is_this_machine(host) or _is_excepted(host, parts.port or {"https": 443}.get(parts.scheme, 80), proxies.get("no", "")):

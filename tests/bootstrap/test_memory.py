@@ -12,7 +12,8 @@ from ticketmaster.bootstrap.memory import Seen, forgotten
 from ticketmaster.broker.port import TopicPartition
 from ticketmaster.wire import topics
 from ticketmaster.wire.registry import load_schema
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry
 
 TOPIC = topics.AREA_STATUS
 OURS = load_schema(TOPIC.record)

@@ -23,7 +23,7 @@ from ticketmaster.config.telemetry import read_telemetry
 from ticketmaster.errors import Fatal
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.ticket.listening import listeners
-from ticketmaster.wire.schema_registry import RegistrySettings
+from ticketmaster.wire.registry_settings import RegistrySettings
 
 DEADLINE_S = 20.0
 REAL_EXEC = asyncio.create_subprocess_exec

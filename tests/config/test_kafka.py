@@ -11,7 +11,7 @@ from ticketmaster.config.keys import KAFKA_KEYS, STREAM_KEYS
 from ticketmaster.config.roles import Loaded, load_properties
 from ticketmaster.errors import UsageError
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.wire.schema_registry import RegistrySettings
+from ticketmaster.wire.registry_settings import RegistrySettings
 
 ROOT = Path(__file__).resolve().parents[2]
 APPCONFIG = ROOT / "appconfig"

@@ -20,7 +20,8 @@ from ticketmaster.wire import topics
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import SCHEMA_IDS, frame
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry
 
 BATCH, BATCHES = 50, 40
 

@@ -25,7 +25,8 @@ from tests.support.registry import ORIGINAL_SCHEMAS
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import SCHEMA_IDS, forms_of, frame, load_schema
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, register_schemas, subjects
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry, Subject, register_schemas, subjects
 from ticketmaster.wire.topics import AREA_STATUS, CREATE_RESERVATION
 
 AVRO = Path(__file__).parents[2] / "avro"

@@ -22,7 +22,8 @@ from ticketmaster.wire.binary import encode_int
 from ticketmaster.wire.frames import FRAME_BYTES
 from ticketmaster.wire.incoming import Incoming
 from ticketmaster.wire.registry import ORIGINAL_RECORDS, SCHEMA_IDS, frame, load_schema
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry
 
 STATUS, STATUSES = "AreaStatus", topics.AREA_STATUS.name
 SUBJECTS = {schema["name"]: subject for subject, schema in ORIGINAL_SCHEMAS.items()}

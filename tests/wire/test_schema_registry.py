@@ -11,7 +11,8 @@ import pytest
 from tests.support.registry import ORIGINAL_SCHEMAS, Answer, Registry, registry_of_tests
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.registry import SCHEMA_IDS
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, register_schemas, subjects
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry, register_schemas, subjects
 
 SUBJECT = next(subject for subject in subjects() if subject.record == "AreaStatus")
 REQUESTS_MAX = 40

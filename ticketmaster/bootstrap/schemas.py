@@ -11,7 +11,8 @@ from ticketmaster.bootstrap.remedies import Remedies
 from ticketmaster.bootstrap.running import run
 from ticketmaster.errors import Retriable, UsageError
 from ticketmaster.wire.registry import ORIGINAL_RECORDS
-from ticketmaster.wire.schema_registry import RegistrySettings, SchemaRegistry, Subject, subjects
+from ticketmaster.wire.registry_settings import RegistrySettings
+from ticketmaster.wire.schema_registry import SchemaRegistry, Subject, subjects
 
 
 class SchemaReport(NamedTuple):

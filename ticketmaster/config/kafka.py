@@ -27,7 +27,7 @@ from ticketmaster.config.security import kafka_security, sasl_credentials, ssl_c
 from ticketmaster.config.values import URL, Values, one_of
 from ticketmaster.streams.settings import StreamSettings
 from ticketmaster.urls import without_credentials
-from ticketmaster.wire.schema_registry import RegistrySettings
+from ticketmaster.wire.registry_settings import RegistrySettings
 
 # Of Java's idempotent producer.
 _IDEMPOTENT_IN_FLIGHT_MAX: Final = 5

@@ -13,7 +13,7 @@ from ticketmaster.config.telemetry import TelemetrySettings
 from ticketmaster.config.unused import unused
 from ticketmaster.config.values import Values
 from ticketmaster.streams.settings import StreamSettings
-from ticketmaster.wire.schema_registry import RegistrySettings
+from ticketmaster.wire.registry_settings import RegistrySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
-
 from ticketmaster.errors import Retriable, UsageError
+from ticketmaster.imports import without_rich
 from ticketmaster.proxies import by_proxy, proxy_for
 from ticketmaster.retry import until_answered
 from ticketmaster.urls import told
 from ticketmaster.wire import topics
 from ticketmaster.wire.registry import ORIGINAL_RECORDS, forms_of, load_schema
+from ticketmaster.wire.registry_settings import RegistrySettings
 from ticketmaster.wire.translation import canonical_form
+
+with without_rich():
+    import httpx
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 _SUBJECT_TOPICS = (
@@ -51,17 +52,6 @@ _REGISTER_PAUSE_S = 0.1
 _VERSIONS_SEEN_MAX = 20
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrySettings:
-    """Where the registry is, and how it is spoken to. ``url`` is shown in errors and logs: it has no credentials."""
-
-    url: str = "http://localhost:8081"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    ssl_context: ssl.SSLContext | None = None
-    request_timeout_ms: int = 5_000
 
 
 class Subject(NamedTuple):

@@ -7,14 +7,17 @@ import ssl
 from functools import lru_cache
 from typing import Any
 
-import httpx
 import msgspec
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
 from ticketmaster.broker.kafka.settings import OauthClient
+from ticketmaster.imports import without_rich
 from ticketmaster.proxies import by_proxy, proxy_for
 from ticketmaster.urls import told
+
+with without_rich():
+    import httpx
 
 # A token is used for this part of its life, so that none expires on its way.
 _USED_SHARE = 0.8
