@@ -38,8 +38,12 @@ check: $(DEV) ## Check format, lint, types and deployment
 	$(PYTHON_IN_VENV) scripts/deploy/check
 
 .PHONY: test
-test: $(DEV) ## Run all tests
+test: $(DEV) ## Run all tests but those of the benchmark
 	$(PYTHON_IN_VENV) scripts/test
+
+.PHONY: test-bench
+test-bench: $(DEV) ## Run the tests of the benchmark: each of its parts on a small scale, in ten minutes
+	TICKETMASTER_REQUIRE_KAFKA=1 $(PYTHON_IN_VENV) -m pytest -q tests/bench
 
 .PHONY: test-versions
 test-versions: $(DEV) ## Run the suites that need no broker on every other Python of this machine (3.11 to 3.14)
