@@ -119,8 +119,8 @@ def _planted(runs: list[Run]) -> str:
     result = runs[-1]["result"]
     rows = [(bug["bug"], "not caught" if bug["seed"] is None else str(bug["seed"]), bug["violation"][:100]) for bug in result["bugs"]]
     sentences = (
-        f"Each is planted alone, from outside, into the running program; seeds of {result['commands_each']} commands are tried from 0 on,",
-        f"{result['seeds_max']} at most.",
+        "Each is planted alone, from outside, into the running program. The seed that caught it last is tried first, then those from 0 on:",
+        f"{result['seeds_max']} at most, of {result['commands_each']} commands.",
     )
     return "\n".join(["## Planted bugs", "", _ran(runs[-1:]), "", *sentences, "", _table(("bug", "seed", "what is seen first"), rows)])
 
