@@ -59,6 +59,8 @@ class Oracle:
 
     def __init__(self, document: Node | None = None) -> None:
         self._document: Node = document or json.loads(OPENAPI_JSON)
+        # Each holds all components: headers and bodies of one schema share one.
+        self._validators: dict[str, Any] = {}
         self._paths: list[tuple[re.Pattern[str], dict[str, dict[int, _Response]]]] = []
         for template, item in self._document["paths"].items():
             # A name may hold a slash, an id has none.
@@ -76,7 +78,10 @@ class Oracle:
         return node
 
     def _validator(self, schema: Node) -> Any:  # noqa: ANN401 - a validator of jsonschema_rs
-        return jsonschema_rs.Draft202012Validator({**schema, "components": self._document["components"]})
+        text = json.dumps(schema, sort_keys=True)
+        if text not in self._validators:
+            self._validators[text] = jsonschema_rs.Draft202012Validator({**schema, "components": self._document["components"]})
+        return self._validators[text]
 
     def _responses(self, operation: Node) -> dict[int, _Response]:
         found = {}
