@@ -9,6 +9,9 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 
+# Where Python may not write what it has compiled, each process of a test compiles the whole program, and what it uses of libraries.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
