@@ -14,7 +14,7 @@ from ticketmaster.datadir import data_directory_in_use, is_in_use, locked_data_d
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What is synced and renamed, in order, by names below the test's folder."""
+    """All syncs and renames, in order, by names below the test's folder."""
     found: list[str] = []
     fsync, replace = os.fsync, Path.replace
 

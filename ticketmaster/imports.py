@@ -1,4 +1,4 @@
-"""Imports that take less: of time, at each start, and of memory in each process."""
+"""Imports of libraries that take less time and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 def without_rich() -> Iterator[None]:
     """Libraries imported within are as they are where rich is not installed.
 
-    structlog and httpx import all of it, a sixth of a start and 4 MB, for tracebacks and a command line that nobody sees here.
+    structlog and httpx import all of it, a sixth of the time of all imports, for tracebacks and a command line that nobody sees here.
     """
     imported = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "rich"}
     for name in imported:

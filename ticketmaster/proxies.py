@@ -25,7 +25,7 @@ class Proxy(NamedTuple):
 
 def proxy_for(url: str) -> Proxy | None:
     """The proxy for a URL by the environment; None: there is none. UsageError: it is of a kind that is not spoken here."""
-    from urllib.request import getproxies_environment  # noqa: PLC0415 - a tenth of a start, and most processes ask nobody
+    from urllib.request import getproxies_environment  # noqa: PLC0415 - slow to import, and standalone asks nobody
 
     parts, proxies = urlsplit(url), getproxies_environment()
     host = parts.hostname or ""

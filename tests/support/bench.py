@@ -15,6 +15,7 @@ ALONE = ("run", "--part", "standalone", "--part", "steps")
 
 
 def bench(*arguments: str | Path, timeout_s: float = 300, env: Mapping[str, str] = NO_ENV) -> subprocess.CompletedProcess[str]:
+    """Runs it until it ends."""
     environment = {**os.environ, **env}
     command = [sys.executable, BENCH, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)

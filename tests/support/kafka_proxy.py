@@ -58,7 +58,7 @@ class KafkaProxy:
         monkeypatch.setattr(client, "create_conn", through)
 
     def release(self) -> None:
-        """What was held reaches the broker now."""
+        """Passes all held requests on to the broker."""
         for held in self._held:
             held.broker.write(held.frame)
         self._held.clear()

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 class Collector:
-    """What has come, over whichever protocol."""
+    """Spans and metrics as they came in, over either protocol."""
 
     def __init__(self) -> None:
         self.spans: list[Seen] = []

@@ -39,7 +39,7 @@ class Role:
         return self.commit(outputs)
 
     def commit(self, outputs: Outputs) -> Outputs:
-        """What was decided is durable."""
+        """Makes all decisions durable."""
         for overlay in self.overlays.values():
             self.position += len(overlay.open_writes)
             overlay.commit(self.position)

@@ -29,7 +29,7 @@ class Terminal:
         self._shown = ""
 
     def read_until(self, end: str) -> str:
-        """What was shown so far, without colours, once ``end`` was."""
+        """Waits for ``end``; returns all text so far, without colours."""
         deadline_s = time.monotonic() + DEADLINE_S
         while end not in (text := _COLOURS.sub("", self._shown).replace("\r\n", "\n")):
             readable, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline_s - time.monotonic()))

@@ -62,7 +62,7 @@ class Work:
         await self.broker.producer().send({source: [(key, b"%d" % time_ms) for key, time_ms in until_ms.items()]})
 
     async def ended(self, partition: int = 0) -> list[bytes]:
-        """What is held no more."""
+        """The keys whose holds have ended."""
         return [key for key, told in await self.counts(partition) if told == b"ended"]
 
     async def counts(self, partition: int = 0) -> list[Pair]:

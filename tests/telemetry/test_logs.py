@@ -21,7 +21,7 @@ class Clock:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    """What has been written since: on stdout, as JSON, and nothing on stderr."""
+    """The lines on stdout since the last call, as JSON; stderr must be empty."""
     out, err = capsys.readouterr()
     assert err == ""
     return [json.loads(line) for line in out.splitlines()]

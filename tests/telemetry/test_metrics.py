@@ -1,4 +1,4 @@
-"""What is counted is told: by role and labels, as Prometheus reads it, of one process or of several."""
+"""Counts are told by role and labels, as Prometheus reads them, of one process or of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a schema registry is reached: apart from its client, whose library is a tenth of a start, and which not every process has."""
+"""How a schema registry is reached: apart from its client, which is slow to import, and not part of every process."""
 
 from __future__ import annotations
 

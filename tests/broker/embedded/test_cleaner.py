@@ -188,7 +188,7 @@ async def test_a_compacted_file_does_not_grow_however_often_the_same_keys_are_wr
         sizes.append(size_of(tmp_path))
     await log.reopen()
 
-    assert max(sizes) < 6_000_000
+    assert max(sizes) < 5_000_000
     assert max(sizes[50:]) <= max(sizes[:50]) * 1.2
     assert dict(await read_records(log.broker, SOURCE)) == {key: value for key, (_, value) in log.last().items()}
     await log.broker.close()
